@@ -1,0 +1,75 @@
+# What a person types. `make` alone lists it.
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test test-rust test-loom test-python lint format bench bench-smoke clean check
+
+# The virtual environment, and the Python it is made with: the first that is new enough and can make one.
+VENV ?= .venv
+fits := -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$p $(fits) && echo $$p && break; done)
+python := $(VENV)/bin/python
+
+# What the machine must have. Expanded when `check` runs; any gap ends make with one line.
+have_cargo = $(shell cargo --version 2>/dev/null | awk -F'[ .]' '$$2 > 1 || $$3 >= 85')
+have_linker = $(shell cc --version 2>/dev/null)
+have_python = $(shell $(or $(PYTHON),false) $(fits) && echo yes)
+gaps = $(if $(have_cargo),,[cargo >= 1.85: https://rustup.rs]) \
+	$(if $(have_linker),,[a C linker: package gcc or build-essential]) \
+	$(if $(have_python),,[Python >= 3.11 with venv: packages python3 and python3-venv, or say PYTHON=...])
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/.demo ## train a network on handwritten digits, with ordinary arrays and in workspaces
+	@$(python) examples/digits.py
+
+test: test-rust test-loom test-python ## every test, Rust and Python
+
+test-rust: check ## the tests of the core, without Python
+	cargo test --locked
+
+test-loom: check ## the model of "who frees, who leases"
+	RUSTFLAGS="--cfg loom" cargo test --locked --release --lib --target-dir target/loom loom_
+
+test-python: $(VENV)/.test ## the tests of the package
+	$(python) -m pytest
+
+lint: $(VENV)/.lint ## format, clippy, ruff, mypy and stubs, changing nothing
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	PYO3_PYTHON=$(abspath $(python)) cargo clippy --locked --all-targets --features python -- -D warnings
+	$(python) -m ruff format --check
+	$(python) -m ruff check
+	$(python) -m mypy
+	$(python) -m mypy.stubtest ndarena._core --mypy-config-file pyproject.toml --allowlist tests/stubtest.allow
+
+format: $(VENV)/.lint ## format Rust and Python
+	cargo fmt
+	$(python) -m ruff format
+	$(python) -m ruff check --fix
+
+bench: check ## the benchmarks of the core
+	cargo bench --locked
+
+bench-smoke: check ## every benchmark once, to see that it runs
+	cargo bench --locked -- --test
+
+clean: ## remove everything that was built
+	rm -rf $(VENV) target python/ndarena/*.so .pytest_cache .hypothesis .mypy_cache .ruff_cache
+
+check: # ends make if something is missing
+	$(if $(strip $(gaps)),$(error please install: $(strip $(gaps))))@:
+
+# A stamp per extra: the package, built and installed with what the extra needs. Python files need no new build.
+sources := Cargo.toml Cargo.lock pyproject.toml $(shell find src -name '*.rs')
+
+$(VENV)/.demo $(VENV)/.test $(VENV)/.lint: $(VENV)/.maturin $(sources)
+	VIRTUAL_ENV=$(abspath $(VENV)) $(VENV)/bin/maturin develop --release --extras $(patsubst .%,%,$(notdir $@))
+	@touch $@
+
+build_requires := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])
+$(VENV)/.maturin: | check
+	$(PYTHON) -m venv --clear $(VENV)
+	$(python) -m pip install --quiet --disable-pip-version-check $$($(python) -c '$(build_requires)')
+	@touch $@

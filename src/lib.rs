@@ -1,0 +1,49 @@
+#![doc = include_str!("../README.md")]
+#![warn(missing_docs)]
+//!
+//! # The rooms
+//!
+//! | room | what |
+//! |---|---|
+//! | `error` `layout` `sync` | words, sums, the switch between std and loom |
+//! | `clock` | time, leases, and the pair of the two |
+//! | `config` | wishes |
+//! | `block` | memory from the system; the only pointers of the core |
+//! | `arena` `plan` `ring` | offsets: reuse within a cycle, the learned plan, circular workspaces |
+//! | `cycle` | what a cycle does with bytes: enter, place, die, close, learn |
+//! | `workspace` | id, owner, configuration, clock, state |
+//! | `thread` `registry` `scope` | a thread's scopes, its workspaces by id, the guard |
+//! | `array` | handles, leases, views |
+
+mod arena;
+mod array;
+mod block;
+mod clock;
+mod config;
+mod cycle;
+mod error;
+mod layout;
+mod plan;
+pub mod registry;
+mod ring;
+mod scope;
+mod sync;
+mod thread;
+mod workspace;
+
+#[cfg(feature = "python")]
+mod python;
+
+pub use array::{Array, Buffer, Destination, Lease, Moved};
+pub use block::keep_everything;
+pub use config::*;
+pub use error::{Error, Facts, Result, Validity};
+pub use layout::{Dtype, Element, parse_bytes};
+pub use registry::{
+    create_new_workspace, current_workspace, destroy_all_workspaces, get_workspace,
+    set_current_workspace,
+};
+pub use scope::{Scope, scope_out_of_workspaces};
+pub use workspace::{
+    DEFAULT_WORKSPACE_ID, Workspace, WorkspaceStats, allocated_bytes, living_workspaces,
+};

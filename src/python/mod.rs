@@ -1,0 +1,57 @@
+//! The bindings: convert, one call of the core, convert. The only folder that names pyo3 or NumPy.
+
+mod collector;
+mod config;
+mod error;
+mod manager;
+mod scope;
+mod stats;
+mod workspace;
+
+use pyo3::prelude::*;
+
+/// The extension module; `ndarena` is its public face.
+#[pymodule]
+mod _core {
+    use super::*;
+
+    #[pymodule_export]
+    use super::config::PyWorkspaceConfiguration;
+    #[pymodule_export]
+    use super::manager::{
+        MemoryManager, WorkspaceManager, allocated_bytes, allocation_statistics,
+        any_workspace_active_for_current_thread, assert_no_workspaces_open,
+        assert_open_active_and_current, assert_open_and_active, check_if_workspace_exists,
+        check_if_workspace_exists_and_active, create_new_workspace,
+        destroy_all_workspaces_for_current_thread, destroy_workspace, gc_policy,
+        get_all_workspaces_for_current_thread, get_all_workspaces_ids_for_current_thread,
+        get_and_activate_workspace, get_auto_gc_window, get_current_workspace, get_debug_mode,
+        get_default_workspace_configuration, get_memory_manager, get_workspace_for_current_thread,
+        get_workspace_manager, invoke_gc, invoke_gc_occasionally, is_periodic_gc_active,
+        print_allocation_statistics_for_current_thread, scope_out_of_workspaces,
+        set_auto_gc_window, set_current_workspace, set_debug_mode,
+        set_default_workspace_configuration, set_occasional_gc_frequency,
+        set_workspace_for_current_thread, toggle_periodic_gc,
+    };
+    #[pymodule_export]
+    use super::scope::PyScope;
+    #[pymodule_export]
+    use super::stats::PyWorkspaceStats;
+    #[pymodule_export]
+    use super::workspace::PyWorkspace;
+
+    #[pymodule_export]
+    const DEFAULT_WORKSPACE_ID: &str = crate::DEFAULT_WORKSPACE_ID;
+    #[pymodule_export]
+    #[expect(non_upper_case_globals)]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::manager::read_environment()?;
+        let keep = pyo3::types::PyCFunction::new_closure(module.py(), None, None, |_, _| {
+            crate::keep_everything();
+        })?;
+        module.py().import("atexit")?.call_method1("register", (keep,)).map(drop)
+    }
+}

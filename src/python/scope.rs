@@ -1,0 +1,212 @@
+//! Scopes as Python sees them: what entering hands out, and what leaving has to tell.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pyo3::exceptions::{PyGeneratorExit, PyNotImplementedError, PyResourceWarning};
+use pyo3::prelude::*;
+
+use super::collector;
+use super::error::{add_note, class, to_pyerr, warn};
+use super::workspace::workspace_object;
+use crate::registry::{Left, Report, ScopeToken};
+use crate::{Error, EscapePolicy, Facts, WorkspaceType, registry};
+
+pub const NO_ASYNC: &str =
+    "`async with` scopes come with a later version; leave the scope before every `await`";
+
+/// An open scope of a workspace: a context manager whose `with` target is the workspace.
+///
+/// It owns no memory. An object that is garbage-collected changes nothing: the scope stays open
+/// until it is closed.
+#[pyclass(frozen, weakref, name = "Scope", module = "ndarena")]
+pub struct PyScope {
+    token: ScopeToken,
+    closed: AtomicBool,
+}
+
+impl PyScope {
+    pub fn new(token: ScopeToken) -> Self {
+        Self { token, closed: AtomicBool::new(false) }
+    }
+
+    /// The end of a block, with what is on its way as `exception`.
+    pub fn leave(&self, py: Python<'_>, exception: &Bound<'_, PyAny>) -> PyResult<bool> {
+        self.closed.store(true, Ordering::Relaxed);
+        finish(py, self.token.exit(), exception)
+    }
+}
+
+#[pymethods]
+impl PyScope {
+    /// The workspace, or `None` of a scope out of workspaces.
+    #[getter]
+    fn workspace(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        self.token.workspace().map(|w| workspace_object(py, w)).transpose()
+    }
+
+    /// Closes the scope; idempotent. `ScopeError` if it is not the innermost one.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        let left = self.token.close().map_err(to_pyerr)?;
+        self.closed.store(true, Ordering::Relaxed);
+        settle(py, &left, None)
+    }
+
+    fn __enter__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        if !self.token.is_open() {
+            let reason = "this scope is closed; enter the workspace again: \
+                          `with ws.notify_scope_entered():`";
+            let facts = Box::new(Facts::default());
+            return Err(to_pyerr(Error::Scope { reason: reason.to_owned(), facts }));
+        }
+        self.workspace(py)
+    }
+
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        _class: &Bound<'_, PyAny>,
+        exception: &Bound<'_, PyAny>,
+        _traceback: &Bound<'_, PyAny>,
+    ) -> PyResult<bool> {
+        self.leave(py, exception)
+    }
+
+    #[expect(clippy::unused_self)]
+    fn __aenter__(&self) -> PyResult<()> {
+        Err(PyNotImplementedError::new_err(NO_ASYNC))
+    }
+
+    #[expect(clippy::unused_self)]
+    #[pyo3(signature = (*_details))]
+    fn __aexit__(&self, _details: &Bound<'_, pyo3::types::PyTuple>) {}
+
+    fn __repr__(&self) -> String {
+        let state = if self.token.is_open() { "open" } else { "closed" };
+        match self.token.workspace() {
+            Some(workspace) => format!("<Scope of [{}], {state}>", workspace.id()),
+            None => format!("<Scope out of workspaces, {state}>"),
+        }
+    }
+
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(pyo3::exceptions::PyTypeError::new_err(
+            "a Scope belongs to its thread: it does not pickle",
+        ))
+    }
+}
+
+impl Drop for PyScope {
+    fn drop(&mut self) {
+        if !*self.closed.get_mut() {
+            self.token.lose();
+        }
+    }
+}
+
+/// The end of a `with` block, with what is on its way as `exception`.
+pub fn finish(
+    py: Python<'_>,
+    left: crate::Result<Left>,
+    exception: &Bound<'_, PyAny>,
+) -> PyResult<bool> {
+    let exception = (!exception.is_none()).then_some(exception);
+    match left {
+        Ok(left) => settle(py, &left, exception)?,
+        // A generator's end gives way: nobody would see the note.
+        Err(error) if exception.is_some_and(|e| e.is_instance_of::<PyGeneratorExit>()) => {
+            return Err(to_pyerr(error));
+        }
+        Err(error) => report(&to_pyerr(error), py, exception)?,
+    }
+    Ok(false)
+}
+
+/// Raises an error, or notes it on the exception that is on its way.
+fn report(error: &PyErr, py: Python<'_>, exception: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    let Some(exception) = exception else { return Err(error.clone_ref(py)) };
+    let kind = error.get_type(py).name()?.to_string();
+    add_note(exception, &format!("{kind}: {}", error.value(py)))
+}
+
+/// What closing has to tell, after everything is completely closed: errors, warnings, the collector.
+pub fn settle(py: Python<'_>, left: &Left, exception: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    let mut first: Option<PyErr> = None;
+    for problem in problems(py, left) {
+        match &first {
+            Some(error) => report(&problem, py, Some(error.value(py).as_any()))?,
+            None if exception.is_some() => report(&problem, py, exception)?,
+            None => first = Some(problem),
+        }
+    }
+    collector::scope_left(py)?;
+    first.map_or(Ok(()), Err)
+}
+
+fn problems(py: Python<'_>, left: &Left) -> Vec<PyErr> {
+    if left.reports.is_empty() && left.left_open.is_empty() {
+        return Vec::new();
+    }
+    let mut problems = Vec::new();
+    if !left.left_open.is_empty() {
+        let reason = format!(
+            "the `with` block ended with scopes still open inside: [{}]; they were closed first, \
+             innermost first: close each inside, or use `with` for them too",
+            left.left_open.join(", ")
+        );
+        let facts = Facts {
+            workspace_id: left.left_open.first().cloned(),
+            open_workspaces: Some(registry::open_workspaces()),
+            ..Facts::default()
+        };
+        problems.push(to_pyerr(Error::Scope { reason, facts: Box::new(facts) }));
+    }
+    for cycle in &left.reports {
+        problems.extend(cycle_problems(py, cycle).into_iter().filter_map(Result::err));
+    }
+    problems
+}
+
+fn cycle_problems(py: Python<'_>, cycle: &Report) -> [PyResult<()>; 3] {
+    [escapes(py, cycle), unused(py, cycle), many_retired(py, cycle)]
+}
+
+fn escapes(py: Python<'_>, cycle: &Report) -> PyResult<()> {
+    if cycle.escaped == 0 {
+        return Ok(());
+    }
+    let error = Error::Escaped { arrays: cycle.escaped, facts: cycle.workspace.facts() };
+    match cycle.workspace.configuration().policy_escape {
+        EscapePolicy::Retire => Ok(()),
+        EscapePolicy::Warn => warn(py, &class(py, "EscapedViewWarning")?, &error.to_string()),
+        EscapePolicy::Raise => Err(to_pyerr(error)),
+    }
+}
+
+fn unused(py: Python<'_>, cycle: &Report) -> PyResult<()> {
+    if !cycle.unused || cycle.workspace.workspace_type() == WorkspaceType::Dummy {
+        return Ok(());
+    }
+    let message = format!(
+        "workspace [{}] has closed its first three cycles without one allocation: the operands were \
+         plain arrays, and plain operands give plain results; use ws.asarray(x) for an operand \
+         (capture_numpy=True comes with a later version)",
+        cycle.workspace.id()
+    );
+    warn(py, &class(py, "UnusedWorkspaceWarning")?, &message)
+}
+
+fn many_retired(py: Python<'_>, cycle: &Report) -> PyResult<()> {
+    if !cycle.many_retired {
+        return Ok(());
+    }
+    let site = match &cycle.site {
+        Some(site) => format!(" (the last of them holds an array created at {site})"),
+        None => String::new(),
+    };
+    let message = format!(
+        "1000 blocks of workspace [{}] are retired and still viewed{site}; drop the views, or keep \
+         detach() instead",
+        cycle.workspace.id()
+    );
+    warn(py, &py.get_type::<PyResourceWarning>(), &message)
+}

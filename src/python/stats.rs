@@ -1,0 +1,199 @@
+//! A workspace's counters at one moment, and how they look: one line, or a bar in a notebook.
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::config::policy_member;
+use crate::{Workspace, WorkspaceStats};
+
+/// All counters of a workspace at one moment; sizes in bytes. It does not keep the workspace.
+#[pyclass(frozen, get_all, name = "WorkspaceStats", module = "ndarena")]
+pub struct PyWorkspaceStats {
+    pub id: String,
+    pub thread_id: u64,
+    pub device_id: u32,
+    pub configuration: Py<PyAny>,
+    pub workspace_type: Py<PyAny>,
+    pub generation_id: u64,
+    pub current_size: u64,
+    pub current_offset: u64,
+    pub this_cycle_allocations: u64,
+    pub last_cycle_allocations: u64,
+    pub max_cycle_allocations: u64,
+    pub peak_size: u64,
+    pub cycles_count: u64,
+    pub step_number: u64,
+    pub initial_block_size: u64,
+    pub number_of_external_allocations: u64,
+    pub spilled_size: u64,
+    pub number_of_pinned_allocations: u64,
+    pub pinned_size: u64,
+    pub retired_size: u64,
+    pub escaped_count: u64,
+    pub host_offset: u64,
+    pub primary_offset: u64,
+    pub lost_scopes: u64,
+    pub is_scope_active: bool,
+    pub is_destroyed: bool,
+    /// Id of the parent.
+    pub parent_workspace: Option<String>,
+}
+
+impl PyWorkspaceStats {
+    pub fn new(py: Python<'_>, s: WorkspaceStats, configuration: Py<PyAny>) -> PyResult<Self> {
+        Ok(Self {
+            id: s.id,
+            thread_id: s.thread_id,
+            device_id: s.device_id,
+            configuration,
+            workspace_type: policy_member(py, "WorkspaceType", s.workspace_type.name())?,
+            generation_id: s.generation_id,
+            current_size: s.current_size,
+            current_offset: s.current_offset,
+            this_cycle_allocations: s.this_cycle_allocations,
+            last_cycle_allocations: s.last_cycle_allocations,
+            max_cycle_allocations: s.max_cycle_allocations,
+            peak_size: s.peak_size,
+            cycles_count: s.cycles_count,
+            step_number: s.step_number,
+            initial_block_size: s.initial_block_size,
+            number_of_external_allocations: s.number_of_external_allocations,
+            spilled_size: s.spilled_size,
+            number_of_pinned_allocations: s.number_of_pinned_allocations,
+            pinned_size: s.pinned_size,
+            retired_size: s.retired_size,
+            escaped_count: s.escaped_count,
+            host_offset: s.current_offset,
+            primary_offset: s.current_offset,
+            lost_scopes: s.lost_scopes,
+            is_scope_active: s.is_scope_active,
+            is_destroyed: s.is_destroyed,
+            parent_workspace: s.parent_workspace,
+        })
+    }
+}
+
+/// Names of the fields, in the order of the class.
+fn names<'py>(stats: &Bound<'py, PyWorkspaceStats>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    let class = stats.get_type();
+    let members = class.getattr("__dict__")?.call_method0("items")?;
+    let mut names = Vec::new();
+    for item in members.try_iter()? {
+        let (name, member): (Bound<'py, PyAny>, Bound<'py, PyAny>) = item?.extract()?;
+        let kind = member.get_type().name()?.to_string();
+        if kind == "getset_descriptor" || kind == "member_descriptor" {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+#[pymethods]
+impl PyWorkspaceStats {
+    /// All fields by name.
+    fn to_dict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
+        let dict = PyDict::new(slf.py());
+        for name in names(slf)? {
+            dict.set_item(&name, slf.getattr(name.extract::<String>()?.as_str())?)?;
+        }
+        Ok(dict)
+    }
+
+    fn __eq__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<bool> {
+        match other.cast::<Self>() {
+            Ok(other) => Self::to_dict(slf)?.eq(Self::to_dict(other)?),
+            Err(_) => Ok(false),
+        }
+    }
+
+    fn __hash__(slf: &Bound<'_, Self>) -> PyResult<isize> {
+        let stats = slf.get();
+        pyo3::types::PyTuple::new(slf.py(), [stats.generation_id, stats.cycles_count])?.hash()
+    }
+
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        let fields: PyResult<Vec<String>> = Self::to_dict(slf)?
+            .iter()
+            .map(|(name, value)| Ok(format!("{name}={}", value.repr()?)))
+            .collect();
+        Ok(format!("WorkspaceStats({})", fields?.join(", ")))
+    }
+}
+
+/// `1536` → `1.5 KiB`.
+fn human(bytes: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let rank = (bytes.max(1).ilog2() / 10).min(6);
+    if rank == 0 {
+        return format!("{bytes} B");
+    }
+    #[expect(clippy::cast_precision_loss, reason = "for the eye")]
+    let value = bytes as f64 / (1_u64 << (10 * rank)) as f64;
+    format!("{value:.1} {}", units[rank as usize])
+}
+
+fn state(s: &WorkspaceStats) -> &'static str {
+    match (s.is_destroyed, s.is_scope_active) {
+        (true, _) => "destroyed",
+        (false, true) => "open",
+        (false, false) => "closed",
+    }
+}
+
+/// The workspace in one line.
+pub fn line(workspace: &Workspace) -> String {
+    let s = workspace.stats();
+    let mut text = format!(
+        "<Workspace [{}] {}, {}, generation {}, {} of {} in use",
+        s.id,
+        s.workspace_type.name().to_lowercase(),
+        state(&s),
+        s.generation_id,
+        human(s.current_offset),
+        human(s.current_size),
+    );
+    let parts =
+        [(s.spilled_size, "spilled"), (s.pinned_size, "pinned"), (s.retired_size, "retired")];
+    for (bytes, what) in parts {
+        if bytes > 0 {
+            text += &format!(", {} {what}", human(bytes));
+        }
+    }
+    if s.lost_scopes > 0 {
+        text += &format!(", {} scope(s) without an object", s.lost_scopes);
+    }
+    text + ">"
+}
+
+/// Allocation statistics in one line: current size, spilled, pinned.
+pub fn allocation_line(s: &WorkspaceStats) -> String {
+    format!(
+        "[{}] {}: current size {} ({} B), spilled {} ({} B), pinned {} ({} B)",
+        s.id,
+        state(s),
+        human(s.current_size),
+        s.current_size,
+        human(s.spilled_size),
+        s.spilled_size,
+        human(s.pinned_size),
+        s.pinned_size,
+    )
+}
+
+/// A bar of the arena: in use, peak, size.
+pub fn bar(workspace: &Workspace) -> String {
+    let s = workspace.stats();
+    let share =
+        |bytes: u64| if s.current_size == 0 { 0 } else { (bytes * 100 / s.current_size).min(100) };
+    let (used, peak) = (share(s.current_offset), share(s.peak_size));
+    let title = line(workspace).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    format!(
+        "<div style=\"font-family:monospace\"><div>{title}</div>\
+         <div style=\"position:relative;width:100%;max-width:40em;height:1.2em;background:#ddd\">\
+         <div style=\"position:absolute;width:{peak}%;height:100%;background:#9cf\" title=\"peak {p}\"></div>\
+         <div style=\"position:absolute;width:{used}%;height:100%;background:#37c\" title=\"in use {u}\"></div>\
+         </div></div>",
+        p = human(s.peak_size),
+        u = human(s.current_offset),
+    )
+}

@@ -1,0 +1,397 @@
+//! `Workspace` as Python sees it: convert, one call of the core, convert.
+
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+
+use pyo3::exceptions::{PyNotImplementedError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyTuple, PyWeakrefMethods, PyWeakrefReference};
+
+use super::config::{PyWorkspaceConfiguration, policy_member};
+
+use super::error::to_pyerr;
+use super::scope::{PyScope, finish, settle};
+use super::stats::{self, PyWorkspaceStats};
+use super::{collector, scope};
+use crate::{DEFAULT_WORKSPACE_ID, Workspace, WorkspaceConfiguration, registry};
+
+/// The Python object of each workspace that has one, so that every way leads to the same.
+static OBJECTS: LazyLock<Mutex<HashMap<u64, Py<PyWeakrefReference>>>> =
+    LazyLock::new(Mutex::default);
+
+fn objects() -> MutexGuard<'static, HashMap<u64, Py<PyWeakrefReference>>> {
+    OBJECTS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// *The* Python object of a workspace.
+pub fn workspace_object(py: Python<'_>, workspace: &Workspace) -> PyResult<Py<PyAny>> {
+    let known = objects().get(&workspace.serial()).map(|weak| weak.clone_ref(py));
+    if let Some(object) = known.and_then(|weak| weak.bind(py).upgrade()) {
+        return Ok(object.unbind());
+    }
+    let object = Bound::new(py, PyWorkspace { core: workspace.clone() })?;
+    remember(&object)?;
+    Ok(object.into_any().unbind())
+}
+
+fn remember(object: &Bound<'_, PyWorkspace>) -> PyResult<()> {
+    let weak = PyWeakrefReference::new(object)?.unbind();
+    let old = objects().insert(object.get().core.serial(), weak);
+    drop(old);
+    Ok(())
+}
+
+/// A configuration argument: one of ours, or `None`.
+pub fn configuration_argument(
+    value: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Option<WorkspaceConfiguration>> {
+    let Some(value) = value.filter(|v| !v.is_none()) else { return Ok(None) };
+    if let Ok(configuration) = value.cast::<PyWorkspaceConfiguration>() {
+        return Ok(Some(configuration.get().core.clone()));
+    }
+    let hint = if value.is_instance_of::<PyString>() { "; an id is given as id=…" } else { "" };
+    let kind = value.get_type().name()?;
+    Err(PyTypeError::new_err(format!(
+        "configuration must be a WorkspaceConfiguration, not {kind}{hint}"
+    )))
+}
+
+/// Memory that is taken once and used again in every turn of a loop (ND4J: `MemoryWorkspace`).
+///
+/// `Workspace(configuration=None, id=DEFAULT_WORKSPACE_ID)` is owned by the calling thread and in no
+/// registry. The workspace owns its memory: arrays made in it are valid until their cycle ends.
+#[pyclass(frozen, weakref, name = "Workspace", module = "ndarena")]
+pub struct PyWorkspace {
+    pub core: Workspace,
+}
+
+impl Drop for PyWorkspace {
+    fn drop(&mut self) {
+        let serial = self.core.serial();
+        let dead = Python::try_attach(|py| {
+            let weak = objects().get(&serial).map(|weak| weak.clone_ref(py));
+            weak.is_some_and(|weak| weak.bind(py).upgrade().is_none())
+        });
+        if dead == Some(true) {
+            let old = objects().remove(&serial);
+            drop(old);
+        }
+    }
+}
+
+#[pymethods]
+impl PyWorkspace {
+    #[new]
+    #[pyo3(signature = (configuration = None, id = DEFAULT_WORKSPACE_ID))]
+    fn new<'py>(
+        py: Python<'py>,
+        configuration: Option<&Bound<'py, PyAny>>,
+        id: &str,
+    ) -> PyResult<Bound<'py, Self>> {
+        let configuration = configuration_argument(configuration)?;
+        let configuration = configuration.unwrap_or_else(registry::default_configuration);
+        let core = Workspace::new(configuration, id).map_err(to_pyerr)?;
+        let object = Bound::new(py, Self { core })?;
+        remember(&object)?;
+        Ok(object)
+    }
+
+    // ------------------------------------------------------------------ scopes
+
+    /// Enter: begin a cycle, or continue the running one.
+    #[pyo3(signature = (*, capture_numpy = false))]
+    fn notify_scope_entered(&self, py: Python<'_>, capture_numpy: bool) -> PyResult<PyScope> {
+        refuse_capture(capture_numpy)?;
+        let scope = PyScope::new(registry::enter(&self.core).map_err(to_pyerr)?);
+        collector::scope_entered(py)?;
+        Ok(scope)
+    }
+
+    /// Make the open workspace current, in its running cycle.
+    fn notify_scope_borrowed(&self, py: Python<'_>) -> PyResult<PyScope> {
+        let scope = PyScope::new(registry::borrow(&self.core).map_err(to_pyerr)?);
+        collector::scope_entered(py)?;
+        Ok(scope)
+    }
+
+    /// Close the innermost open scope of this workspace.
+    fn notify_scope_left(&self, py: Python<'_>) -> PyResult<()> {
+        settle(py, &registry::leave(&self.core).map_err(to_pyerr)?, None)
+    }
+
+    /// The same as `notify_scope_left`.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.notify_scope_left(py)
+    }
+
+    fn __enter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
+        registry::enter_block(&slf.get().core).map_err(to_pyerr)?;
+        collector::scope_entered(slf.py())?;
+        Ok(slf)
+    }
+
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        _class: &Bound<'_, PyAny>,
+        exception: &Bound<'_, PyAny>,
+        _traceback: &Bound<'_, PyAny>,
+    ) -> PyResult<bool> {
+        finish(py, registry::exit_block(&self.core), exception)
+    }
+
+    #[expect(clippy::unused_self)]
+    fn __aenter__(&self) -> PyResult<()> {
+        Err(PyNotImplementedError::new_err(scope::NO_ASYNC))
+    }
+
+    #[expect(clippy::unused_self)]
+    #[pyo3(signature = (*_details))]
+    fn __aexit__(&self, _details: &Bound<'_, PyTuple>) {}
+
+    /// Enter, call `function`, detach every WorkspaceArray in its result, leave.
+    #[pyo3(signature = (function, /, *args, **kwargs))]
+    fn run<'py>(
+        slf: &Bound<'py, Self>,
+        function: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let scope = slf.get().notify_scope_entered(py, false)?;
+        let result = function
+            .call(args, kwargs)
+            .and_then(|result| py.import("ndarena.cycle")?.call_method1("detached", (result,)));
+        let exception = result.as_ref().err().map(|error| error.value(py).as_any().clone());
+        let none = py.None().into_bound(py);
+        scope.leave(py, exception.as_ref().unwrap_or(&none))?;
+        result
+    }
+
+    /// Decorator: every call of the function is one cycle, its arrays come out detached.
+    fn cycle<'py>(
+        slf: &Bound<'py, Self>,
+        function: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("ndarena.cycle")?.call_method1("decorate", (slf, function))
+    }
+
+    // ------------------------------------------------------------------ control
+
+    /// Derive the size from what was observed. `ScopeError` while an array or view of the running
+    /// cycle is alive.
+    fn initialize_workspace(&self) -> PyResult<()> {
+        self.core.initialize_workspace().map_err(to_pyerr)
+    }
+
+    /// End the workspace: its arrays become DESTROYED, viewed memory is retired, the rest goes back.
+    fn destroy_workspace(&self) -> PyResult<()> {
+        self.core.destroy_workspace().map_err(to_pyerr)
+    }
+
+    /// Switch the use of the arena off or on; arrays made meanwhile are external.
+    fn toggle_workspace_use(&self, use_workspace: bool) -> PyResult<()> {
+        self.core.toggle_workspace_use(use_workspace).map_err(to_pyerr)
+    }
+
+    /// Poison released memory and keep creation sites.
+    fn enable_debug(&self, debug: bool) -> PyResult<()> {
+        self.core.enable_debug(debug).map_err(to_pyerr)
+    }
+
+    /// Rewind. `ScopeError` while an array or view of the running cycle is alive.
+    fn reset(&self) -> PyResult<()> {
+        self.core.reset().map_err(to_pyerr)
+    }
+
+    /// Give memory that is not in use back to the system; the number of bytes.
+    fn trim(&self) -> PyResult<u64> {
+        self.core.trim().map_err(to_pyerr)
+    }
+
+    // ------------------------------------------------------------------ state
+
+    /// Its name in the registry.
+    #[getter]
+    fn id(&self) -> &str {
+        self.core.id()
+    }
+
+    /// The owner, as `threading.get_ident()` gives it; may repeat.
+    #[getter]
+    fn thread_id(&self) -> u64 {
+        self.core.thread_id()
+    }
+
+    /// Always 0: the CPU.
+    #[getter]
+    #[expect(clippy::unused_self)]
+    fn device_id(&self) -> u32 {
+        0
+    }
+
+    /// The configuration it was made with.
+    #[getter]
+    fn configuration(&self) -> PyWorkspaceConfiguration {
+        PyWorkspaceConfiguration { core: self.core.configuration().clone() }
+    }
+
+    /// SCOPED, CIRCULAR or DUMMY.
+    #[getter]
+    fn workspace_type(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        policy_member(py, "WorkspaceType", self.core.workspace_type().name())
+    }
+
+    /// Number of full enters so far.
+    #[getter]
+    fn generation_id(&self) -> u64 {
+        self.core.stats().generation_id
+    }
+
+    /// Size of the arena in bytes; 0: none yet.
+    #[getter]
+    fn current_size(&self) -> u64 {
+        self.core.stats().current_size
+    }
+
+    /// End of the highest span in use, in bytes.
+    #[getter]
+    fn current_offset(&self) -> u64 {
+        self.core.stats().current_offset
+    }
+
+    /// Bytes requested in the running cycle.
+    #[getter]
+    fn this_cycle_allocations(&self) -> u64 {
+        self.core.stats().this_cycle_allocations
+    }
+
+    /// Bytes requested in the last cycle.
+    #[getter]
+    fn last_cycle_allocations(&self) -> u64 {
+        self.core.stats().last_cycle_allocations
+    }
+
+    /// Most bytes requested in one cycle.
+    #[getter]
+    fn max_cycle_allocations(&self) -> u64 {
+        self.core.stats().max_cycle_allocations
+    }
+
+    /// Most bytes alive at once in the running cycle, else in the last one.
+    #[getter]
+    fn peak_size(&self) -> u64 {
+        self.core.stats().peak_size
+    }
+
+    /// Number of full closes.
+    #[getter]
+    fn cycles_count(&self) -> u64 {
+        self.core.stats().cycles_count
+    }
+
+    /// Steps of the ring.
+    #[getter]
+    fn step_number(&self) -> u64 {
+        self.core.stats().step_number
+    }
+
+    /// Size learned, before head-room; of a ring: its block.
+    #[getter]
+    fn initial_block_size(&self) -> u64 {
+        self.core.stats().initial_block_size
+    }
+
+    /// Spilled blocks alive.
+    #[getter]
+    fn number_of_external_allocations(&self) -> u64 {
+        self.core.stats().number_of_external_allocations
+    }
+
+    /// Their bytes.
+    #[getter]
+    fn spilled_size(&self) -> u64 {
+        self.core.stats().spilled_size
+    }
+
+    /// Pinned blocks of a ring alive.
+    #[getter]
+    fn number_of_pinned_allocations(&self) -> u64 {
+        self.core.stats().number_of_pinned_allocations
+    }
+
+    /// Their bytes.
+    #[getter]
+    fn pinned_size(&self) -> u64 {
+        self.core.stats().pinned_size
+    }
+
+    /// Bytes of retired memory that views still hold.
+    #[getter]
+    fn retired_size(&self) -> u64 {
+        self.core.stats().retired_size
+    }
+
+    /// Arrays that were still viewed when their scope closed, so far.
+    #[getter]
+    fn escaped_count(&self) -> u64 {
+        self.core.stats().escaped_count
+    }
+
+    /// The same as `current_offset`.
+    #[getter]
+    fn host_offset(&self) -> u64 {
+        self.current_offset()
+    }
+
+    /// The same as `current_offset`.
+    #[getter]
+    fn primary_offset(&self) -> u64 {
+        self.current_offset()
+    }
+
+    /// Whether a cycle is running.
+    #[getter]
+    fn is_scope_active(&self) -> bool {
+        self.core.is_scope_active()
+    }
+
+    /// Whether it has come to its end.
+    #[getter]
+    fn is_destroyed(&self) -> bool {
+        self.core.is_destroyed()
+    }
+
+    /// What was current at the running full enter.
+    #[getter]
+    fn parent_workspace(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        self.core.parent_workspace().map(|parent| workspace_object(py, &parent)).transpose()
+    }
+
+    /// All counters at one moment.
+    fn stats(&self, py: Python<'_>) -> PyResult<PyWorkspaceStats> {
+        let configuration = Py::new(py, self.configuration())?.into_any();
+        PyWorkspaceStats::new(py, self.core.stats(), configuration)
+    }
+
+    fn __repr__(&self) -> String {
+        stats::line(&self.core)
+    }
+
+    fn _repr_html_(&self) -> String {
+        stats::bar(&self.core)
+    }
+
+    #[expect(clippy::unused_self)]
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(PyTypeError::new_err("a Workspace belongs to its thread: it does not pickle"))
+    }
+}
+
+fn refuse_capture(capture_numpy: bool) -> PyResult<()> {
+    if !capture_numpy {
+        return Ok(());
+    }
+    let message = "capture_numpy comes with a later version; use ws.asarray(x) for an operand";
+    Err(PyNotImplementedError::new_err(message))
+}

@@ -1,0 +1,524 @@
+//! A workspace: id, owner thread, configuration, clock; its memory and counters behind one lock.
+//!
+//! Others see of it the clock (an atomic) and `Arc<Block>`s. Owner-only calls compare thread numbers
+//! first. The lock is held for bookkeeping only, never while foreign code runs.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+
+use crate::array::Buffer;
+use crate::block;
+use crate::clock::Clock;
+use crate::config::{LocationPolicy, ResetPolicy, WorkspaceConfiguration, WorkspaceType};
+use crate::cycle::{Closed, Counters, Home, Placed, Refused, State};
+use crate::error::{Error, Facts, Result};
+use crate::registry;
+use crate::sync::lock;
+use crate::thread::{self, Inbox};
+
+/// Id of a workspace for which none was given.
+pub const DEFAULT_WORKSPACE_ID: &str = "DefaultWorkspace";
+
+static SERIALS: AtomicU64 = AtomicU64::new(1);
+/// All workspaces; one list per depth of forks, because a thread that a fork did not bring along may
+/// have held the lock of its own depth.
+static ALL: [Mutex<Vec<Weak<Shared>>>; 16] = [const { Mutex::new(Vec::new()) }; 16];
+
+fn all() -> MutexGuard<'static, Vec<Weak<Shared>>> {
+    lock(&ALL[usize::try_from(block::forks()).unwrap_or(0) % ALL.len()])
+}
+
+/// Memory that is taken once and used again in every turn of a loop.
+///
+/// A handle; clones are the same workspace. The workspace owns its memory and frees it once no handle,
+/// array, lease or open scope needs it.
+#[derive(Clone, Debug)]
+pub struct Workspace(Arc<Shared>);
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    id: String,
+    serial: u64,
+    owner: u64,
+    thread_id: u64,
+    forks: u64,
+    inbox: Arc<Inbox>,
+    kind: WorkspaceType,
+    configuration: WorkspaceConfiguration,
+    clock: Clock,
+    generation: AtomicU64,
+    destroyed: AtomicBool,
+    debug: AtomicBool,
+    parent: Mutex<Option<Weak<Shared>>>,
+    state: Mutex<State>,
+}
+
+impl PartialEq for Workspace {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Workspace {}
+
+/// Everything a workspace counts, at one moment. Sizes in bytes.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "the names are those of the contract and of ND4J's getters")]
+pub struct WorkspaceStats {
+    pub id: String,
+    pub thread_id: u64,
+    pub device_id: u32,
+    pub workspace_type: WorkspaceType,
+    pub generation_id: u64,
+    pub current_size: u64,
+    pub current_offset: u64,
+    pub this_cycle_allocations: u64,
+    pub last_cycle_allocations: u64,
+    pub max_cycle_allocations: u64,
+    pub peak_size: u64,
+    pub cycles_count: u64,
+    pub step_number: u64,
+    pub initial_block_size: u64,
+    pub number_of_external_allocations: u64,
+    pub spilled_size: u64,
+    pub number_of_pinned_allocations: u64,
+    pub pinned_size: u64,
+    pub retired_size: u64,
+    pub escaped_count: u64,
+    pub lost_scopes: u64,
+    pub is_scope_active: bool,
+    pub is_destroyed: bool,
+    pub parent_workspace: Option<String>,
+}
+
+impl Workspace {
+    /// A workspace owned by the calling thread and in no registry.
+    pub fn new(configuration: WorkspaceConfiguration, id: &str) -> Result<Self> {
+        if configuration.policy_location == LocationPolicy::Mmap {
+            return Err(Error::configuration(
+                "policy_location",
+                "MMAP",
+                "memory-mapped workspaces come with a later version; use RAM",
+            ));
+        }
+        let kind = if configuration.policy_reset == ResetPolicy::EndOfBufferReached {
+            WorkspaceType::Circular
+        } else {
+            WorkspaceType::Scoped
+        };
+        Self::of_kind(kind, configuration, id)
+    }
+
+    /// The stand-in of BYPASS_EVERYTHING: nothing is ever cut from it.
+    pub(crate) fn dummy(id: &str) -> Result<Self> {
+        Self::of_kind(WorkspaceType::Dummy, WorkspaceConfiguration::default(), id)
+    }
+
+    fn of_kind(
+        kind: WorkspaceType,
+        configuration: WorkspaceConfiguration,
+        id: &str,
+    ) -> Result<Self> {
+        let state = State::new(&configuration).map_err(|refused| full(id, refused))?;
+        let owner = thread::owner_number();
+        let inbox = thread::own_inbox().ok_or_else(thread::ended)?;
+        let workspace = Self(Arc::new(Shared {
+            id: id.to_owned(),
+            serial: SERIALS.fetch_add(1, Ordering::Relaxed),
+            owner,
+            thread_id: block::thread_ident(owner),
+            forks: block::forks(),
+            inbox,
+            kind,
+            configuration,
+            clock: Clock::new(),
+            generation: AtomicU64::new(0),
+            destroyed: AtomicBool::new(false),
+            debug: AtomicBool::new(false),
+            parent: Mutex::new(None),
+            state: Mutex::new(state),
+        }));
+        thread::note_owned(&workspace);
+        let mut all = all();
+        if all.len() == all.capacity() {
+            all.retain(|w| w.strong_count() > 0);
+        }
+        all.push(workspace.downgrade());
+        Ok(workspace)
+    }
+
+    // ------------------------------------------------------------------ what never changes
+
+    /// Its name in the registry.
+    pub fn id(&self) -> &str {
+        &self.0.id
+    }
+
+    /// A number no other workspace of the process has.
+    pub fn serial(&self) -> u64 {
+        self.0.serial
+    }
+
+    /// The owner, as Python's `threading.get_ident()` gives it; may repeat.
+    pub fn thread_id(&self) -> u64 {
+        self.0.thread_id
+    }
+
+    /// The configuration it was made with.
+    pub fn configuration(&self) -> &WorkspaceConfiguration {
+        &self.0.configuration
+    }
+
+    /// Scoped, circular, or the dummy of BYPASS_EVERYTHING.
+    pub fn workspace_type(&self) -> WorkspaceType {
+        self.0.kind
+    }
+
+    pub(crate) fn is_circular(&self) -> bool {
+        self.0.kind == WorkspaceType::Circular
+    }
+
+    /// Whether this is the dummy of BYPASS_EVERYTHING.
+    pub fn is_dummy(&self) -> bool {
+        self.0.kind == WorkspaceType::Dummy
+    }
+
+    pub(crate) fn downgrade(&self) -> Weak<Shared> {
+        Arc::downgrade(&self.0)
+    }
+
+    pub(crate) fn upgrade(weak: &Weak<Shared>) -> Option<Self> {
+        weak.upgrade().map(Self)
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    // ------------------------------------------------------------------ state
+
+    /// Number of full enters so far.
+    pub fn generation_id(&self) -> u64 {
+        self.0.generation.load(Ordering::SeqCst)
+    }
+
+    /// Whether a cycle is running.
+    pub fn is_scope_active(&self) -> bool {
+        self.0.clock.is_open()
+    }
+
+    /// Whether it has come to its end.
+    pub fn is_destroyed(&self) -> bool {
+        self.0.destroyed.load(Ordering::SeqCst)
+    }
+
+    /// Whether released memory is poisoned and creation sites are kept.
+    pub fn is_debug(&self) -> bool {
+        self.0.debug.load(Ordering::Relaxed)
+    }
+
+    /// What was current at the running full enter.
+    pub fn parent_workspace(&self) -> Option<Self> {
+        lock(&self.0.parent).as_ref().and_then(Self::upgrade)
+    }
+
+    /// All counters at once. Of a workspace inherited through a fork: what can still be read.
+    pub fn stats(&self) -> WorkspaceStats {
+        let state = self.state();
+        let c = state.as_ref().map_or_else(Counters::default, |s| s.counters);
+        let read = |f: fn(&State) -> u64| state.as_ref().map_or(0, |s| f(s));
+        WorkspaceStats {
+            id: self.0.id.clone(),
+            thread_id: self.0.thread_id,
+            device_id: 0,
+            workspace_type: self.0.kind,
+            generation_id: self.generation_id(),
+            current_size: read(State::size),
+            current_offset: read(State::offset),
+            this_cycle_allocations: c.this_cycle,
+            last_cycle_allocations: c.last_cycle,
+            max_cycle_allocations: c.max_cycle,
+            peak_size: c.peak,
+            cycles_count: c.cycles,
+            step_number: c.step,
+            initial_block_size: c.initial_block_size,
+            number_of_external_allocations: c.external,
+            spilled_size: c.spilled,
+            number_of_pinned_allocations: c.pinned_count,
+            pinned_size: c.pinned,
+            retired_size: read(State::retired_size),
+            escaped_count: c.escaped,
+            lost_scopes: c.lost_scopes,
+            is_scope_active: self.is_scope_active(),
+            is_destroyed: self.is_destroyed(),
+            parent_workspace: self.parent_workspace().map(|p| p.0.id.clone()),
+        }
+    }
+
+    /// The state, or `None` where a thread that a fork did not bring along held the lock.
+    fn state(&self) -> Option<MutexGuard<'_, State>> {
+        if self.0.forks == block::forks() {
+            return Some(lock(&self.0.state));
+        }
+        match self.0.state.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(e)) => Some(PoisonError::into_inner(e)),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// The state, for the owner thread only.
+    fn owned_state(&self, operation: &str) -> Result<MutexGuard<'_, State>> {
+        if self.is_destroyed() {
+            return Err(self.destroyed_error(operation));
+        }
+        self.check_owner(operation)?;
+        Ok(lock(&self.0.state))
+    }
+
+    pub(crate) fn check_owner(&self, operation: &str) -> Result<()> {
+        if thread::owner_number() == self.0.owner {
+            return Ok(());
+        }
+        let id = &self.0.id;
+        let reason = if self.0.forks == block::forks() {
+            format!(
+                "{operation} of workspace [{id}] in a thread that does not own it; every thread has \
+                 its own: get_workspace_for_current_thread(id=\"{id}\")"
+            )
+        } else {
+            format!(
+                "{operation} of workspace [{id}], which was inherited through a fork; \
+                 make one of the child's own: get_workspace_for_current_thread(id=\"{id}\")"
+            )
+        };
+        Err(Error::WrongThread { reason, facts: self.facts() })
+    }
+
+    /// Where other threads leave word for the owner.
+    pub(crate) fn inbox(&self) -> &Arc<Inbox> {
+        &self.0.inbox
+    }
+
+    pub(crate) fn destroyed_error(&self, operation: &str) -> Error {
+        let mut facts = self.facts();
+        facts.operation = Some(operation.to_owned());
+        Error::DestroyedWorkspace { facts }
+    }
+
+    pub(crate) fn facts(&self) -> Box<Facts> {
+        Box::new(Facts {
+            workspace_id: Some(self.0.id.clone()),
+            workspace_generation: Some(self.generation_id()),
+            open_workspaces: Some(registry::open_workspaces()),
+            ..Facts::default()
+        })
+    }
+
+    fn refuse(&self, reason: String) -> Error {
+        Error::Scope { reason, facts: self.facts() }
+    }
+
+    // ------------------------------------------------------------------ memory
+
+    /// Cuts `bytes` from the workspace, which must be open or current in the calling thread.
+    pub fn allocate(&self, bytes: usize, zeroed: bool) -> Result<Buffer> {
+        self.allocate_at(bytes, zeroed, None)
+    }
+
+    /// The same, noting where it was asked for.
+    pub fn allocate_at(&self, bytes: usize, zeroed: bool, site: Option<String>) -> Result<Buffer> {
+        self.check_may_allocate()?;
+        let mode = registry::debug_mode();
+        let placed = {
+            let mut state = self.owned_state("allocation")?;
+            if site.is_some() {
+                state.set_site(site.as_deref());
+            }
+            state
+                .place(&self.0.configuration, mode, bytes as u64)
+                .map_err(|refused| self.full_error(refused))?
+        };
+        if zeroed && bytes > 0 && !is_fresh(&placed) {
+            placed.block.fill(placed.offset, bytes as u64, 0);
+        }
+        Ok(Buffer::new(self.clone(), placed, bytes, site))
+    }
+
+    fn check_may_allocate(&self) -> Result<()> {
+        if self.is_destroyed() {
+            return Err(self.destroyed_error("allocation"));
+        }
+        self.check_owner("allocation")?;
+        if self.is_scope_active() || registry::is_current(self) {
+            return Ok(());
+        }
+        Err(self.refuse(format!(
+            "workspace [{}] is not open; enter it first: `with ws.notify_scope_entered():`",
+            self.0.id
+        )))
+    }
+
+    fn full_error(&self, refused: Refused) -> Error {
+        let mut error = full(&self.0.id, refused);
+        if let Some(facts) = error.facts_mut() {
+            *facts = *self.facts();
+        }
+        error
+    }
+
+    pub(crate) fn die(&self, home: Home, place: (u64, u64), born: u64) {
+        if let Some(mut state) = self.state() {
+            let running = self.0.clock.now() == born;
+            state.die(&self.0.configuration, home, place, running, self.is_debug());
+        }
+    }
+
+    /// The last lease on a retired block is gone.
+    pub(crate) fn reclaim(&self) {
+        if let Some(mut state) = self.state() {
+            state.reclaim();
+        }
+    }
+
+    // ------------------------------------------------------------------ cycles
+
+    pub(crate) fn check_enter(&self, operation: &str) -> Result<()> {
+        if self.is_destroyed() {
+            return Err(self.destroyed_error(operation));
+        }
+        self.check_owner(operation)
+    }
+
+    /// A full enter. `Err`: the system refuses the arena; nothing has changed.
+    pub(crate) fn begin_cycle(&self, parent: Option<&Self>) -> Result<()> {
+        let mut state = lock(&self.0.state);
+        if state.size() > 0 {
+            state
+                .ensure_block(&self.0.configuration)
+                .map_err(|refused| full(&self.0.id, refused))?;
+        }
+        *lock(&self.0.parent) = parent.map(Self::downgrade);
+        self.0.clock.tick();
+        self.0.generation.fetch_add(1, Ordering::SeqCst);
+        state.enter(&self.0.clock, self.is_debug());
+        Ok(())
+    }
+
+    /// A full close.
+    pub(crate) fn end_cycle(&self) -> Closed {
+        let mode = registry::debug_mode();
+        let mut state = lock(&self.0.state);
+        self.0.clock.tick();
+        state.close(&self.0.configuration, mode, &self.0.clock, self.is_debug())
+    }
+
+    pub(crate) fn count_lost_scope(&self) {
+        if let Some(mut state) = self.state() {
+            state.counters.lost_scopes += 1;
+        }
+    }
+
+    pub(crate) fn uncount_lost_scope(&self) {
+        if let Some(mut state) = self.state() {
+            state.counters.lost_scopes = state.counters.lost_scopes.saturating_sub(1);
+        }
+    }
+
+    // ------------------------------------------------------------------ control
+
+    /// Derives the size from what was observed (`initializeWorkspace`). Refused while an array or
+    /// lease of the running cycle is alive.
+    pub fn initialize_workspace(&self) -> Result<()> {
+        let mut state = self.idle_state("initialize_workspace")?;
+        state.initialize(&self.0.configuration);
+        Ok(())
+    }
+
+    /// Rewinds. Refused while an array or lease of the running cycle is alive.
+    pub fn reset(&self) -> Result<()> {
+        let mut state = self.idle_state("reset")?;
+        state.reset(&self.0.clock, self.is_scope_active(), self.is_debug());
+        Ok(())
+    }
+
+    fn idle_state(&self, operation: &str) -> Result<MutexGuard<'_, State>> {
+        let state = self.owned_state(operation)?;
+        let alive = state.alive_arrays();
+        if alive == 0 {
+            return Ok(state);
+        }
+        drop(state);
+        Err(self.refuse(format!(
+            "{operation} of workspace [{}] while {alive} array(s) or views of the running cycle are \
+             alive; drop them or close the scope first",
+            self.0.id
+        )))
+    }
+
+    /// Switches the use of the arena off (arrays made meanwhile are external) or on again.
+    pub fn toggle_workspace_use(&self, in_use: bool) -> Result<()> {
+        self.owned_state("toggle_workspace_use")?.set_in_use(in_use);
+        Ok(())
+    }
+
+    /// Poisons released memory and keeps creation sites.
+    pub fn enable_debug(&self, debug: bool) -> Result<()> {
+        let _state = self.owned_state("enable_debug")?;
+        self.0.debug.store(debug, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Gives memory that is not in use back to the system; the number of bytes.
+    pub fn trim(&self) -> Result<u64> {
+        if self.is_destroyed() {
+            return Ok(0);
+        }
+        let mut state = self.owned_state("trim")?;
+        Ok(state.trim(self.is_scope_active()))
+    }
+
+    /// Ends the workspace: its arrays become DESTROYED, leased memory is retired, the rest goes back,
+    /// open scopes become no-ops. Idempotent; allowed while open for the owner, and for other threads
+    /// while no scope is open.
+    pub fn destroy_workspace(&self) -> Result<()> {
+        if self.is_destroyed() {
+            return Ok(());
+        }
+        if self.is_scope_active() || self.0.forks != block::forks() {
+            self.check_owner("destroy_workspace")?;
+        }
+        self.destroy();
+        Ok(())
+    }
+
+    pub(crate) fn destroy(&self) {
+        if let Some(mut state) = self.state() {
+            self.0.destroyed.store(true, Ordering::SeqCst);
+            self.0.clock.end();
+            state.destroy();
+        }
+        thread::forget(self);
+    }
+}
+
+/// Whether memory comes zeroed from the system: a spill's own block.
+fn is_fresh(placed: &Placed) -> bool {
+    matches!(placed.home, Home::Spill(..))
+}
+
+fn full(id: &str, refused: Refused) -> Error {
+    let facts = Facts { workspace_id: Some(id.to_owned()), ..Facts::default() };
+    Error::Full { requested: refused.requested, reason: refused.reason, facts: Box::new(facts) }
+}
+
+/// Bytes held for all workspaces of all threads: arenas, spills, pins, retired blocks.
+pub fn allocated_bytes() -> u64 {
+    block::held_bytes()
+}
+
+/// All living workspaces of all threads.
+pub fn living_workspaces() -> Vec<Workspace> {
+    let living: Vec<_> = all().iter().filter_map(Workspace::upgrade).collect();
+    living.into_iter().filter(|w| !w.is_destroyed() && !w.is_dummy()).collect()
+}

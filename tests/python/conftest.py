@@ -1,0 +1,46 @@
+"""What every test may rely on: a thread without open scopes, an empty registry, default settings."""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+import ndarena
+
+# Fast: the same programs every time, for the gate. Slow: HYPOTHESIS_PROFILE=slow, new programs every time.
+settings.register_profile(
+    "fast",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.register_profile("slow", settings.get_profile("fast"), derandomize=False, max_examples=3000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+
+@pytest.fixture(autouse=True)
+def clean_thread():
+    """Ask after each test that it left no scope open, and give the next one an untouched thread."""
+    configuration = ndarena.get_default_workspace_configuration()
+    yield
+    try:
+        ndarena.assert_no_workspaces_open("after the test")
+    finally:
+        close_open_scopes()
+        ndarena.set_current_workspace(None)
+        ndarena.set_debug_mode(ndarena.DebugMode.DISABLED)
+        ndarena.set_default_workspace_configuration(configuration)
+        ndarena.destroy_all_workspaces_for_current_thread()
+        ndarena.toggle_periodic_gc(True)
+        ndarena.set_auto_gc_window(0)
+
+
+def close_open_scopes():
+    """Close whatever a failed test left open, innermost first."""
+    while ndarena.any_workspace_active_for_current_thread():
+        current = ndarena.get_current_workspace()
+        if current is None or not current.is_scope_active:
+            break
+        current.notify_scope_left()

@@ -1,0 +1,66 @@
+"""What several test files share: configurations, threads and programs of their own."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from ndarena import WorkspaceConfiguration
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+def fixed(size, **fields):
+    """Describe an arena of exactly this size, which neither learns nor grows."""
+    fields = {"policy_learning": "NONE", "policy_allocation": "STRICT", **fields}
+    return WorkspaceConfiguration(initial_size=size, **fields)
+
+
+def learning(**fields):
+    """Describe an arena that learns its size in the first cycle and gets no head-room."""
+    return WorkspaceConfiguration(**{"policy_allocation": "STRICT", **fields})
+
+
+def ring(blocks, **fields):
+    """Describe a circular workspace that learns blocks of its first cycle's size."""
+    return WorkspaceConfiguration(
+        policy_reset="ENDOFBUFFER_REACHED", overallocation_limit=blocks - 1, **fields
+    )
+
+
+def in_thread(function, *args):
+    """Call the function in a fresh thread; its result or its exception comes back."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function, *args).result(timeout=60)
+
+
+def eventually(condition, seconds=20):
+    """Whether the condition comes true; for what happens after a thread's last line of Python."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.001)
+    return True
+
+
+def run_program(source, *, env=None, timeout=90):
+    """Run a program in an interpreter of its own, in which warnings are errors."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(source)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **(env or {})},
+        timeout=timeout,
+        check=False,
+    )
+
+
+def output_of(source, *, env=None, timeout=90):
+    """Give what a program printed; it must end well and say nothing on standard error."""
+    done = run_program(source, env=env, timeout=timeout)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout

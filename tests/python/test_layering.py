@@ -1,0 +1,258 @@
+"""Who may import whom, and where unsafe code may stand: read out of the sources."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SRC = ROOT / "src"
+PACKAGE = ROOT / "python" / "ndarena"
+
+# The core: every file may name those to its right, and nothing else of ours.
+CORE = {
+    "lib": {"*"},
+    "error": set(),
+    "layout": set(),
+    "sync": set(),
+    "clock": {"sync"},
+    "config": {"error", "layout"},
+    "block": {"layout", "error", "sync", "clock"},
+    "plan": {"layout"},
+    "arena": {"plan", "layout"},
+    "ring": {"clock", "sync", "layout"},
+    "cycle": {"arena", "ring", "block", "clock", "config", "layout", "error", "sync"},
+    "workspace": {"cycle", "block", "clock", "config", "sync", "error", "layout", "registry", "array"},
+    "registry": {"workspace", "cycle", "block", "config", "sync", "error"},
+    "array": {"workspace", "registry", "block", "clock", "cycle", "layout", "error", "sync"},
+    "scope": {"registry", "workspace", "config", "error"},
+}
+
+# The bindings: files of src/python (python/x) and of the core (x).
+BINDINGS = {
+    "mod": {"*"},
+    "error": {"error"},
+    "config": {"config", "error", "python/error"},
+    "npy": set(),
+    "view": {"array", "block", "error", "python/npy", "python/error"},
+}
+
+# The package: `errors` and `policies` are words and stand at the bottom; `__init__` is the door.
+PYTHON = {
+    "__init__": {"_core", "errors", "policies"},
+    "_core": {"errors", "policies"},
+    "errors": {"policies"},
+    "policies": set(),
+}
+
+UNSAFE = {"block", "python/npy", "python/view"}
+SAFE_BY_LAW = {"layout", "arena", "plan"}
+
+
+def name_of(path):
+    """`src/python/npy.rs` is `python/npy`."""
+    return path.relative_to(SRC).with_suffix("").as_posix()
+
+
+def sources():
+    return {name_of(path): path.read_text(encoding="utf-8") for path in sorted(SRC.rglob("*.rs"))}
+
+
+def code_of(text):
+    """Blank out comments and literals, keeping the lines."""
+    pattern = r"""
+        //[^\n]* | /\*.*?\*/
+        | r(\#*)".*?"\1 | b?"(?:\\.|[^"\\])*" | b?'(?:\\[^\n]{1,9}?|[^\\'\n])'
+    """
+    return re.sub(pattern, lambda found: re.sub(r"[^\n]", " ", found[0]), text, flags=re.VERBOSE | re.DOTALL)
+
+
+def before_tests(text):
+    """Leave out the test modules, which stand at the end; loom's cells are read through pointers."""
+    return re.split(r"^#\[cfg\((?:test|all\(test|all\(loom)", text, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def split_tree(tree):
+    """Split `a::{b, c::{d, e}}` into the paths `a::b`, `a::c::d`, `a::c::e`."""
+    head, brace, body = tree.partition("{")
+    if not brace:
+        return [tree.strip()]
+    paths, depth, start = [], 0, 0
+    body = body[: body.rindex("}")]
+    for at, char in enumerate([*body, ","]):
+        depth += (char == "{") - (char == "}")
+        if char == "," and depth == 0:
+            if body[start:at].strip():
+                paths += [head.strip() + path for path in split_tree(body[start:at])]
+            start = at + 1
+    return paths
+
+
+def paths_of(code):
+    """Return every path of ours that a file names: in `use` items, and in full elsewhere."""
+    uses = r"\buse\s+((?:crate|super)\b[^;]*);"
+    paths = [path for tree in re.findall(uses, code) for path in split_tree(tree)]
+    rest = re.sub(uses, "", code)
+    return paths + re.findall(r"\b(?:crate|super)(?:::\w+)+", rest)
+
+
+def imports_of(name, text):
+    """Return the files that a file names: `array` for one of the core, `python/npy` for a binding."""
+    found = set()
+    for path in paths_of(code_of(text)):
+        first, *parts = [part.strip() for part in path.split("::")]
+        if first == "super" and parts and parts[0] in {"super", "*"}:
+            continue  # a test module that looks at its own file
+        if first == "super" and name.startswith("python/"):
+            parts.insert(0, "python")
+        if not parts:
+            continue
+        if parts[0] == "python" and len(parts) > 1:
+            found.add(f"python/{parts[1]}")
+        else:
+            found.add(home_of(parts[0]))
+    return found - {name}
+
+
+def home_of(name):
+    """Return the core file of a name at the crate's root, which re-exports what its files define."""
+    if (SRC / f"{name}.rs").is_file():
+        return name
+    defines = re.compile(rf"^pub (?:struct|enum|trait|type|fn|const|static) {name}\b", re.MULTILINE)
+    return next((path.stem for path in SRC.glob("*.rs") if defines.search(path.read_text("utf-8"))), name)
+
+
+def allowed_of(name):
+    folder, _, file = name.rpartition("/")
+    return (BINDINGS if folder else CORE).get(file)
+
+
+def test_the_table_names_every_file():
+    assert {name for name in sources() if allowed_of(name) is None} == set()
+    known = set(CORE) | {f"python/{name}" for name in BINDINGS}
+    assert known - set(sources()) == set()
+
+
+@pytest.mark.parametrize("name", sources())
+def test_a_file_names_only_what_lies_below_it(name):
+    allowed = allowed_of(name)
+    if "*" not in allowed:
+        assert imports_of(name, sources()[name]) - allowed == set()
+
+
+@pytest.mark.parametrize("name", sources())
+def test_only_the_bindings_know_python(name):
+    if not name.startswith("python/"):
+        code = code_of(sources()[name])
+        assert not re.search(r"\bpyo3\b|\bPyResult\b|\bPython<", code)
+        if name != "lib":
+            assert not re.search(r"\bcrate::python\b", code)
+
+
+def test_python_is_behind_its_feature():
+    door = code_of(sources()["lib"])
+    text = sources()["lib"]
+    assert re.search(r"\bmod python;", door)
+    assert re.search(r'#\[cfg\(feature = "python"\)\]\s*(?:#\[[^\]]*\]\s*)*(?:pub )?mod python;', text)
+
+
+@pytest.mark.parametrize("name", sources())
+def test_unsafe_code_stands_where_it_is_allowed(name):
+    code = code_of(before_tests(sources()[name]))
+    if name in SAFE_BY_LAW:
+        assert re.search(r"#!\[forbid\(unsafe_code\)\]", code)
+    if name not in UNSAFE:
+        assert not re.search(r"\bunsafe\b|\ballow\(unsafe_code", code)
+
+
+def invariants_of(text):
+    """Return the numbers of the invariants at a file's top."""
+    top = re.match(r"(?://![^\n]*\n)*", text)[0]
+    return set(re.findall(r"^//! (\d+)\. ", top, re.MULTILINE))
+
+
+def unsafe_without_note(text):
+    """Return the lines with an unsafe block or impl that has no SAFETY note, or cites what is not there."""
+    lines, bare = text.splitlines(), []
+    for at, line in enumerate(code_of(text).splitlines()):
+        if re.search(r"\bunsafe\s*(\{|impl\b)", line):
+            note = note_above(lines, at)
+            cited = re.search(r"\binvariants? ([\d, andto]+)", note)
+            numbers = set(re.findall(r"\d+", cited[1])) if cited else set()
+            if "SAFETY:" not in note or numbers - invariants_of(text):
+                bare.append(at + 1)
+    return bare
+
+
+def note_above(lines, at):
+    """Return the comment that ends just above a line, attributes and the statement's own lines left out."""
+    start = at
+    while start > 0 and not lines[start - 1].strip().startswith("//") and at - start < 4:
+        if not lines[start - 1].strip() or lines[start - 1].rstrip().endswith((";", "}")):
+            break
+        start -= 1
+    note = []
+    while start > 0 and lines[start - 1].strip().startswith("//"):
+        start -= 1
+        note.insert(0, lines[start])
+    return "\n".join(note)
+
+
+@pytest.mark.parametrize("name", sorted(UNSAFE))
+def test_every_unsafe_block_has_its_note(name):
+    text = sources()[name]
+    assert invariants_of(text)
+    assert unsafe_without_note(text) == []
+
+
+def python_imports(path):
+    """Return the modules of ours that a Python file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = "ndarena" if node.level else ""
+            module = ".".join(part for part in (base, node.module) if part)
+            names = [module] if module != "ndarena" else [f"{module}.{alias.name}" for alias in node.names]
+        found |= {name.split(".")[1] for name in names if name.startswith("ndarena.")}
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py*")), ids=lambda path: path.name)
+def test_the_package_imports_downwards(path):
+    if path.suffix in {".py", ".pyi"}:
+        assert python_imports(path) - PYTHON[path.stem] == set()
+
+
+# The reader itself.
+
+
+def test_the_reader_sees_every_form_of_import():
+    text = """
+        use crate::{block::Block, ring::{self, Ring}, Error};
+        use super::npy; // use crate::comment::X;
+        pub(crate) use crate::config::Settings as S;
+        fn f() { let _ = crate::registry::current(); let _ = "crate::literal::X"; let _: &'static str; }
+        mod tests { use super::*; }
+    """
+    core = imports_of("arena", text)
+    assert core == {"block", "ring", "error", "npy", "config", "registry"}
+    assert "python/npy" in imports_of("python/view", text)
+
+
+def test_the_reader_sees_a_missing_note():
+    text = (
+        "//! 1. the pointer is ours\n"
+        "fn f() {\n"
+        "    // SAFETY: invariant 1, checked above\n"
+        "    let a = unsafe { g() };\n"
+        "    let b = unsafe { g() };\n"
+        "    // SAFETY: invariants 1 and 2\n"
+        "    unsafe { g() }\n"
+        '    let c = "unsafe { }";\n'
+        "}\n"
+    )
+    assert unsafe_without_note(text) == [5, 7]

@@ -1,0 +1,4 @@
+//! Tests through the public API, one binary.
+
+mod config;
+mod layout;
