@@ -240,7 +240,8 @@ impl State {
         let c = &mut self.counters;
         c.escaped += escaped as u64;
         c.cycles += 1;
-        let blocks = config.ring_blocks();
+        let is_circular = matches!(self.shelf, Shelf::Circular(_));
+        let blocks = if is_circular { config.ring_blocks() } else { 1 };
         if c.cycles > 1 && (c.cycles - 1) % blocks == 0 {
             c.step += 1;
         }

@@ -63,11 +63,6 @@ impl Log {
         self.requests.len()
     }
 
-    /// True before the first request.
-    pub fn is_empty(&self) -> bool {
-        self.requests.is_empty()
-    }
-
     /// Requests that fit without asking the heap.
     #[cfg(test)]
     pub(crate) fn room(&self) -> usize {

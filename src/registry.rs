@@ -54,7 +54,16 @@ pub fn set_debug_mode(mode: DebugMode) {
 
 /// The registered workspace of that id, if any.
 pub fn find(id: &str) -> Option<Workspace> {
-    with(|t| t.by_id.get(id).cloned()).flatten()
+    with(|t| t.by_id.get(id).cloned()).flatten().filter(|w| !w.is_destroyed())
+}
+
+/// The registered workspaces, by id. Those that another thread destroyed leave here.
+fn registered() -> Vec<(String, Workspace)> {
+    with(|t| {
+        t.by_id.retain(|_, w| !w.is_destroyed());
+        t.by_id.iter().map(|(id, w)| (id.clone(), w.clone())).collect()
+    })
+    .unwrap_or_default()
 }
 
 /// The registered workspace of that id, made if there is none.
@@ -144,12 +153,12 @@ pub fn register(workspace: &Workspace, id: &str) -> Result<()> {
 
 /// Ids registered in this thread, sorted.
 pub fn workspace_ids() -> Vec<String> {
-    with(|t| t.by_id.keys().cloned().collect()).unwrap_or_default()
+    registered().into_iter().map(|(id, _)| id).collect()
 }
 
 /// Workspaces registered in this thread, in the order of their ids.
 pub fn workspaces() -> Vec<Workspace> {
-    with(|t| t.by_id.values().cloned().collect()).unwrap_or_default()
+    registered().into_iter().map(|(_, workspace)| workspace).collect()
 }
 
 /// Whether any workspace of this thread is open.
@@ -170,7 +179,6 @@ pub fn destroy_workspace(workspace: &Workspace) -> Result<()> {
 pub fn destroy_all_workspaces() {
     for workspace in workspaces() {
         workspace.destroy();
-        with(|t| t.by_id.retain(|_, w| w != &workspace));
     }
 }
 

@@ -1,11 +1,28 @@
 //! The bindings: convert, one call of the core, convert. The only folder that names pyo3 or NumPy.
 
+mod arguments;
+mod array;
 mod collector;
 mod config;
+mod create;
 mod error;
+mod flags;
+mod handle;
+mod makers;
 mod manager;
+mod methods;
+mod moves;
+mod naming;
+mod npy;
+mod operators;
+mod ops;
+mod order;
+mod place;
+mod protocol;
+mod reduce;
 mod scope;
 mod stats;
+mod view;
 mod workspace;
 
 use pyo3::prelude::*;
@@ -17,6 +34,8 @@ mod _core {
 
     #[pymodule_export]
     use super::config::PyWorkspaceConfiguration;
+    #[pymodule_export]
+    use super::handle::WorkspaceArray;
     #[pymodule_export]
     use super::manager::{
         MemoryManager, WorkspaceManager, allocated_bytes, allocation_statistics,
@@ -49,6 +68,9 @@ mod _core {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         super::manager::read_environment()?;
+        super::array::register(module)?;
+        super::create::register(module)?;
+        super::moves::register(module)?;
         let keep = pyo3::types::PyCFunction::new_closure(module.py(), None, None, |_, _| {
             crate::keep_everything();
         })?;

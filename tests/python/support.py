@@ -1,5 +1,6 @@
 """What several test files share: configurations, threads and programs of their own."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import ndarena
 from ndarena import WorkspaceConfiguration
 
 KIB = 1024
@@ -35,6 +37,12 @@ def in_thread(function, *args):
     """Call the function in a fresh thread; its result or its exception comes back."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(function, *args).result(timeout=60)
+
+
+def held_bytes():
+    """Give the bytes held for workspaces, without those that wait for the collector."""
+    gc.collect()
+    return ndarena.allocated_bytes()
 
 
 def eventually(condition, seconds=20):

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from support import KIB, fixed, learning, output_of
+from support import KIB, fixed, held_bytes, learning, output_of
 
 import ndarena as nd
 from ndarena import Workspace, WorkspaceConfiguration
@@ -27,7 +27,7 @@ def test_a_huge_spill(ws):
     """2^62 bytes: a MemoryError of ours, with nothing changed, and the next request is served."""
     with ws:
         a = ws.full(3, 2)
-        before, held = ws.stats(), nd.allocated_bytes()
+        before, held = ws.stats(), held_bytes()
         for make in (ws.empty, ws.zeros, ws.ones, ws.create_uninitialized):
             with pytest.raises(nd.WorkspaceFullError) as caught:
                 make(HUGE, dtype="u1")
@@ -42,7 +42,7 @@ def test_a_huge_spill(ws):
 @pytest.mark.parametrize("policy", ["EXTERNAL", "REALLOCATE", "FAIL"])
 def test_a_huge_arena(policy):
     """An arena of 2^62 bytes is refused when it is made or entered; nothing stays behind."""
-    held = nd.allocated_bytes()
+    held = held_bytes()
 
     def make_and_use():
         ws = nd.get_workspace_for_current_thread(fixed(HUGE, policy_spill=policy), id="HUGE")
@@ -290,7 +290,7 @@ def test_an_exception_at_every_line(error):
     inner = nd.get_workspace_for_current_thread(fixed(64 * KIB), id="INNER")
     x = np.ones(16)
     step(ws, inner, x)
-    held = nd.allocated_bytes()
+    held = held_bytes()
 
     source, first = inspect.getsourcelines(step)
     lines = {first + i for i, line in enumerate(source) if not line.lstrip().startswith("with")}

@@ -5,7 +5,7 @@ import weakref
 
 import numpy as np
 import pytest
-from support import KIB, MIB, fixed, learning
+from support import KIB, MIB, fixed, held_bytes, learning
 
 import ndarena as nd
 from ndarena import Workspace, WorkspaceConfiguration
@@ -135,7 +135,7 @@ def test_a_destroyed_current_workspace_serves_nobody(ws):
 
 def test_destroy_retires_what_views_hold():
     """A view keeps its bytes and its memory until it dies; then nothing is held for the workspace."""
-    held = nd.allocated_bytes()
+    held = held_bytes()
     ws = Workspace(fixed(64 * KIB), "W")
     with ws:
         view = ws.full(KIB, 3, dtype="u1").numpy()
@@ -316,7 +316,7 @@ def test_trim_returns_memory_to_the_system():
         ws.zeros(16 * MIB, dtype="u1")
     with ws:
         ws.zeros(64 * KIB, dtype="u1")
-    before = nd.allocated_bytes()
+    before = held_bytes()
     returned = ws.trim()
     assert returned >= 15 * MIB
     assert nd.allocated_bytes() == before - returned
@@ -329,7 +329,7 @@ def test_trim_releases_the_pool_of_retired_blocks():
     """Blocks that views made the workspace take, and that are free again, go back to the system."""
     ws = Workspace(fixed(MIB), "W")
     ws.run(ws.ones, 1)
-    held = nd.allocated_bytes()
+    held = held_bytes()
     views = []
     for _ in range(4):
         with ws:
@@ -358,7 +358,7 @@ def test_dropping_the_last_reference_frees():
     """A workspace nobody needs gives its memory back at once, without the collector."""
     gc.disable()
     try:
-        held = nd.allocated_bytes()
+        held = held_bytes()
         ws = Workspace(fixed(MIB), "W")
         with ws:
             ws.ones(3)
@@ -387,7 +387,7 @@ def test_an_array_keeps_its_workspace():
 
 def test_a_view_keeps_the_memory_only():
     """After the workspace is gone a view still shows its values; with the view the memory goes."""
-    held = nd.allocated_bytes()
+    held = held_bytes()
     ws = Workspace(fixed(MIB), "W")
     with ws:
         view = ws.full(3, 2).numpy()

@@ -6,7 +6,7 @@ import pickle
 import threading
 
 import pytest
-from support import KIB, fixed, in_thread, learning, ring
+from support import KIB, fixed, held_bytes, in_thread, learning, ring
 
 import ndarena as nd
 from ndarena import Workspace, WorkspaceConfiguration
@@ -262,7 +262,7 @@ def test_stats_are_a_picture(ws):
 
 def test_stats_do_not_keep_the_workspace():
     """A record holds no memory of the workspace it describes."""
-    held = nd.allocated_bytes()
+    held = held_bytes()
     ws = Workspace(fixed(64 * KIB), "W")
     with ws:
         ws.zeros(3)

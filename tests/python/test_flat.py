@@ -5,7 +5,7 @@ import resource
 
 import numpy as np
 import pytest
-from support import KIB, MIB, fixed, learning, output_of, ring
+from support import KIB, MIB, fixed, held_bytes, learning, output_of, ring
 
 import ndarena as nd
 from ndarena import Workspace, WorkspaceConfiguration
@@ -155,7 +155,7 @@ def test_a_thousand_temporaries_of_which_two_are_alive():
     """They need the memory of a few, not of a thousand: in the learning cycle too."""
     size = 8 * MIB
     ws = Workspace(WorkspaceConfiguration(), "W")
-    start = nd.allocated_bytes()
+    start = held_bytes()
     most = 0
     for _ in range(2):
         with ws:
@@ -173,7 +173,7 @@ def test_a_thousand_temporaries_of_which_two_are_alive():
 
 def test_allocated_bytes_come_back():
     """After everything is destroyed the process holds what it held before, whatever happened in between."""
-    start = nd.allocated_bytes()
+    start = held_bytes()
     for seed in range(20):
         random = np.random.default_rng(seed)
         configurations = [
@@ -312,7 +312,7 @@ def test_spills_for_ever_leave_nothing():
 
     for _ in range(10):
         turn()
-    held = nd.allocated_bytes()
+    held = held_bytes()
     for _ in range(2000):
         turn()
     assert nd.allocated_bytes() == held

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from support import fixed, in_thread, output_of, run_program
+from support import fixed, held_bytes, in_thread, output_of, run_program
 
 import ndarena as nd
 from ndarena import Workspace, WorkspaceConfiguration
@@ -249,7 +249,7 @@ def test_destroy_without_argument_means_the_default(manager, conf):
 
 def test_destroy_all(manager, conf):
     """Every workspace of the thread is destroyed, open ones too; the memory is back."""
-    held = nd.allocated_bytes()
+    held = held_bytes()
     workspaces = [manager.get_workspace_for_current_thread(conf, id=f"W{i}") for i in range(5)]
     scope = workspaces[2].notify_scope_entered()
     a = workspaces[2].ones(3)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from support import KIB, fixed, ring
+from support import KIB, fixed, held_bytes, ring
 
 import ndarena as nd
 from ndarena import Workspace, WorkspaceConfiguration
@@ -218,7 +218,7 @@ def test_a_ring_under_leases_for_ever():
     ws = learned(4)
     held = []
     turn(ws, 0)
-    before = nd.allocated_bytes()
+    before = held_bytes()
     for i in range(200):
         held.append((i % 251, turn(ws, i % 251).numpy()))
         held = held[-2:]
@@ -258,8 +258,10 @@ def test_larger_than_the_block_reallocate_rebuilds():
     ws = learned(2, policy_spill="REALLOCATE")
     small = ws.current_size
     with ws:
-        ws.empty(4 * SIZE, dtype="u1")
+        large = ws.empty(4 * SIZE, dtype="u1")
         assert ws.number_of_pinned_allocations == 1
+    assert large.is_in_scope
+    del large
     for i in range(30):
         turn(ws, i, 4 * SIZE)
     assert ws.current_size > small
@@ -288,7 +290,7 @@ def test_pinned_arrays_never_show_foreign_bytes():
 
 def test_destroying_a_ring_ends_all_its_blocks():
     """Every array becomes DESTROYED; a view keeps its bytes; the memory returns when it dies."""
-    held = nd.allocated_bytes()
+    held = held_bytes()
     ws = learned(3)
     arrays = [turn(ws, i) for i in range(3)]
     view = arrays[1].numpy()

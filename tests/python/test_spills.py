@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from support import KIB, fixed
+from support import KIB, fixed, held_bytes
 
 import ndarena as nd
 from ndarena import Workspace, WorkspaceConfiguration
@@ -94,7 +94,7 @@ def test_fail_of_an_operation_changes_nothing():
 def test_fail_for_ever_refuses_again():
     """A refused request may be repeated; it is refused each time and nothing adds up."""
     ws = arena_of("FAIL")
-    held = nd.allocated_bytes()
+    held = held_bytes()
     with ws:
         for _ in range(1000):
             with pytest.raises(nd.WorkspaceFullError):
@@ -107,7 +107,7 @@ def test_fail_for_ever_refuses_again():
 def test_external_counters_fall_when_the_array_dies():
     """Where memory is reused within the cycle, a dead spill is given back at once."""
     ws = arena_of("EXTERNAL")
-    held = nd.allocated_bytes()
+    held = held_bytes()
     with ws:
         a = ws.empty(2 * ARENA, dtype="u1")
         assert nd.allocated_bytes() >= held + 2 * ARENA
@@ -154,7 +154,7 @@ def test_a_view_keeps_the_bytes_of_a_spill():
 def test_memory_of_spills_goes_back():
     """After the cycle the process holds no more for the workspace than its arena."""
     ws = arena_of("EXTERNAL")
-    held = nd.allocated_bytes()
+    held = held_bytes()
     with ws:
         kept = [ws.zeros(ARENA, dtype="u1") for _ in range(20)]
         assert nd.allocated_bytes() > held

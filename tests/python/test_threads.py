@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from support import KIB, MIB, eventually, fixed, in_thread, ring
+from support import KIB, MIB, eventually, fixed, held_bytes, in_thread, ring
 
 import ndarena as nd
 from ndarena import Workspace
@@ -214,7 +214,7 @@ def test_many_threads_with_workspaces_of_one_name():
 
 def test_thread_end_returns_all_memory():
     """With the thread go its registry and its workspaces, registered or not, open or not."""
-    held = nd.allocated_bytes()
+    held = held_bytes()
 
     def work():
         registered = nd.get_workspace_for_current_thread(fixed(MIB), id="R")
@@ -253,7 +253,7 @@ def test_thread_end_destroys_scoped_workspaces():
 
 def test_views_outlive_their_thread():
     """Leased memory is retired at the thread's end and goes when the view dies."""
-    held = nd.allocated_bytes()
+    held = held_bytes()
 
     def work():
         with nd.get_and_activate_workspace(fixed(MIB), id="MINE") as mine:
@@ -268,7 +268,7 @@ def test_views_outlive_their_thread():
 
 def test_a_batch_outlives_the_thread_that_made_it():
     """Blocks of a circular workspace stay readable until the last handle dies."""
-    held = nd.allocated_bytes()
+    held = held_bytes()
     ended = threading.Event()
 
     def producer():

@@ -1,7 +1,8 @@
-//! Offsets: random programs against a model, and what cycles of known shapes need.
+//! Memory that is reused within the cycle: what a loop needs, and that nothing alive is given away.
 
-use ndarena::arena::{Arena, Bump, PlanCounts, Ticket};
-use proptest::prelude::*;
+use ndarena::{
+    AllocationPolicy, Array, LearningPolicy, Settings, Workspace, WorkspaceConfiguration,
+};
 
 const GRANULE: u64 = 64;
 
@@ -14,161 +15,60 @@ enum Step {
 
 type Cycle = Vec<Step>;
 
-/// An arena, and all that is alive in it: every step is checked.
-struct Model {
-    arena: Arena,
-    alive: Vec<(usize, Ticket, u64)>,
-    requests: usize,
-    peak: u64,
-    spills: usize,
+/// A workspace that takes exactly what it learns from its first `cycles` cycles.
+fn workspace(cycles: u32) -> Workspace {
+    let settings = Settings {
+        policy_allocation: AllocationPolicy::Strict,
+        policy_learning: LearningPolicy::OverTime,
+        cycles_before_initialization: cycles,
+        ..Settings::default()
+    };
+    let configuration = WorkspaceConfiguration::new(settings).expect("valid");
+    Workspace::new(configuration, "ARENA").expect("a workspace")
 }
 
-impl Model {
-    fn new() -> Self {
-        Self {
-            arena: Arena::new(GRANULE),
-            alive: Vec::new(),
-            requests: 0,
-            peak: 0,
-            spills: 0,
-        }
-    }
-
-    fn with_capacity(capacity: u64) -> Self {
-        let mut model = Self::new();
-        model.arena.set_capacity(capacity);
-        model
-    }
-
-    /// Runs a cycle, every request scaled to `percent` of its length.
-    fn run_scaled(&mut self, cycle: &[Step], percent: u64) -> Vec<Option<u64>> {
-        self.begin();
-        let mut offsets = Vec::new();
-        for &step in cycle {
-            match step {
-                Step::Alloc(len) => {
-                    let scaled = (len * percent / 100).next_multiple_of(GRANULE).max(GRANULE);
-                    offsets.push(self.alloc(scaled));
-                }
-                Step::Free(index) => self.free(index),
-            }
-        }
-        self.end();
-        offsets
-    }
-
-    fn run(&mut self, cycle: &[Step]) -> Vec<Option<u64>> {
-        self.run_scaled(cycle, 100)
-    }
-
-    /// As `run`, for a cycle that must not spill.
-    fn run_inside(&mut self, cycle: &[Step]) {
-        self.run(cycle);
-        assert_eq!(
-            self.spills,
-            0,
-            "spilled in an arena of {}",
-            self.arena.capacity()
-        );
-    }
-
-    fn begin(&mut self) {
-        self.arena.begin_cycle();
-        self.clear();
-    }
-
-    fn clear(&mut self) {
-        (self.requests, self.peak, self.spills) = (0, 0, 0);
-        self.alive.clear();
-    }
-
-    fn alloc(&mut self, len: u64) -> Option<u64> {
-        let ticket = self.arena.alloc(len);
-        assert_eq!(ticket.index as usize, self.requests);
-        if let Some(offset) = ticket.offset {
-            let end = offset + len;
-            assert_eq!(offset % GRANULE, 0);
-            assert!(end <= self.arena.capacity(), "ends at {end}");
-            for &(_, other, other_len) in &self.alive {
-                let apart = other
-                    .offset
-                    .is_none_or(|o| o >= end || o + other_len <= offset);
-                assert!(apart, "{offset}+{len} overlaps {other:?}+{other_len}");
-            }
-        } else {
-            self.spills += 1;
-        }
-        self.alive.push((self.requests, ticket, len));
-        self.requests += 1;
-        self.check();
-        ticket.offset
-    }
-
-    fn free(&mut self, index: usize) {
-        let at = self
-            .alive
-            .iter()
-            .position(|&(i, ..)| i == index)
-            .expect("alive");
-        let (_, ticket, len) = self.alive.remove(at);
-        self.arena.free(ticket, len);
-        self.check();
-    }
-
-    fn check(&mut self) {
-        let alive = self.alive.iter().map(|&(_, _, len)| len).sum();
-        self.peak = self.peak.max(alive);
-        let ends = self
-            .alive
-            .iter()
-            .filter_map(|&(_, t, len)| t.offset.map(|o| o + len));
-        assert_eq!(self.arena.alive(), alive);
-        assert_eq!(self.arena.peak_alive(), self.peak);
-        assert_eq!(self.arena.top(), ends.max().unwrap_or(0));
-    }
-
-    fn end(&mut self) {
-        self.arena.end_cycle();
-        assert_eq!(self.arena.peak_alive(), self.peak);
-        assert_eq!(self.arena.top(), 0);
-    }
-
-    fn counts(&self) -> PlanCounts {
-        self.arena.plan_counts()
-    }
-
-    /// Learns `cycle` and takes the memory that it needs.
-    fn learned(cycle: &[Step]) -> Self {
-        let mut model = Self::new();
-        model.run(cycle);
-        let needed = model.arena.needed();
-        assert!(
-            needed >= peak(cycle) && needed <= sum(cycle),
-            "needs {needed}"
-        );
-        model.arena.set_capacity(needed);
-        model
-    }
-}
-
-fn peak(cycle: &[Step]) -> u64 {
-    let (mut lens, mut alive, mut peak) = (Vec::new(), 0, 0);
+/// Runs a cycle with every request scaled to `percent`; every array holds its own bytes until it
+/// dies. Returns how many requests were served outside the arena.
+fn run_scaled(workspace: &Workspace, cycle: &[Step], percent: u64) -> u64 {
+    let scope = workspace.notify_scope_entered().expect("enters");
+    let mut arrays: Vec<Option<Array>> = Vec::new();
+    let (mut outside, mut spilled) = (0, 0);
     for &step in cycle {
         match step {
             Step::Alloc(len) => {
-                lens.push(len);
-                alive += len;
+                let len = usize::try_from(len * percent / 100).expect("fits in memory");
+                let array = workspace.full(&[len], mark(arrays.len())).expect("has room");
+                arrays.push(Some(array));
+                let now = workspace.stats().spilled_size;
+                outside += u64::from(now > spilled);
+                spilled = now;
             }
-            Step::Free(index) => alive -= lens[index],
+            Step::Free(index) => {
+                check(&arrays[index], index);
+                arrays[index] = None;
+                spilled = workspace.stats().spilled_size;
+            }
         }
-        peak = peak.max(alive);
     }
-    peak
+    for (index, array) in arrays.iter().enumerate() {
+        check(array, index);
+    }
+    scope.close().expect("is the innermost");
+    outside
 }
 
-fn sum(cycle: &[Step]) -> u64 {
-    let len = |step: &Step| if let Step::Alloc(len) = *step { len } else { 0 };
-    cycle.iter().map(len).sum()
+fn run(workspace: &Workspace, cycle: &[Step]) -> u64 {
+    run_scaled(workspace, cycle, 100)
+}
+
+fn mark(index: usize) -> u8 {
+    u8::try_from(index % 251).expect("below 251")
+}
+
+fn check(array: &Option<Array>, index: usize) {
+    let Some(array) = array else { return };
+    let sample = |bytes: &[u8]| bytes.iter().step_by(61).all(|&byte| byte == mark(index));
+    assert!(array.read(sample).expect("is valid"), "array {index} holds the bytes of another");
 }
 
 /// Writes cycles as a program would run them.
@@ -180,8 +80,7 @@ struct Trace {
 
 impl Trace {
     fn alloc(&mut self, elements: u64) -> usize {
-        self.steps
-            .push(Step::Alloc((elements * 4).next_multiple_of(GRANULE)));
+        self.steps.push(Step::Alloc((elements * 4).next_multiple_of(GRANULE)));
         self.requests += 1;
         self.requests - 1
     }
@@ -332,9 +231,8 @@ fn transformer(layers: u64, tokens: u64, width: u64) -> Cycle {
 fn random(count: usize, living: usize) -> Cycle {
     let mut state = 0x2545_F491_4F6C_DD1D_u64;
     let mut draw = |n: u64| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % n
     };
     let mut t = Trace::default();
@@ -354,11 +252,7 @@ fn random(count: usize, living: usize) -> Cycle {
 fn a_steady_loop_needs_hardly_more_than_is_alive_at_once() {
     let traces = [
         ("MLP 784-1000-10", mlp(128, &[784, 1000, 10]), 102),
-        (
-            "MLP 784-1000-500-200-10",
-            mlp(128, &[784, 1000, 500, 200, 10]),
-            102,
-        ),
+        ("MLP 784-1000-500-200-10", mlp(128, &[784, 1000, 500, 200, 10]), 102),
         ("MLP 64-64-10", mlp(32, &[64, 64, 10]), 102),
         ("LSTM inference", lstm(50, 32, 128, false), 115),
         ("LSTM training", lstm(50, 32, 128, true), 102),
@@ -367,32 +261,16 @@ fn a_steady_loop_needs_hardly_more_than_is_alive_at_once() {
         ("random, 40 alive", random(2000, 40), 115),
         ("random, 200 alive", random(1500, 200), 115),
     ];
-    for (name, cycle, bar) in traces {
-        let mut model = Model::learned(&cycle);
-        let (needed, peak) = (model.arena.capacity(), peak(&cycle));
-        assert!(
-            needed * 100 <= bar * peak,
-            "{name}: {needed} bytes for a peak of {peak}"
-        );
-        for _ in 0..5 {
-            model.run_inside(&cycle);
+    for (name, cycle, percent) in traces {
+        let workspace = workspace(1);
+        run(&workspace, &cycle);
+        let (peak, needed) = (workspace.stats().peak_size, workspace.stats().current_size);
+        assert!(needed >= peak, "{name}: {needed} bytes for a peak of {peak}");
+        assert!(needed * 100 <= percent * peak, "{name}: {needed} bytes for a peak of {peak}");
+        for _ in 0..3 {
+            assert_eq!(run(&workspace, &cycle), 0, "{name}: spilled");
         }
-        let requests = cycle
-            .iter()
-            .filter(|step| matches!(step, Step::Alloc(_)))
-            .count() as u64;
-        let PlanCounts {
-            planned,
-            dynamic,
-            diverged,
-            plans,
-            ..
-        } = model.counts();
-        assert_eq!(
-            (planned, dynamic, diverged, plans),
-            (5 * requests, 0, 0, 1),
-            "{name}"
-        );
+        assert_eq!(workspace.stats().current_size, needed, "{name}");
     }
 }
 
@@ -403,476 +281,49 @@ fn a_thousand_temporaries_need_the_memory_of_two() {
     for _ in 0..1000 {
         last = t.consume([last], 1024);
     }
-    let mut model = Model::learned(&t.steps);
-    assert_eq!(model.arena.capacity(), 2 * 4096);
-    model.run_inside(&t.steps);
+    let workspace = workspace(1);
+    run(&workspace, &t.steps);
+    assert_eq!(workspace.stats().current_size, 2 * 4096);
+    assert_eq!(run(&workspace, &t.steps), 0);
 }
 
 #[test]
-fn two_alternating_cycles_are_both_on_plan() {
+fn two_alternating_cycles_never_spill() {
     let (training, testing) = (mlp(64, &[100, 200, 10]), transformer(2, 32, 64));
-    let mut model = Model::new();
-    for _ in 0..2 {
-        model.run(&training);
-        model.run(&testing);
+    let workspace = workspace(4);
+    for turn in 0..20 {
+        let outside = run(&workspace, &training) + run(&workspace, &testing);
+        assert_eq!(outside > 0, turn < 2, "turn {turn}");
     }
-    model.arena.set_capacity(model.arena.needed());
-    let before = model.counts();
-    assert_eq!(before.plans, 2);
-    for _ in 0..10 {
-        model.run_inside(&training);
-        model.run_inside(&testing);
-    }
-    let after = model.counts();
-    assert_eq!(
-        (after.diverged, after.dynamic),
-        (before.diverged, before.dynamic)
-    );
 }
 
 #[test]
-fn cycles_that_begin_alike_are_told_apart_by_what_came_before() {
-    let mut even = Trace::default();
-    let (a, _) = (even.alloc(1000), even.alloc(5000));
-    even.free(a);
-    let mut odd = Trace::default();
-    let (a, _) = (odd.alloc(1000), odd.alloc(9000));
-    odd.free(a);
-    odd.alloc(700);
-    let mut model = Model::with_capacity(1 << 20);
-    for _ in 0..3 {
-        model.run(&even.steps);
-        model.run(&odd.steps);
-    }
-    let before = model.counts();
-    for _ in 0..10 {
-        model.run(&even.steps);
-        model.run(&odd.steps);
-    }
-    let after = model.counts();
-    assert_eq!(
-        (after.diverged, after.dynamic),
-        (before.diverged, before.dynamic)
-    );
-    assert_eq!(after.planned - before.planned, 50);
-}
-
-#[test]
-fn a_shorter_last_batch_stays_on_plan() {
+fn a_shorter_last_batch_never_spills() {
     let cycle = mlp(32, &[64, 64, 10]);
-    let mut model = Model::learned(&cycle);
-    for percent in [100, 100, 100, 62, 100, 100, 100, 62] {
-        model.run_scaled(&cycle, percent);
-        assert_eq!(model.spills, 0);
+    let workspace = workspace(1);
+    run(&workspace, &cycle);
+    for percent in [100, 100, 62, 100, 100, 100, 62] {
+        assert_eq!(run_scaled(&workspace, &cycle, percent), 0);
     }
-    assert_eq!((model.counts().diverged, model.counts().dynamic), (0, 0));
 }
 
 #[test]
-fn a_cycle_that_ends_early_stays_on_plan() {
-    let cycle = mlp(32, &[64, 64, 10]);
-    let mut model = Model::learned(&cycle);
-    model.run_inside(&cycle[..cycle.len() / 2]);
-    model.run_inside(&cycle);
-    assert_eq!(model.counts().diverged, 0);
-}
-
-#[test]
-fn a_cycle_that_leaves_its_plan_may_use_every_free_byte() {
-    let unit = GRANULE / 4;
-    let mut t = Trace::default();
-    for elements in [4, 4, 4, 4] {
-        t.alloc(elements * unit);
+fn cycles_of_changing_shape_keep_their_bytes_apart() {
+    let shapes = [random(300, 12), mlp(16, &[30, 60, 10]), lstm(5, 8, 16, true), random(200, 3)];
+    let workspace = workspace(3);
+    let mut outside = 0;
+    for turn in 0..60 {
+        let (first, second) = (&shapes[turn % 4], &shapes[turn * turn % 3]);
+        let requests =
+            |cycle: &[Step]| cycle.iter().filter(|s| matches!(s, Step::Alloc(_))).count();
+        let mut cycle = first[..first.len() * (turn % 5 + 1) / 5].to_vec();
+        let before = requests(&cycle);
+        cycle.extend(second.iter().map(|step| match *step {
+            Step::Alloc(len) => Step::Alloc(len),
+            Step::Free(index) => Step::Free(index + before),
+        }));
+        outside += run(&workspace, &cycle);
     }
-    let mut model = Model::learned(&t.steps);
-    assert_eq!(model.arena.capacity(), 16 * GRANULE);
-    model.begin();
-    for _ in 0..4 {
-        assert!(model.alloc(4 * GRANULE).is_some());
-    }
-    model.free(1);
-    model.free(3);
-    // Off plan: requests 4-7 are not in it. Two holes of four granules are free.
-    for len in [3, 4, 1] {
-        assert!(model.alloc(len * GRANULE).is_some(), "{len} granules fit");
-    }
-    assert_eq!(model.alloc(GRANULE), None, "the arena is full");
-    model.free(0);
-    assert_eq!(model.alloc(5 * GRANULE), None, "no hole is so large");
-    model.end();
-    assert_eq!(model.counts().diverged, 1);
-}
-
-#[test]
-fn a_handle_kept_alive_forces_its_successor_off_plan() {
-    let mut t = Trace::default();
-    let first = t.alloc(1000);
-    t.free(first);
-    let second = t.alloc(1000);
-    t.free(second);
-    let mut model = Model::learned(&t.steps);
-    model.arena.set_capacity(1 << 16);
-    model.begin();
-    assert_eq!(model.alloc(4032), Some(0));
-    let kept = model.alloc(4032);
-    assert!(kept.is_some_and(|offset| offset >= 4032));
-    model.end();
-    assert_eq!(model.counts().diverged, 1);
-}
-
-#[test]
-fn a_plan_left_three_times_in_a_row_is_dropped() {
-    let mut t = Trace::default();
-    t.alloc(16);
-    let mut model = Model::with_capacity(1 << 20);
-    model.run(&t.steps);
-    assert_eq!(model.counts().plans, 1);
-    for cycle in 1..=3 {
-        model.begin();
-        for request in 0..=cycle {
-            model.alloc(GRANULE * (1 + request * cycle));
-        }
-        model.arena.begin_cycle(); // Not ended: nothing else is learned.
-    }
-    assert_eq!((model.counts().diverged, model.counts().plans), (3, 0));
-}
-
-#[test]
-fn no_more_than_sixteen_plans_are_held() {
-    let mut model = Model::new();
-    for shape in 1..=40 {
-        let mut t = Trace::default();
-        t.alloc(16 * shape);
-        model.run(&t.steps);
-    }
-    assert_eq!(model.counts().plans, 16);
-    assert_eq!(model.arena.needed(), 40 * GRANULE);
-    // What is no longer seen makes room.
-    let mut t = Trace::default();
-    t.alloc(16 * 50);
-    for _ in 0..100 {
-        model.run(&t.steps);
-    }
-    model.arena.set_capacity(50 * GRANULE);
-    model.run_inside(&t.steps);
-    assert_eq!(model.counts().planned, 1);
-}
-
-#[test]
-fn a_cycle_too_long_for_a_plan_needs_what_its_replay_needs() {
-    let cycle = random(6000, 30);
-    let mut model = Model::learned(&cycle);
-    for _ in 0..3 {
-        model.run_inside(&cycle);
-    }
-    let PlanCounts {
-        planned,
-        plans,
-        dynamic,
-        ..
-    } = model.counts();
-    assert_eq!((planned, plans, dynamic), (0, 0, 18_000));
-    // A plan for a cycle that begins alike does not get in its way.
-    let mut model = Model::new();
-    model.run(&cycle[..1000]);
-    model.run(&cycle);
-    model.arena.set_capacity(model.arena.needed());
-    model.run_inside(&cycle);
-}
-
-#[test]
-fn a_cycle_that_grows_too_long_after_leaving_its_plan_is_still_measured() {
-    let cycle = random(6000, 30);
-    let mut model = Model::learned(&cycle[..1000]);
-    let short = model.arena.needed();
-    model.run(&cycle);
-    assert!(model.arena.needed() >= short.max(peak(&cycle)));
-    model.arena.set_capacity(model.arena.needed());
-    model.run(&cycle); // It begins like the plan, and is known to be long.
-    assert_eq!(model.spills, 0);
-}
-
-#[test]
-fn the_first_cycle_in_an_arena_is_laid_out_too() {
-    let cycle = mlp(128, &[784, 1000, 10]);
-    let mut model = Model::with_capacity(sum(&cycle));
-    model.run_inside(&cycle);
-    model.run_inside(&cycle);
-    assert_eq!(model.counts().plans, 1);
-    assert!(model.counts().planned > 0);
-    assert!(model.arena.needed() * 100 <= 102 * peak(&cycle));
-}
-
-#[test]
-fn a_plan_higher_than_the_arena_is_not_followed() {
-    let cycle = mlp(32, &[64, 64, 10]);
-    let mut model = Model::learned(&cycle);
-    model.arena.set_capacity(model.arena.needed() - GRANULE);
-    model.run(&cycle);
-    assert!(model.spills > 0);
-    assert_eq!(model.counts().planned, 0);
-}
-
-#[test]
-fn forgetting_drops_plans_and_needs() {
-    let cycle = mlp(32, &[64, 64, 10]);
-    let mut model = Model::learned(&cycle);
-    model.begin();
-    assert!(model.alloc(GRANULE).is_some());
-    model.arena.forget();
-    assert_eq!((model.arena.needed(), model.counts().plans), (0, 0));
-    model.alloc(GRANULE);
-    model.free(0);
-    model.alloc(2 * GRANULE);
-    model.end();
-    assert_eq!(model.arena.needed(), 0, "the rest of a cycle is no cycle");
-    model.run(&cycle);
-    assert!(model.arena.needed() >= peak(&cycle));
-}
-
-#[test]
-fn a_cancelled_request_leaves_no_trace() {
-    let mut model = Model::with_capacity(4 * GRANULE);
-    model.begin();
-    model.alloc(GRANULE);
-    for len in [1 << 40, 3 * GRANULE] {
-        let ticket = model.arena.alloc(len);
-        model.arena.cancel(ticket, len);
-        model.check();
-    }
-    model.alloc(2 * GRANULE);
-    model.end();
-    let before = model.counts();
-    assert_eq!(model.arena.needed(), 3 * GRANULE);
-    assert_eq!((before.dynamic, before.spilled, before.plans), (2, 0, 1));
-
-    model.begin();
-    for _ in 0..3 {
-        let ticket = model.arena.alloc(GRANULE);
-        assert_eq!(ticket.offset, Some(0), "on plan");
-        model.arena.cancel(ticket, GRANULE);
-        model.check();
-    }
-    model.end();
-    assert_eq!(model.counts(), before);
-}
-
-#[test]
-fn an_arena_may_be_replaced_within_a_cycle_when_nothing_is_alive() {
-    let mut model = Model::new();
-    model.begin();
-    assert_eq!(model.alloc(GRANULE), None);
-    model.free(0);
-    model.arena.set_capacity(8 * GRANULE);
-    assert_eq!(model.alloc(3 * GRANULE), Some(0));
-    model.end();
-    assert_eq!(model.arena.needed(), 3 * GRANULE);
-}
-
-#[test]
-fn an_arena_replaced_under_the_living_ends_them() {
-    let cycle = mlp(32, &[64, 64, 10]);
-    let mut model = Model::learned(&cycle);
-    let (needed, plans) = (model.arena.needed(), model.counts().plans);
-    model.begin();
-    let old = model.arena.alloc(GRANULE);
-    model.arena.set_capacity(2 * GRANULE);
-    model.requests += 1;
-    model.peak = GRANULE;
-    assert_eq!(model.alloc(2 * GRANULE), Some(0));
-    model.arena.free(old, GRANULE);
-    model.check();
-    model.end();
-    assert_eq!(
-        (model.arena.needed(), model.counts().plans),
-        (needed, plans)
-    );
-}
-
-#[test]
-fn tickets_of_an_ended_cycle_mean_nothing() {
-    let mut model = Model::with_capacity(4 * GRANULE);
-    model.begin();
-    let old = model.arena.alloc(2 * GRANULE);
-    model.arena.end_cycle();
-    model.begin();
-    model.alloc(2 * GRANULE);
-    model.arena.free(old, 2 * GRANULE);
-    model.check();
-    model.alloc(2 * GRANULE);
-}
-
-#[test]
-fn requests_outside_a_cycle_begin_one_that_is_not_learned() {
-    let mut model = Model::with_capacity(8 * GRANULE);
-    model.run(&[Step::Alloc(GRANULE)]);
-    let needed = model.arena.needed();
-    model.clear();
-    assert_eq!(model.alloc(5 * GRANULE), Some(0));
-    model.begin();
-    assert_eq!(model.alloc(8 * GRANULE), Some(0));
-    assert_eq!(model.arena.needed(), needed);
-}
-
-#[test]
-fn bump_counts_up_to_its_capacity() {
-    let mut bump = Bump::new();
-    assert_eq!(bump.alloc(64, 128), Some(0));
-    assert_eq!(bump.alloc(64, 128), Some(64));
-    assert_eq!(bump.alloc(64, 128), None);
-    assert_eq!(bump.alloc(u64::MAX, u64::MAX), None);
-    assert_eq!(bump.offset(), 128, "a refusal changes nothing");
-    bump.set_offset(32);
-    assert_eq!(bump.alloc(96, 128), Some(32));
-    bump.reset();
-    assert_eq!((bump.offset(), bump), (0, Bump::new()));
-}
-
-/// A cycle of up to `steps` steps in which about `ratio` of ten steps are requests.
-fn cycles(steps: usize) -> impl Strategy<Value = Cycle> {
-    let lens = prop_oneof![3 => 1_u64..12, 1 => 1_u64..200, 1 => Just(8_u64)];
-    let steps = prop::collection::vec((lens, any::<prop::sample::Index>(), 0..10_u32), 1..steps);
-    (steps, 4..9_u32).prop_map(|(steps, ratio)| {
-        let (mut cycle, mut alive, mut requests) = (Vec::new(), Vec::new(), 0);
-        for (granules, index, kind) in steps {
-            if kind < ratio || alive.is_empty() {
-                cycle.push(Step::Alloc(granules * GRANULE));
-                alive.push(requests);
-                requests += 1;
-            } else {
-                cycle.push(Step::Free(alive.swap_remove(index.index(alive.len()))));
-            }
-        }
-        cycle
-    })
-}
-
-#[derive(Clone, Debug)]
-enum Turn {
-    Run {
-        shape: prop::sample::Index,
-        percent: u64,
-    },
-    /// The first steps of one shape, then those of another that still make sense.
-    Splice {
-        from: prop::sample::Index,
-        to: prop::sample::Index,
-        at: prop::sample::Index,
-    },
-    Resize(u64),
-    ResizeToNeeded,
-    Forget,
-}
-
-fn turns() -> impl Strategy<Value = Turn> {
-    let index = any::<prop::sample::Index>;
-    prop_oneof![
-        8 => (index(), prop_oneof![4 => Just(100), 1 => 1_u64..200])
-            .prop_map(|(shape, percent)| Turn::Run { shape, percent }),
-        3 => (index(), index(), index()).prop_map(|(from, to, at)| Turn::Splice { from, to, at }),
-        1 => (0_u64..600).prop_map(|granules| Turn::Resize(granules * GRANULE)),
-        2 => Just(Turn::ResizeToNeeded),
-        1 => Just(Turn::Forget),
-    ]
-}
-
-/// `head`, then the steps of `tail` on requests that are still alive.
-fn splice(head: &[Step], tail: &[Step]) -> Cycle {
-    let mut alive: Vec<bool> = Vec::new();
-    let mut cycle = Vec::new();
-    for &step in head.iter().chain(tail) {
-        match step {
-            Step::Alloc(_) => alive.push(true),
-            Step::Free(index) => {
-                if !std::mem::take(&mut alive[index]) {
-                    continue;
-                }
-            }
-        }
-        cycle.push(step);
-    }
-    cycle
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn nothing_alive_is_given_away(
-        shapes in prop::collection::vec(cycles(120), 1..4),
-        turns in prop::collection::vec(turns(), 1..40),
-        capacity in prop_oneof![Just(0), 0_u64..600],
-    ) {
-        let mut model = Model::with_capacity(capacity * GRANULE);
-        let (mut highest, mut largest) = (0, 0);
-        for turn in turns {
-            let cycle = match turn {
-                Turn::Run { ref shape, .. } => shape.get(&shapes).clone(),
-                Turn::Splice { from, to, at } => {
-                    let head = from.get(&shapes);
-                    splice(&head[..at.index(head.len())], &to.get(&shapes)[..])
-                }
-                Turn::Resize(bytes) => {
-                    model.arena.set_capacity(bytes);
-                    continue;
-                }
-                Turn::ResizeToNeeded => {
-                    model.arena.set_capacity(model.arena.needed());
-                    continue;
-                }
-                Turn::Forget => {
-                    model.arena.forget();
-                    (highest, largest) = (0, 0);
-                    continue;
-                }
-            };
-            let percent = if let Turn::Run { percent, .. } = turn { percent } else { 100 };
-            model.run_scaled(&cycle, percent);
-            highest = highest.max(model.peak);
-            let scaled = |step: &Step| match *step {
-                Step::Alloc(len) => (len * percent / 100).next_multiple_of(GRANULE).max(GRANULE),
-                Step::Free(_) => 0,
-            };
-            largest = largest.max(cycle.iter().map(scaled).sum());
-            let needed = model.arena.needed();
-            prop_assert!(needed >= highest, "{needed} for a peak of {highest}");
-            prop_assert!(needed <= largest, "{needed} for requests of {largest}");
-        }
-    }
-
-    #[test]
-    fn the_same_cycle_again_never_spills(
-        others in prop::collection::vec(cycles(60), 0..4),
-        cycle in cycles(200),
-        capacity in prop_oneof![Just(0_u64), 0_u64..600],
-    ) {
-        let mut model = Model::with_capacity(capacity * GRANULE);
-        for other in &others {
-            model.run(other);
-        }
-        model.run(&cycle);
-        model.arena.set_capacity(model.arena.needed());
-        for _ in 0..3 {
-            model.run(&cycle);
-            prop_assert_eq!(model.spills, 0);
-        }
-    }
-
-    #[test]
-    fn offsets_do_not_depend_on_the_capacity(cycle in cycles(200), extra in 0_u64..1000) {
-        let mut exact = Model::with_capacity(sum(&cycle));
-        let mut larger = Model::with_capacity(sum(&cycle) + extra * GRANULE);
-        for _ in 0..3 {
-            prop_assert_eq!(exact.run(&cycle), larger.run(&cycle));
-        }
-    }
-
-    #[test]
-    fn a_smaller_arena_that_suffices_gives_the_same_offsets(cycle in cycles(200), less in 0_u64..2000) {
-        let mut whole = Model::with_capacity(sum(&cycle));
-        let mut less = Model::with_capacity(sum(&cycle).saturating_sub(less * GRANULE));
-        let offsets = less.run(&cycle);
-        prop_assume!(less.spills == 0);
-        prop_assert_eq!(offsets, whole.run(&cycle));
-    }
+    assert!(outside > 0, "the learning cycles spill");
+    assert!(workspace.stats().current_size > 0);
 }

@@ -1,0 +1,241 @@
+//! `WorkspaceArray` as a container: metadata, element access, text, pickling, its end.
+
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyTuple};
+
+use super::config::policy_member;
+use super::flags::Flags;
+use super::handle::WorkspaceArray;
+use super::naming::{Call, Place};
+use super::npy::numpy;
+use super::place::Operands;
+use super::view;
+use super::workspace::workspace_object;
+use crate::Validity;
+
+type Slf<'a, 'py> = &'a Bound<'py, WorkspaceArray>;
+type Object<'py> = PyResult<Bound<'py, PyAny>>;
+
+/// An attribute that works after the end too.
+fn metadata<'py>(slf: Slf<'_, 'py>, name: &str) -> Object<'py> {
+    slf.get().template(slf.py())?.object().getattr(name)
+}
+
+#[pymethods]
+impl WorkspaceArray {
+    /// Number of elements along each axis.
+    #[getter]
+    fn shape<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
+        metadata(slf, "shape")
+    }
+
+    /// The element type.
+    #[getter]
+    fn dtype<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
+        metadata(slf, "dtype")
+    }
+
+    /// Number of axes.
+    #[getter]
+    fn ndim<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
+        metadata(slf, "ndim")
+    }
+
+    /// Number of elements.
+    #[getter]
+    fn size<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
+        metadata(slf, "size")
+    }
+
+    /// Bytes of all elements.
+    #[getter]
+    fn nbytes<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
+        metadata(slf, "nbytes")
+    }
+
+    /// Bytes of one element.
+    #[getter]
+    fn itemsize<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
+        metadata(slf, "itemsize")
+    }
+
+    /// Bytes from one element to the next along each axis.
+    #[getter]
+    fn strides<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
+        metadata(slf, "strides")
+    }
+
+    /// How the elements lie in memory.
+    #[getter]
+    fn flags(slf: Slf<'_, '_>) -> PyResult<Flags> {
+        metadata(slf, "flags").map(Flags::new)
+    }
+
+    /// The workspace in which the array was made.
+    #[getter(workspace)]
+    fn workspace_object(slf: Slf<'_, '_>) -> PyResult<Py<PyAny>> {
+        workspace_object(slf.py(), slf.get().workspace())
+    }
+
+    /// Number of full enters of the workspace at the birth of the array.
+    #[getter]
+    fn generation_id(&self) -> u64 {
+        self.generation()
+    }
+
+    /// Whether the array was made in a workspace: always, unlike a plain array.
+    #[getter]
+    fn is_attached(&self) -> bool {
+        true
+    }
+
+    /// Whether the memory is still the array's.
+    #[getter]
+    fn is_in_scope(&self) -> bool {
+        self.validity() == Validity::Valid
+    }
+
+    /// Whether the memory is still the array's, and if not, why.
+    #[getter(validity)]
+    fn validity_member(slf: Slf<'_, '_>) -> PyResult<Py<PyAny>> {
+        policy_member(slf.py(), "Validity", slf.get().validity().name())
+    }
+
+    /// Ends this handle; views made earlier stay valid.
+    #[pyo3(name = "close")]
+    fn close_handle(&self) {
+        self.close();
+    }
+
+    fn __len__(slf: Slf<'_, '_>) -> PyResult<usize> {
+        slf.get().template(slf.py())?.object().len()
+    }
+
+    fn __iter__<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
+        let view = slf.get().lend_for(slf.py(), "iter")?;
+        if view.shape().is_empty() {
+            return Err(PyTypeError::new_err("iteration over a 0-d array"));
+        }
+        view::items(slf.as_any())
+    }
+
+    fn __getitem__<'py>(slf: Slf<'_, 'py>, key: &Bound<'py, PyAny>) -> Object<'py> {
+        let mut operands = Operands::new(slf.py(), Call::Method("getitem"));
+        let view = operands.add_self(slf)?;
+        let key = operands.add(key, Place::Position(0))?;
+        operands.settle(view.object().get_item(key)?)
+    }
+
+    fn __setitem__<'py>(
+        slf: Slf<'_, 'py>,
+        key: &Bound<'py, PyAny>,
+        value: &Bound<'py, PyAny>,
+    ) -> PyResult<()> {
+        let mut operands = Operands::new(slf.py(), Call::Method("setitem"));
+        let view = operands.add_self(slf)?;
+        let key = operands.add(key, Place::Position(0))?;
+        let value = operands.add(value, Place::Position(1))?;
+        view.object().set_item(key, value)
+    }
+
+    fn __delitem__(slf: Slf<'_, '_>, _key: &Bound<'_, PyAny>) -> PyResult<()> {
+        slf.get().lend_for(slf.py(), "delitem")?;
+        Err(PyValueError::new_err("cannot delete array elements"))
+    }
+
+    fn __repr__(slf: Slf<'_, '_>) -> PyResult<String> {
+        let py = slf.py();
+        match slf.get().lend(py)? {
+            Ok((view, _)) => Ok(as_ours(&view.object().repr()?.to_string_lossy())),
+            Err(_) => obituary(slf),
+        }
+    }
+
+    fn __str__(slf: Slf<'_, '_>) -> PyResult<String> {
+        match slf.get().lend(slf.py())? {
+            Ok((view, _)) => Ok(view.object().str()?.to_string_lossy().into_owned()),
+            Err(_) => obituary(slf),
+        }
+    }
+
+    fn __format__<'py>(slf: Slf<'_, 'py>, spec: &Bound<'py, PyString>) -> Object<'py> {
+        let py = slf.py();
+        if spec.is_empty()? {
+            return Ok(slf.str()?.into_any());
+        }
+        let view = slf.get().lend_for(py, "format")?;
+        view.object().call_method1(intern!(py, "__format__"), (spec,))
+    }
+
+    /// The text of the array for notebooks.
+    fn _repr_html_(slf: Slf<'_, '_>) -> PyResult<String> {
+        let escape = slf.py().import("html")?.getattr("escape")?;
+        let text: String = escape.call1((slf.repr()?,))?.extract()?;
+        Ok(format!("<pre>{text}</pre>"))
+    }
+
+    fn __reduce_ex__<'py>(slf: Slf<'_, 'py>, protocol: i32) -> Object<'py> {
+        let copy = detached(slf, "reduce_ex")?;
+        copy.call_method1(intern!(slf.py(), "__reduce_ex__"), (protocol,))
+    }
+
+    fn __deepcopy__<'py>(slf: Slf<'_, 'py>, _memo: &Bound<'py, PyAny>) -> Object<'py> {
+        detached(slf, "deepcopy")
+    }
+}
+
+/// An independent plain array with the same elements in the same memory order.
+pub fn detached<'py>(slf: Slf<'_, 'py>, operation: &str) -> Object<'py> {
+    let py = slf.py();
+    let view = slf.get().lend_for(py, operation)?;
+    let kwargs = PyDict::new(py);
+    kwargs.set_item(intern!(py, "order"), "K")?;
+    numpy(py)?.call_method("array", PyTuple::new(py, [view.object()])?, Some(&kwargs))
+}
+
+/// NumPy's text of a plain array, under our name and aligned with it.
+fn as_ours(text: &str) -> String {
+    let Some(rest) = text.strip_prefix("array(") else {
+        return text.to_owned();
+    };
+    let shift = " ".repeat("WorkspaceArray".len() - "array".len());
+    format!("WorkspaceArray({}", rest.replace('\n', &format!("\n{shift}")))
+}
+
+/// What there is to say of an array whose memory is gone.
+fn obituary(slf: Slf<'_, '_>) -> PyResult<String> {
+    let array = slf.get();
+    let workspace = array.workspace();
+    Ok(format!(
+        "<stale WorkspaceArray: {}, shape {}, dtype {}, workspace [{}], array generation {}, \
+         workspace generation {}>",
+        array.validity().name(),
+        metadata(slf, "shape")?,
+        metadata(slf, "dtype")?,
+        workspace.id(),
+        array.generation(),
+        workspace.generation_id(),
+    ))
+}
+
+/// Raises `StaleArrayError`, with `msg` before it, unless the array may be used.
+#[pyfunction]
+fn assert_valid_array(array: &Bound<'_, PyAny>, msg: &str) -> PyResult<()> {
+    let Ok(array) = array.cast::<WorkspaceArray>() else {
+        return Ok(());
+    };
+    let py = array.py();
+    let Err(refusal) = array.get().lend_for(py, "assert_valid_array") else {
+        return Ok(());
+    };
+    let value = refusal.value(py);
+    value.setattr(intern!(py, "args"), (format!("{msg}: {value}"),))?;
+    Err(refusal)
+}
+
+/// Adds the function to the module.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(assert_valid_array, module)?)
+}

@@ -1,0 +1,179 @@
+//! `WorkspaceArray`, the handle: a piece of workspace memory with a shape, checked on every use.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+
+use super::error::to_pyerr;
+use super::npy::{Layout, Ndarray};
+use super::{order, view};
+use crate::{Buffer, Error, Facts, Validity, Workspace, registry};
+
+/// An array in the memory of a workspace, with NumPy's surface, valid while its generation is.
+///
+/// It is a container, not a subclass of `numpy.ndarray`: every use first asks whether the memory
+/// is still its own, and raises `StaleArrayError` if it is not.
+#[pyclass(frozen, weakref, name = "WorkspaceArray", module = "ndarena")]
+#[repr(C)]
+pub struct WorkspaceArray {
+    /// Where an unchecked cast to `PyArrayObject` would read data, shape, strides and flags, it
+    /// finds null, no axes, and no flag set: neither contiguous nor writeable.
+    _blank: [usize; 7],
+    memory: Mutex<Memory>,
+    workspace: Workspace,
+    generation: u64,
+    template: Py<PyAny>,
+}
+
+enum Memory {
+    Held(Buffer),
+    Closed { created_at: Option<String> },
+}
+
+impl WorkspaceArray {
+    /// A handle on the part of `buffer` that `layout` describes.
+    pub fn new<'py>(
+        py: Python<'py>,
+        buffer: Buffer,
+        layout: &Layout<'_, 'py>,
+    ) -> PyResult<Bound<'py, Self>> {
+        let template = view::template(py, &buffer, layout)?.into_object().unbind();
+        let workspace = buffer.workspace().clone();
+        let generation = buffer.generation_id();
+        let memory = Mutex::new(Memory::Held(buffer));
+        Bound::new(py, Self { _blank: [0; 7], memory, workspace, generation, template })
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shape, strides and dtype; works after the end too, and must never reach a user.
+    pub fn template<'py>(&self, py: Python<'py>) -> PyResult<Ndarray<'py>> {
+        let template = Ndarray::exact(self.template.bind(py))?;
+        template.ok_or_else(|| PyTypeError::new_err("the handle holds no array"))
+    }
+
+    /// The workspace in which the memory was cut.
+    pub fn workspace(&self) -> &Workspace {
+        &self.workspace
+    }
+
+    /// Generation of the workspace at the birth of the array.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether the memory is still the array's, and if not, why.
+    pub fn validity(&self) -> Validity {
+        match &*self.memory() {
+            Memory::Held(buffer) => buffer.validity(),
+            Memory::Closed { .. } => Validity::Closed,
+        }
+    }
+
+    /// The memory, valid or not; an error if the handle is closed.
+    pub fn buffer(&self) -> Result<Buffer, Error> {
+        let created_at = match &*self.memory() {
+            Memory::Held(buffer) => return Ok(buffer.clone()),
+            Memory::Closed { created_at } => created_at.clone(),
+        };
+        let facts = Facts {
+            workspace_id: Some(self.workspace.id().to_owned()),
+            array_generation: Some(self.generation),
+            workspace_generation: Some(self.workspace.generation_id()),
+            open_workspaces: Some(registry::open_workspaces()),
+            created_at,
+            ..Facts::default()
+        };
+        Err(Error::Stale { validity: Validity::Closed, facts: Box::new(facts) })
+    }
+
+    /// Ends this handle; what others hold on the memory stays.
+    pub fn close(&self) {
+        let mut memory = self.memory();
+        let created_at = match &*memory {
+            Memory::Held(buffer) => buffer.created_at().map(str::to_owned),
+            Memory::Closed { .. } => return,
+        };
+        let ended = std::mem::replace(&mut *memory, Memory::Closed { created_at });
+        drop(memory);
+        drop(ended);
+    }
+
+    /// The array as NumPy may see it, for as long as NumPy wants it, and its memory.
+    pub fn lend<'py>(&self, py: Python<'py>) -> PyResult<Result<(Ndarray<'py>, Buffer), Error>> {
+        let leased = self.buffer().and_then(|buffer| buffer.lease().map(|lease| (lease, buffer)));
+        match leased {
+            Ok((lease, buffer)) => Ok(Ok((view::leased(&self.template(py)?, lease)?, buffer))),
+            Err(error) => Ok(Err(self.described(py, error)?)),
+        }
+    }
+
+    /// A leased view for `operation`, which this array is the `self` of.
+    pub fn lend_for<'py>(&self, py: Python<'py>, operation: &str) -> PyResult<Ndarray<'py>> {
+        match self.lend(py)? {
+            Ok((view, _)) => Ok(view),
+            Err(error) => Err(to_pyerr(error.in_operation(operation, "self"))),
+        }
+    }
+
+    /// The error, with the facts of this array in it.
+    pub fn described(&self, py: Python<'_>, error: Error) -> PyResult<Error> {
+        let template = self.template(py)?;
+        let shape: Vec<usize> = template.shape().iter().map(|n| n.unsigned_abs()).collect();
+        let dtype = template.dtype()?.str()?;
+        Ok(error.of_array(&shape, &dtype.to_string_lossy()))
+    }
+}
+
+/// How a new array shall be laid out.
+pub struct Plan<'a, 'py> {
+    pub dtype: &'a Bound<'py, PyAny>,
+    pub shape: &'a [isize],
+    pub strides: &'a [isize],
+    pub zeroed: bool,
+}
+
+/// A new array in `workspace`.
+pub fn allocate<'py>(
+    workspace: &Workspace,
+    plan: &Plan<'_, 'py>,
+) -> PyResult<Bound<'py, WorkspaceArray>> {
+    let py = plan.dtype.py();
+    let itemsize = plan.dtype.getattr(intern!(py, "itemsize"))?.extract()?;
+    let bytes = order::byte_size(plan.shape, itemsize).ok_or_else(too_big)?;
+    let site = if workspace.is_debug() { calling_line(py)? } else { None };
+    let buffer = workspace.allocate_at(bytes, plan.zeroed, site).map_err(to_pyerr)?;
+    let layout = Layout {
+        dtype: plan.dtype,
+        shape: plan.shape,
+        strides: plan.strides,
+        data: std::ptr::with_exposed_provenance_mut(buffer.address()),
+        writeable: true,
+    };
+    WorkspaceArray::new(py, buffer, &layout)
+}
+
+fn too_big() -> PyErr {
+    PyValueError::new_err(
+        "array is too big; `arr.size * arr.dtype.itemsize` is larger than the maximum possible size.",
+    )
+}
+
+/// `file:line` of the Python code that runs.
+fn calling_line(py: Python<'_>) -> PyResult<Option<String>> {
+    let Ok(frame) = py.import("sys")?.call_method1("_getframe", (0,)) else {
+        return Ok(None);
+    };
+    let file: String = frame.getattr("f_code")?.getattr("co_filename")?.extract()?;
+    let line: usize = frame.getattr("f_lineno")?.extract()?;
+    Ok(Some(format!("{file}:{line}")))
+}
+
+/// Whether elements of this type hold references, which workspace memory cannot.
+pub fn has_references(dtype: &Bound<'_, PyAny>) -> PyResult<bool> {
+    dtype.getattr(intern!(dtype.py(), "hasobject"))?.extract()
+}

@@ -1,0 +1,182 @@
+//! ndarray's methods and computed attributes on a `WorkspaceArray`.
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use super::handle::WorkspaceArray;
+use super::naming::{Call, Place};
+use super::npy::numpy;
+use super::place::Operands;
+use super::reduce;
+
+type Slf<'a, 'py> = &'a Bound<'py, WorkspaceArray>;
+type Args<'a, 'py> = &'a Bound<'py, PyTuple>;
+type Kwargs<'a, 'py> = Option<&'a Bound<'py, PyDict>>;
+type Object<'py> = PyResult<Bound<'py, PyAny>>;
+
+/// A method of ndarray's on leased views; arrays in its result are settled.
+fn method<'py>(
+    name: &str,
+    slf: Slf<'_, 'py>,
+    args: Args<'_, 'py>,
+    kwargs: Kwargs<'_, 'py>,
+) -> Object<'py> {
+    let mut operands = Operands::new(slf.py(), Call::Method(name));
+    let view = operands.add_self(slf)?;
+    let args = operands.add_args(args)?;
+    let kwargs = operands.add_kwargs(kwargs)?;
+    operands.settle(view.object().call_method(name, args, kwargs.as_ref())?)
+}
+
+/// A method of ndarray's that gives Python objects or writes files.
+fn export<'py>(
+    name: &str,
+    slf: Slf<'_, 'py>,
+    args: Args<'_, 'py>,
+    kwargs: Kwargs<'_, 'py>,
+) -> Object<'py> {
+    slf.get().lend_for(slf.py(), name)?.object().call_method(name, args, kwargs)
+}
+
+/// A reduction, into memory of the current workspace where there is one.
+fn reduction<'py>(
+    name: &str,
+    slf: Slf<'_, 'py>,
+    args: Args<'_, 'py>,
+    kwargs: Kwargs<'_, 'py>,
+) -> Object<'py> {
+    let py = slf.py();
+    let mut operands = Operands::new(py, Call::Method(name));
+    let view = operands.add_self(slf)?.into_object();
+    let args = operands.add_args(args)?;
+    let kwargs = operands.add_kwargs(kwargs)?;
+    let unbound = numpy(py)?.getattr(intern!(py, "ndarray"))?.getattr(name)?;
+    let all: Vec<_> = std::iter::once(view.clone()).chain(args.iter()).collect();
+    let all = PyTuple::new(py, all)?;
+    let is_half_mean = name == "mean" && reduce::is_half(&view)?;
+    if !is_half_mean {
+        let every = py.None().into_bound(py);
+        let placed =
+            reduce::function(&mut operands, &unbound, &unbound, &all, kwargs.as_ref(), &every)?;
+        if let Some(result) = placed {
+            return operands.settle(result);
+        }
+    }
+    operands.settle(unbound.call(all, kwargs.as_ref())?)
+}
+
+macro_rules! methods {
+    ($how:ident: $($name:ident)*) => {
+        #[pymethods]
+        impl WorkspaceArray {
+            $(
+                #[doc = concat!("`numpy.ndarray.", stringify!($name), "`.")]
+                #[pyo3(signature = (*args, **kwargs))]
+                fn $name<'py>(
+                    slf: Slf<'_, 'py>,
+                    args: Args<'_, 'py>,
+                    kwargs: Option<&Bound<'py, PyDict>>,
+                ) -> Object<'py> {
+                    $how(stringify!($name), slf, args, kwargs)
+                }
+            )*
+        }
+    };
+}
+
+methods! { method:
+    argmax argmin argpartition argsort byteswap choose clip compress conj conjugate
+    cumprod cumsum diagonal dot fill flatten getfield nonzero partition put ravel repeat reshape
+    round searchsorted setfield sort squeeze std swapaxes take to_device trace transpose var view
+}
+
+methods! { reduction: all any max mean min prod sum }
+
+methods! { export: dump dumps item tobytes tofile tolist }
+
+/// An attribute of the leased view, settled.
+fn attribute<'py>(name: &str, slf: Slf<'_, 'py>) -> Object<'py> {
+    let mut operands = Operands::new(slf.py(), Call::Method(name));
+    let view = operands.add_self(slf)?;
+    operands.settle(view.object().getattr(name)?)
+}
+
+fn set_attribute<'py>(name: &str, slf: Slf<'_, 'py>, value: &Bound<'py, PyAny>) -> PyResult<()> {
+    let mut operands = Operands::new(slf.py(), Call::Method(name));
+    let view = operands.add_self(slf)?;
+    let value = operands.add(value, Place::Keyword("value"))?;
+    view.object().setattr(name, value)
+}
+
+#[pymethods]
+impl WorkspaceArray {
+    /// The array with its axes in reverse order: a view.
+    #[getter(T)]
+    fn transposed<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
+        attribute("T", slf)
+    }
+
+    /// The array with its last two axes exchanged: a view.
+    #[getter(mT)]
+    fn matrix_transposed<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
+        attribute("mT", slf)
+    }
+
+    /// The real part: a view.
+    #[getter]
+    fn real<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
+        attribute("real", slf)
+    }
+
+    #[setter]
+    fn set_real<'py>(slf: Slf<'_, 'py>, value: &Bound<'py, PyAny>) -> PyResult<()> {
+        set_attribute("real", slf, value)
+    }
+
+    /// The imaginary part: a view, or zeros.
+    #[getter]
+    fn imag<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
+        attribute("imag", slf)
+    }
+
+    #[setter]
+    fn set_imag<'py>(slf: Slf<'_, 'py>, value: &Bound<'py, PyAny>) -> PyResult<()> {
+        set_attribute("imag", slf, value)
+    }
+
+    /// An iterator over the elements, from a leased view.
+    #[getter]
+    fn flat<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
+        attribute("flat", slf)
+    }
+
+    #[setter]
+    fn set_flat<'py>(slf: Slf<'_, 'py>, value: &Bound<'py, PyAny>) -> PyResult<()> {
+        set_attribute("flat", slf, value)
+    }
+
+    /// A leased view as ctypes sees it.
+    #[getter]
+    fn ctypes<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
+        attribute("ctypes", slf)
+    }
+
+    /// A leased view as a memoryview.
+    #[getter]
+    fn data<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
+        attribute("data", slf)
+    }
+
+    /// The memory belongs to the workspace, not to another array.
+    #[getter]
+    fn base(slf: Slf<'_, '_>) -> PyResult<Option<Py<PyAny>>> {
+        slf.get().lend_for(slf.py(), "base").map(|_| None)
+    }
+
+    /// Where the elements lie: "cpu".
+    #[getter]
+    fn device<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
+        attribute("device", slf)
+    }
+}

@@ -1,0 +1,226 @@
+//! The few entries of NumPy's C API that we use, read from its `_ARRAY_API` table.
+//!
+//! Invariants
+//! 1. The table is the one of the running NumPy, of ABI version 2 (checked when it is read), and
+//!    lives as long as the process. Within an ABI version a slot keeps its number and signature.
+//! 2. An `Ndarray` holds an object whose type is exactly `numpy.ndarray`, alive as long as it.
+//! 3. Such an object begins with the fields of `PyArrayObject_fields` of NumPy's headers, which
+//!    are part of the ABI; `dimensions` and `strides` have `nd` entries each and never change,
+//!    because an array that we read is either new or not resizable while its views live.
+//! 4. The memory behind an array made by `over` outlives it: the caller's duty (see `view`).
+
+#![allow(unsafe_code)]
+
+use std::ffi::{c_int, c_uint, c_void};
+use std::ptr::{self, NonNull};
+use std::slice;
+
+use pyo3::exceptions::PyImportError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyCapsule, PyCapsuleMethods};
+use pyo3::{ffi, intern};
+
+const ABI_VERSION: c_uint = 0x0200_0000;
+const ABI_MASK: c_uint = 0xff00_0000;
+
+const GET_ABI_VERSION: usize = 0;
+const NDARRAY_TYPE: usize = 2;
+const NEW_FROM_DESCR: usize = 94;
+const SET_BASE_OBJECT: usize = 282;
+
+const WRITEABLE: c_int = 0x0400;
+
+type GetAbiVersion = unsafe extern "C" fn() -> c_uint;
+type NewFromDescr = unsafe extern "C" fn(
+    *mut ffi::PyTypeObject,
+    *mut ffi::PyObject,
+    c_int,
+    *const isize,
+    *const isize,
+    *mut c_void,
+    c_int,
+    *mut ffi::PyObject,
+) -> *mut ffi::PyObject;
+type SetBaseObject = unsafe extern "C" fn(*mut ffi::PyObject, *mut ffi::PyObject) -> c_int;
+
+/// What we took out of the table.
+struct Api {
+    ndarray: *mut ffi::PyTypeObject,
+    new_from_descr: NewFromDescr,
+    set_base_object: SetBaseObject,
+}
+
+// SAFETY: addresses of static data and functions of NumPy (invariant 1).
+unsafe impl Send for Api {}
+// SAFETY: as above; nothing is written.
+unsafe impl Sync for Api {}
+
+fn api(py: Python<'_>) -> PyResult<&'static Api> {
+    static API: PyOnceLock<Api> = PyOnceLock::new();
+    API.get_or_try_init(py, || read_table(py))
+}
+
+fn read_table(py: Python<'_>) -> PyResult<Api> {
+    let attribute = py.import("numpy._core._multiarray_umath")?.getattr("_ARRAY_API")?;
+    let capsule = attribute.cast_into::<PyCapsule>()?;
+    let table = capsule.pointer_checked(None)?.cast::<*const c_void>();
+    // SAFETY: invariant 1: slot 0 is the function that tells the version, in every version.
+    let version = unsafe { ptr::read(slot(table, GET_ABI_VERSION).cast::<GetAbiVersion>()) };
+    // SAFETY: as above.
+    let version = unsafe { version() };
+    if version & ABI_MASK != ABI_VERSION {
+        let found = format!("ndarena needs NumPy 2, found one of ABI version {version:#x}");
+        return Err(PyImportError::new_err(found));
+    }
+    // SAFETY: invariant 1.
+    let ndarray = unsafe { ptr::read(slot(table, NDARRAY_TYPE).cast()) };
+    // SAFETY: invariant 1.
+    let new_from_descr = unsafe { ptr::read(slot(table, NEW_FROM_DESCR).cast()) };
+    // SAFETY: invariant 1.
+    let set_base_object = unsafe { ptr::read(slot(table, SET_BASE_OBJECT).cast()) };
+    Ok(Api { ndarray, new_from_descr, set_base_object })
+}
+
+fn slot(table: NonNull<*const c_void>, number: usize) -> *const *const c_void {
+    table.as_ptr().cast_const().wrapping_add(number)
+}
+
+/// `PyArrayObject_fields` of NumPy's headers, as far as we read it.
+#[repr(C)]
+struct Fields {
+    head: ffi::PyObject,
+    data: *mut u8,
+    nd: c_int,
+    dimensions: *const isize,
+    strides: *const isize,
+    base: *mut ffi::PyObject,
+    descr: *mut ffi::PyObject,
+    flags: c_int,
+}
+
+/// An object whose type is exactly `numpy.ndarray`.
+#[derive(Clone)]
+pub struct Ndarray<'py>(Bound<'py, PyAny>);
+
+impl<'py> Ndarray<'py> {
+    /// The object as an array, if it is exactly one.
+    pub fn exact(object: &Bound<'py, PyAny>) -> PyResult<Option<Self>> {
+        let ndarray = api(object.py())?.ndarray;
+        let is_exact = ptr::eq(object.get_type_ptr(), ndarray);
+        Ok(is_exact.then(|| Self(object.clone())))
+    }
+
+    /// The object itself.
+    pub fn object(&self) -> &Bound<'py, PyAny> {
+        &self.0
+    }
+
+    /// The object itself, without a new reference.
+    pub fn into_object(self) -> Bound<'py, PyAny> {
+        self.0
+    }
+
+    fn fields(&self) -> *const Fields {
+        self.0.as_ptr().cast::<Fields>().cast_const()
+    }
+
+    /// Address of the first element.
+    pub fn data(&self) -> *mut u8 {
+        // SAFETY: invariants 2 and 3.
+        unsafe { (*self.fields()).data }
+    }
+
+    /// Number of elements along each axis.
+    pub fn shape(&self) -> &[isize] {
+        // SAFETY: invariants 2 and 3.
+        let dimensions = unsafe { (*self.fields()).dimensions };
+        self.axes(dimensions)
+    }
+
+    /// Bytes from one element to the next along each axis.
+    pub fn strides(&self) -> &[isize] {
+        // SAFETY: invariants 2 and 3.
+        let strides = unsafe { (*self.fields()).strides };
+        self.axes(strides)
+    }
+
+    fn axes(&self, first: *const isize) -> &[isize] {
+        // SAFETY: invariants 2 and 3.
+        let nd = unsafe { (*self.fields()).nd };
+        match usize::try_from(nd) {
+            // SAFETY: invariant 3: `nd` entries, which live as long as the object.
+            Ok(nd) if nd > 0 => unsafe { slice::from_raw_parts(first, nd) },
+            _ => &[],
+        }
+    }
+
+    /// Whether NumPy lets one write into it.
+    pub fn is_writeable(&self) -> bool {
+        // SAFETY: invariants 2 and 3.
+        let flags = unsafe { (*self.fields()).flags };
+        flags & WRITEABLE != 0
+    }
+
+    /// The element type, a `numpy.dtype`.
+    pub fn dtype(&self) -> PyResult<Bound<'py, PyAny>> {
+        self.0.getattr(intern!(self.0.py(), "dtype"))
+    }
+
+    /// Number of elements.
+    pub fn size(&self) -> isize {
+        self.shape().iter().product()
+    }
+}
+
+/// Where an array lies and how it is laid out.
+pub struct Layout<'a, 'py> {
+    pub dtype: &'a Bound<'py, PyAny>,
+    pub shape: &'a [isize],
+    pub strides: &'a [isize],
+    pub data: *mut u8,
+    pub writeable: bool,
+}
+
+/// An array over existing memory, without a base.
+///
+/// # Safety
+/// Invariant 4; `dtype` is a `numpy.dtype` without references and without a shape of its own.
+pub unsafe fn over<'py>(py: Python<'py>, layout: &Layout<'_, 'py>) -> PyResult<Ndarray<'py>> {
+    let api = api(py)?;
+    let nd = c_int::try_from(layout.shape.len())?;
+    let flags = if layout.writeable { WRITEABLE } else { 0 };
+    let descr = layout.dtype.clone().into_ptr();
+    // SAFETY: invariants 1 and 4; the call takes over our reference to the dtype, and reads
+    // `nd` entries of shape and strides, which are of equal length.
+    let object = unsafe {
+        (api.new_from_descr)(
+            api.ndarray,
+            descr,
+            nd,
+            layout.shape.as_ptr(),
+            layout.strides.as_ptr(),
+            layout.data.cast(),
+            flags,
+            ptr::null_mut(),
+        )
+    };
+    // SAFETY: a new reference, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(py, object) }.map(Ndarray)
+}
+
+/// Makes `base` the owner of the memory of `array`, which has no base yet.
+pub fn set_base(array: &Ndarray<'_>, base: Bound<'_, PyAny>) -> PyResult<()> {
+    let py = base.py();
+    let api = api(py)?;
+    // SAFETY: invariants 1 and 2; the call takes over our reference to the base.
+    let status = unsafe { (api.set_base_object)(array.0.as_ptr(), base.into_ptr()) };
+    if status < 0 { Err(PyErr::fetch(py)) } else { Ok(()) }
+}
+
+/// The module `numpy`.
+pub fn numpy(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
+    static NUMPY: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let module = NUMPY.get_or_try_init(py, || py.import("numpy").map(Bound::unbind))?;
+    Ok(module.bind(py))
+}

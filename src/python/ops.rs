@@ -1,0 +1,381 @@
+//! Ufuncs on workspace arrays: who decides, where the result goes, and NumPy that computes it.
+
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBool, PyComplex, PyDict, PyFloat, PyInt, PyNone, PyTuple};
+use pyo3::{Borrowed, intern};
+
+use super::handle::{Plan, WorkspaceArray, has_references};
+use super::naming::Call;
+use super::npy::{Ndarray, numpy};
+use super::place::Operands;
+use super::{order, reduce};
+use crate::registry;
+
+/// What an operand of an operator is to us.
+pub enum Standing {
+    /// We compute: an array, a scalar, a sequence, anything NumPy converts.
+    Ours,
+    /// It takes part in ufuncs by itself: NumPy decides, and hands us or it the call.
+    Foreign,
+    /// It asked to be left to its own operators.
+    Defer,
+}
+
+/// NumPy's rule for operators, with subclasses of ndarray counted as foreign.
+pub fn standing(other: &Bound<'_, PyAny>, in_place: bool) -> PyResult<Standing> {
+    let py = other.py();
+    if other.is_exact_instance_of::<WorkspaceArray>()
+        || Ndarray::exact(other)?.is_some()
+        || is_plain_scalar(other)?
+    {
+        return Ok(Standing::Ours);
+    }
+    if let Some(ufunc) = other.get_type().getattr_opt(intern!(py, "__array_ufunc__"))? {
+        let defers = !in_place && ufunc.is_none();
+        return Ok(if defers { Standing::Defer } else { Standing::Foreign });
+    }
+    let priority = other.getattr_opt(intern!(py, "__array_priority__"))?;
+    let priority = priority.and_then(|p| p.extract::<f64>().ok());
+    // The priority of ndarray is 0, that of an object which names none is far below.
+    Ok(if priority.is_some_and(|p| p > 0.0) { Standing::Defer } else { Standing::Ours })
+}
+
+fn is_plain_scalar(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(object.is_exact_instance_of::<PyFloat>()
+        || object.is_exact_instance_of::<PyInt>()
+        || object.is_exact_instance_of::<PyBool>()
+        || object.is_exact_instance_of::<PyComplex>()
+        || object.is_exact_instance_of::<PyNone>()
+        || is_numpy_scalar(object)?)
+}
+
+fn is_numpy_scalar(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static GENERIC: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = object.py();
+    let generic =
+        GENERIC.get_or_try_init(py, || numpy(py)?.getattr("generic").map(Bound::unbind))?.bind(py);
+    object.is_instance(generic)
+}
+
+/// A binary operator; `None` leaves it to the other operand.
+pub fn binary<'py>(
+    name: &str,
+    left: &Bound<'py, PyAny>,
+    right: &Bound<'py, PyAny>,
+    other: &Bound<'py, PyAny>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = left.py();
+    match standing(other, false)? {
+        Standing::Defer => return Ok(None),
+        Standing::Foreign if has_own_operators(other)? => return Ok(None),
+        Standing::Foreign => {
+            return numpy(py)?.getattr(name)?.call1((left, right)).map(Some);
+        }
+        Standing::Ours => {}
+    }
+    let args = PyTuple::new(py, [left, right])?;
+    let ufunc = numpy(py)?.getattr(name)?;
+    call_ufunc(&ufunc, "__call__", &args, None, Call::Operator(name)).map(Some)
+}
+
+/// Whether Python may ask this object for the reflected operator.
+fn has_own_operators(other: &Bound<'_, PyAny>) -> PyResult<bool> {
+    other.get_type().hasattr(intern!(other.py(), "__radd__"))
+}
+
+/// A unary operator.
+pub fn unary<'py>(name: &str, operand: &Bound<'py, WorkspaceArray>) -> PyResult<Bound<'py, PyAny>> {
+    let py = operand.py();
+    let ufunc = numpy(py)?.getattr(name)?;
+    let args = PyTuple::new(py, [operand])?;
+    let call = Call::Ufunc { ufunc: &ufunc, method: "__call__" };
+    call_ufunc(&ufunc, "__call__", &args, None, call)
+}
+
+/// The right operand of an in-place operator, unless it wants to be asked itself.
+pub struct InPlaceOperand<'py>(Bound<'py, PyAny>);
+
+impl<'py> FromPyObject<'_, 'py> for InPlaceOperand<'py> {
+    type Error = PyErr;
+
+    /// Failing makes the operator answer `NotImplemented`.
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        match standing(&object, true)? {
+            Standing::Defer => Err(PyTypeError::new_err("left to the other operand")),
+            Standing::Ours | Standing::Foreign => Ok(Self(object.to_owned())),
+        }
+    }
+}
+
+/// An operator that writes into its left operand, `iadd` and its like.
+pub fn in_place<'py>(
+    name: &str,
+    target: &Bound<'py, WorkspaceArray>,
+    other: &InPlaceOperand<'py>,
+) -> PyResult<()> {
+    let result = through_operator(name, name, target.as_any(), &other.0)?;
+    if result.is(target) {
+        return Ok(());
+    }
+    let kind = result.get_type();
+    Err(PyTypeError::new_err(format!("{name} gave a {kind} instead of writing into its operand")))
+}
+
+/// An operator that NumPy's own operator computes from leased views.
+pub fn through_operator<'py>(
+    name: &str,
+    operator: &str,
+    left: &Bound<'py, PyAny>,
+    right: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = left.py();
+    let mut operands = Operands::new(py, Call::Operator(name));
+    let views = operands.add_args(&PyTuple::new(py, [left, right])?)?;
+    let operator = py.import(intern!(py, "operator"))?.getattr(operator)?;
+    operands.settle(operator.call1(views)?)
+}
+
+/// `left ** right`, with NumPy's shortcuts for the common exponents.
+pub fn power<'py>(
+    left: &Bound<'py, PyAny>,
+    right: &Bound<'py, PyAny>,
+    other: &Bound<'py, PyAny>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if !matches!(standing(other, false)?, Standing::Ours) {
+        return binary("power", left, right, other);
+    }
+    let kind = kind_of(left)?;
+    let exponent = match right.extract::<f64>() {
+        Ok(exponent) if right.is_exact_instance_of::<PyInt>() => Some(exponent),
+        Ok(exponent) if right.is_exact_instance_of::<PyFloat>() => Some(exponent),
+        _ => None,
+    };
+    match (exponent, kind) {
+        (Some(2.0), Some('f' | 'c')) => shortcut("square", left).map(Some),
+        (Some(0.5), Some('f' | 'c')) => shortcut("sqrt", left).map(Some),
+        (Some(e), Some('f' | 'c')) if e.abs() != 1.0 && e != 0.0 => {
+            binary("power", left, right, other)
+        }
+        _ => through_operator("power", "pow", left, right).map(Some),
+    }
+}
+
+fn shortcut<'py>(name: &str, left: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = left.py();
+    let ufunc = numpy(py)?.getattr(name)?;
+    let args = PyTuple::new(py, [left])?;
+    call_ufunc(&ufunc, "__call__", &args, None, Call::Operator("power"))
+}
+
+/// A comparison; `None` leaves it to the other operand.
+pub fn compare<'py>(
+    name: &str,
+    operator: &str,
+    left: &Bound<'py, PyAny>,
+    right: &Bound<'py, PyAny>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let is_ours = matches!(standing(right, false)?, Standing::Ours);
+    if is_ours && !(is_numeric(left)? && is_numeric(right)?) {
+        // NumPy's own operator knows what to answer where no loop compares the two.
+        return through_operator(name, operator, left, right).map(Some);
+    }
+    binary(name, left, right, right)
+}
+
+/// Whether a comparison with this operand is a plain ufunc call.
+fn is_numeric(operand: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(operand.is_instance_of::<PyInt>()
+        || operand.is_instance_of::<PyFloat>()
+        || operand.is_instance_of::<PyComplex>()
+        || matches!(kind_of(operand)?, Some('b' | 'i' | 'u' | 'f' | 'c')))
+}
+
+/// The kind of an operand's dtype, if it has one.
+fn kind_of(operand: &Bound<'_, PyAny>) -> PyResult<Option<char>> {
+    let py = operand.py();
+    let Some(dtype) = operand.getattr_opt(intern!(py, "dtype"))? else {
+        return Ok(None);
+    };
+    let Some(kind) = dtype.getattr_opt(intern!(py, "kind"))? else {
+        return Ok(None);
+    };
+    Ok(kind.extract().ok())
+}
+
+/// A ufunc's method on operands of which at least one is ours.
+pub fn call_ufunc<'py>(
+    ufunc: &Bound<'py, PyAny>,
+    method: &str,
+    args: &Bound<'py, PyTuple>,
+    kwargs: Option<&Bound<'py, PyDict>>,
+    call: Call<'_, 'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let mut operands = Operands::new(ufunc.py(), call);
+    let args = operands.add_args(args)?;
+    let kwargs = operands.add_kwargs(kwargs)?;
+    let kwargs = kwargs.as_ref().filter(|kwargs| !kwargs.is_empty());
+    let placed = match method {
+        "__call__" if kwargs.is_none() => elementwise(&mut operands, ufunc, &args)?,
+        "reduce" => reduce::ufunc_reduce(&mut operands, ufunc, &args, kwargs)?,
+        _ => None,
+    };
+    match placed {
+        Some(result) => operands.settle(result),
+        None => operands.settle(ufunc.getattr(method)?.call(&args, kwargs)?),
+    }
+}
+
+/// The ufunc called into new memory of the current workspace; `None` where NumPy has to say
+/// itself what the result is: no workspace, a scalar, operands that it must convert or refuse.
+fn elementwise<'py>(
+    operands: &mut Operands<'_, 'py>,
+    ufunc: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = ufunc.py();
+    let Some(workspace) = registry::current_workspace() else {
+        return Ok(None);
+    };
+    let Some(inputs) = Inputs::read(ufunc, args)? else {
+        return Ok(None);
+    };
+    let Some(shape) = inputs.result_shape() else {
+        return Ok(None);
+    };
+    let Some(dtypes) = result_dtypes(ufunc, &inputs.kinds)? else {
+        return Ok(None);
+    };
+    if shape.is_empty() {
+        return Ok(None);
+    }
+    let mut outputs = Vec::with_capacity(dtypes.len());
+    for dtype in dtypes {
+        let strides = inputs.result_strides(&shape, &dtype)?;
+        let plan = Plan { dtype: &dtype, shape: &shape, strides: &strides, zeroed: false };
+        outputs.push(operands.add_new(&workspace, &plan)?.into_object());
+    }
+    let kwargs = PyDict::new(py);
+    kwargs.set_item(intern!(py, "out"), PyTuple::new(py, outputs)?)?;
+    ufunc.call(args, Some(&kwargs)).map(Some)
+}
+
+/// What the inputs of a ufunc say about its result.
+struct Inputs<'py> {
+    is_matmul: bool,
+    arrays: Vec<Option<Ndarray<'py>>>,
+    /// For each input its dtype, or the Python type of a scalar.
+    kinds: Vec<Bound<'py, PyAny>>,
+}
+
+impl<'py> Inputs<'py> {
+    fn read(ufunc: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>) -> PyResult<Option<Self>> {
+        let py = ufunc.py();
+        let nin: usize = ufunc.getattr(intern!(py, "nin"))?.extract()?;
+        let is_matmul = ufunc.is(&numpy(py)?.getattr(intern!(py, "matmul"))?);
+        let is_elementwise = ufunc.getattr(intern!(py, "signature"))?.is_none();
+        if args.len() != nin || !(is_matmul || is_elementwise) {
+            return Ok(None);
+        }
+        let mut inputs = Self { is_matmul, arrays: Vec::new(), kinds: Vec::new() };
+        for arg in args {
+            let array = Ndarray::exact(&arg)?;
+            let kind = match &array {
+                Some(array) => array.dtype()?,
+                None if is_numpy_scalar(&arg)? => arg.getattr(intern!(py, "dtype"))?,
+                None if arg.is_exact_instance_of::<PyBool>() => {
+                    numpy(py)?.getattr(intern!(py, "True_"))?.getattr(intern!(py, "dtype"))?
+                }
+                None if is_plain_scalar(&arg)? && !arg.is_none() => arg.get_type().into_any(),
+                None => return Ok(None),
+            };
+            inputs.arrays.push(array);
+            inputs.kinds.push(kind);
+        }
+        Ok(Some(inputs))
+    }
+
+    fn shapes(&self) -> impl Iterator<Item = &[isize]> {
+        self.arrays.iter().map(|array| array.as_ref().map_or(&[][..], Ndarray::shape))
+    }
+
+    fn result_shape(&self) -> Option<Vec<isize>> {
+        if !self.is_matmul {
+            return order::broadcast_shape(self.shapes());
+        }
+        let mut shapes = self.shapes();
+        order::matmul_shape(shapes.next()?, shapes.next()?)
+    }
+
+    fn result_strides(&self, shape: &[isize], dtype: &Bound<'py, PyAny>) -> PyResult<Vec<isize>> {
+        let itemsize = dtype.getattr(intern!(dtype.py(), "itemsize"))?.extract()?;
+        if self.is_matmul {
+            return Ok(order::c_strides(shape, itemsize));
+        }
+        let arrays = self.arrays.iter().flatten();
+        let strides: Vec<_> =
+            arrays.map(|a| order::broadcast_strides(shape.len(), a.shape(), a.strides())).collect();
+        Ok(order::kept_strides(shape, &strides, itemsize))
+    }
+}
+
+const CACHE_LIMIT: usize = 4096;
+
+/// Memory for answers that NumPy gives again and again.
+pub fn remembered<'py>(
+    key: &Bound<'py, PyTuple>,
+    answer: impl FnOnce() -> PyResult<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    static CACHE: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+    let py = key.py();
+    let cache = CACHE.get_or_init(py, || PyDict::new(py).unbind()).bind(py);
+    if let Some(known) = cache.get_item(key)? {
+        return Ok(known);
+    }
+    let answer = answer()?;
+    if cache.len() >= CACHE_LIMIT {
+        cache.clear();
+    }
+    cache.set_item(key, &answer)?;
+    Ok(answer)
+}
+
+/// The dtypes of the results; `None` where NumPy has no loop, or one that makes references.
+fn result_dtypes<'py>(
+    ufunc: &Bound<'py, PyAny>,
+    kinds: &[Bound<'py, PyAny>],
+) -> PyResult<Option<Vec<Bound<'py, PyAny>>>> {
+    let py = ufunc.py();
+    let key = PyTuple::new(py, std::iter::once(ufunc).chain(kinds).collect::<Vec<_>>())?;
+    let answer = remembered(&key, || {
+        let resolved = resolve(ufunc, kinds);
+        match resolved {
+            Ok(dtypes) => Ok(dtypes),
+            // NumPy will say the same, better, when it is asked to compute.
+            Err(_) => Ok(py.None().into_bound(py)),
+        }
+    })?;
+    if answer.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(answer.try_iter()?.collect::<PyResult<_>>()?))
+}
+
+fn resolve<'py>(
+    ufunc: &Bound<'py, PyAny>,
+    kinds: &[Bound<'py, PyAny>],
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = ufunc.py();
+    let nout: usize = ufunc.getattr(intern!(py, "nout"))?.extract()?;
+    let unknown = std::iter::repeat_n(py.None().into_bound(py), nout);
+    let asked = PyTuple::new(py, kinds.iter().cloned().chain(unknown).collect::<Vec<_>>())?;
+    let resolved = ufunc.call_method1(intern!(py, "resolve_dtypes"), (asked,))?;
+    let outputs = resolved.cast_into::<PyTuple>()?.get_slice(kinds.len(), usize::MAX);
+    for dtype in &outputs {
+        if has_references(&dtype)? {
+            return Err(PyValueError::new_err("elements with references"));
+        }
+    }
+    Ok(outputs.into_any())
+}

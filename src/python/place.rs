@@ -1,0 +1,304 @@
+//! Operands on their way into NumPy, and results on their way out.
+//!
+//! Every workspace array goes in as a leased view, all of them before anything is computed or
+//! allocated. What comes out is told by its address: inside an operand's memory it is a view of
+//! that operand, anything else is put into the current workspace.
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyTuple};
+
+use super::error::to_pyerr;
+use super::handle::{Plan, WorkspaceArray, allocate, has_references};
+use super::naming::{Call, Place};
+use super::npy::{Layout, Ndarray, numpy};
+use super::order;
+use crate::{Buffer, Error, Workspace, registry};
+
+/// The operands of one operation.
+pub struct Operands<'a, 'py> {
+    py: Python<'py>,
+    call: Call<'a, 'py>,
+    ours: Vec<Operand<'py>>,
+    plain: Vec<Ndarray<'py>>,
+}
+
+struct Operand<'py> {
+    handle: Bound<'py, WorkspaceArray>,
+    buffer: Buffer,
+    view: Ndarray<'py>,
+}
+
+/// Why an argument cannot go in.
+enum Refusal {
+    Python(PyErr),
+    Stale { error: Error, inside: Vec<usize> },
+}
+
+impl From<PyErr> for Refusal {
+    fn from(error: PyErr) -> Self {
+        Self::Python(error)
+    }
+}
+
+impl<'a, 'py> Operands<'a, 'py> {
+    /// No operands yet.
+    pub fn new(py: Python<'py>, call: Call<'a, 'py>) -> Self {
+        Self { py, call, ours: Vec::new(), plain: Vec::new() }
+    }
+
+    /// The array whose method or access this is.
+    pub fn add_self(&mut self, handle: &Bound<'py, WorkspaceArray>) -> PyResult<Ndarray<'py>> {
+        self.lend(handle)?
+            .map_err(|error| to_pyerr(error.in_operation(&self.call.operation(), "self")))
+    }
+
+    /// One argument: workspace arrays in it, also inside lists and tuples, become leased views.
+    pub fn add(
+        &mut self,
+        argument: &Bound<'py, PyAny>,
+        place: Place<'_>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.convert(argument).map_err(|refusal| self.explain(refusal, place))
+    }
+
+    /// All positional arguments.
+    pub fn add_args(&mut self, args: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyTuple>> {
+        let converted =
+            args.iter().enumerate().map(|(i, item)| self.add(&item, Place::Position(i)));
+        let converted = converted.collect::<PyResult<Vec<_>>>()?;
+        PyTuple::new(self.py, converted)
+    }
+
+    /// All keyword arguments.
+    pub fn add_kwargs(
+        &mut self,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Option<Bound<'py, PyDict>>> {
+        let Some(kwargs) = kwargs else {
+            return Ok(None);
+        };
+        let converted = PyDict::new(self.py);
+        for (key, value) in kwargs {
+            let name: String = key.extract()?;
+            converted.set_item(key, self.add(&value, Place::Keyword(&name))?)?;
+        }
+        Ok(Some(converted))
+    }
+
+    fn explain(&self, refusal: Refusal, place: Place<'_>) -> PyErr {
+        match refusal {
+            Refusal::Python(error) => error,
+            Refusal::Stale { error, inside } => {
+                let argument = self.call.argument(self.py, place, &inside);
+                to_pyerr(error.in_operation(&self.call.operation(), &argument))
+            }
+        }
+    }
+
+    fn convert(&mut self, argument: &Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>, Refusal> {
+        if let Ok(handle) = argument.cast::<WorkspaceArray>() {
+            return match self.lend(handle)? {
+                Ok(view) => Ok(view.into_object()),
+                Err(error) => Err(Refusal::Stale { error, inside: Vec::new() }),
+            };
+        }
+        if let Some(array) = Ndarray::exact(argument)? {
+            self.plain.push(array);
+        } else if let Ok(list) = argument.cast_exact::<PyList>() {
+            let items: Vec<_> = list.iter().collect();
+            if let Some(items) = self.convert_items(&items)? {
+                return Ok(PyList::new(self.py, items)?.into_any());
+            }
+        } else if let Ok(tuple) = argument.cast::<PyTuple>() {
+            let items: Vec<_> = tuple.iter().collect();
+            if let Some(items) = self.convert_items(&items)? {
+                return Ok(like_tuple(tuple, items)?);
+            }
+        }
+        Ok(argument.clone())
+    }
+
+    /// The items of a sequence, or `None` if there is nothing to convert in them.
+    fn convert_items(
+        &mut self,
+        items: &[Bound<'py, PyAny>],
+    ) -> Result<Option<Vec<Bound<'py, PyAny>>>, Refusal> {
+        let mut converted = Vec::with_capacity(items.len());
+        let mut changed = false;
+        for (i, item) in items.iter().enumerate() {
+            let value = self.convert(item).map_err(|refusal| refusal.inside(i))?;
+            changed |= !value.is(item);
+            converted.push(value);
+        }
+        Ok(changed.then_some(converted))
+    }
+
+    fn lend(
+        &mut self,
+        handle: &Bound<'py, WorkspaceArray>,
+    ) -> PyResult<Result<Ndarray<'py>, Error>> {
+        if let Some(operand) = self.ours.iter().find(|o| o.handle.is(handle)) {
+            return Ok(Ok(operand.view.clone()));
+        }
+        Ok(handle.get().lend(self.py)?.map(|(view, buffer)| {
+            self.ours.push(Operand { handle: handle.clone(), buffer, view: view.clone() });
+            view
+        }))
+    }
+
+    /// A new array of the current workspace, as an operand that comes back as itself.
+    pub fn add_new(
+        &mut self,
+        workspace: &Workspace,
+        plan: &Plan<'_, 'py>,
+    ) -> PyResult<Ndarray<'py>> {
+        let handle = allocate(workspace, plan)?;
+        self.lend(&handle)?.map_err(to_pyerr)
+    }
+
+    /// What the caller gets for NumPy's result.
+    pub fn settle(&self, result: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        if let Some(array) = Ndarray::exact(&result)? {
+            self.settle_array(array)
+        } else if let Ok(list) = result.cast_exact::<PyList>() {
+            let settled =
+                list.iter().map(|item| self.settle(item)).collect::<PyResult<Vec<_>>>()?;
+            Ok(PyList::new(self.py, settled)?.into_any())
+        } else if let Ok(tuple) = result.cast::<PyTuple>() {
+            let settled =
+                tuple.iter().map(|item| self.settle(item)).collect::<PyResult<Vec<_>>>()?;
+            like_tuple(tuple, settled)
+        } else {
+            Ok(result)
+        }
+    }
+
+    /// `array` itself, as an array of `workspace`, if it lies there.
+    pub fn found_in(
+        &self,
+        workspace: &Workspace,
+        array: &Ndarray<'py>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let mut there = self.ours.iter().filter(|o| o.buffer.workspace() == workspace);
+        if let Some(operand) = there.clone().find(|o| o.view.object().is(array.object())) {
+            return Ok(Some(operand.handle.clone().into_any()));
+        }
+        there.find(|o| o.contains(array)).map(|o| o.view_of(array)).transpose()
+    }
+
+    fn settle_array(&self, array: Ndarray<'py>) -> PyResult<Bound<'py, PyAny>> {
+        if let Some(operand) = self.ours.iter().find(|o| o.view.object().is(array.object())) {
+            return Ok(operand.handle.clone().into_any());
+        }
+        if let Some(operand) = self.ours.iter().find(|o| o.contains(&array)) {
+            return operand.view_of(&array);
+        }
+        if self.plain.iter().any(|p| shares(p, &array)) || has_references(&array.dtype()?)? {
+            return Ok(array.into_object());
+        }
+        match registry::current_workspace() {
+            Some(workspace) => Ok(copy_into(&workspace, &array)?.into_any()),
+            None => Ok(array.into_object()),
+        }
+    }
+}
+
+impl Refusal {
+    fn inside(mut self, index: usize) -> Self {
+        if let Self::Stale { inside, .. } = &mut self {
+            inside.insert(0, index);
+        }
+        self
+    }
+}
+
+impl<'py> Operand<'py> {
+    /// Whether the elements of `array` lie in this operand's memory.
+    fn contains(&self, array: &Ndarray<'py>) -> bool {
+        let start = self.buffer.address();
+        let end = start + self.buffer.len();
+        let address = array.data().addr();
+        (start..end).contains(&address) || (array.size() == 0 && address == end)
+    }
+
+    fn view_of(&self, array: &Ndarray<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let py = self.handle.py();
+        let dtype = array.dtype()?;
+        let layout = Layout {
+            dtype: &dtype,
+            shape: array.shape(),
+            strides: array.strides(),
+            data: array.data(),
+            writeable: array.is_writeable(),
+        };
+        Ok(WorkspaceArray::new(py, self.buffer.clone(), &layout)?.into_any())
+    }
+}
+
+/// Whether `result` is `operand` or begins inside its memory.
+fn shares(operand: &Ndarray<'_>, result: &Ndarray<'_>) -> bool {
+    if operand.object().is(result.object()) {
+        return true;
+    }
+    let Ok(itemsize) = operand.dtype().and_then(|d| d.getattr("itemsize")?.extract()) else {
+        return false;
+    };
+    let (low, high) = order::extent(operand.shape(), operand.strides(), itemsize);
+    let start = operand.data().addr().wrapping_add_signed(low);
+    let end = operand.data().addr().wrapping_add_signed(high);
+    let address = result.data().addr();
+    (start..end).contains(&address) || (result.size() == 0 && address == end)
+}
+
+/// A tuple of the same type as `tuple`, named tuples included.
+fn like_tuple<'py>(
+    tuple: &Bound<'py, PyTuple>,
+    items: Vec<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = tuple.py();
+    match tuple.get_type().getattr_opt(intern!(py, "_make"))? {
+        Some(make) => make.call1((items,)),
+        None => Ok(PyTuple::new(py, items)?.into_any()),
+    }
+}
+
+/// A copy of `source` in `workspace`, in the same memory order.
+pub fn copy_into<'py>(
+    workspace: &Workspace,
+    source: &Ndarray<'py>,
+) -> PyResult<Bound<'py, WorkspaceArray>> {
+    copy_as(workspace, source, &source.dtype()?, "unsafe")
+}
+
+/// A copy of `source` with another element type in `workspace`, in the same memory order.
+pub fn copy_as<'py>(
+    workspace: &Workspace,
+    source: &Ndarray<'py>,
+    dtype: &Bound<'py, PyAny>,
+    casting: &str,
+) -> PyResult<Bound<'py, WorkspaceArray>> {
+    let py = source.object().py();
+    let itemsize = dtype.getattr(intern!(py, "itemsize"))?.extract()?;
+    let ndim = source.shape().len();
+    let kept = order::broadcast_strides(ndim, source.shape(), source.strides());
+    let strides = order::kept_strides(source.shape(), &[kept], itemsize);
+    let plan = Plan { dtype, shape: source.shape(), strides: &strides, zeroed: false };
+    let copy = allocate(workspace, &plan)?;
+    copy_values(&copy, source.object(), casting)?;
+    Ok(copy)
+}
+
+/// Writes `values` into a new array.
+pub fn copy_values<'py>(
+    target: &Bound<'py, WorkspaceArray>,
+    values: &Bound<'py, PyAny>,
+    casting: &str,
+) -> PyResult<()> {
+    let py = target.py();
+    let view = target.get().lend_for(py, "copyto")?;
+    let kwargs = PyDict::new(py);
+    kwargs.set_item(intern!(py, "casting"), casting)?;
+    let copyto = numpy(py)?.getattr(intern!(py, "copyto"))?;
+    copyto.call((view.object(), values), Some(&kwargs)).map(drop)
+}

@@ -1,0 +1,206 @@
+//! NumPy's protocols: ufuncs, functions, conversion, exchange.
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyTuple};
+
+use super::handle::WorkspaceArray;
+use super::naming::{Call, all_known};
+use super::npy::numpy;
+use super::place::Operands;
+use super::{ops, reduce};
+
+type Slf<'a, 'py> = &'a Bound<'py, WorkspaceArray>;
+type Object<'py> = PyResult<Bound<'py, PyAny>>;
+
+#[pymethods]
+impl WorkspaceArray {
+    #[pyo3(signature = (ufunc, method, /, *inputs, **kwargs))]
+    fn __array_ufunc__<'py>(
+        slf: Slf<'_, 'py>,
+        ufunc: &Bound<'py, PyAny>,
+        method: &str,
+        inputs: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> Object<'py> {
+        let py = slf.py();
+        if has_foreign_ufunc(inputs, kwargs)? {
+            return Ok(py.NotImplemented().into_bound(py));
+        }
+        ops::call_ufunc(ufunc, method, inputs, kwargs, Call::Ufunc { ufunc, method })
+    }
+
+    fn __array_function__<'py>(
+        slf: Slf<'_, 'py>,
+        func: &Bound<'py, PyAny>,
+        types: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: &Bound<'py, PyDict>,
+    ) -> Object<'py> {
+        let py = slf.py();
+        if !all_known(types, slf.get_type().as_any())? {
+            return Ok(py.NotImplemented().into_bound(py));
+        }
+        if Known::of(py)?.metadata.contains(func)? {
+            return metadata(func, args, kwargs);
+        }
+        call_function(func, args, kwargs)
+    }
+
+    /// The module `ndarena`, in which NumPy's names are at home too.
+    #[pyo3(signature = (*, api_version = None))]
+    fn __array_namespace__<'py>(
+        slf: Slf<'_, 'py>,
+        api_version: Option<&Bound<'py, PyAny>>,
+    ) -> Object<'py> {
+        let py = slf.py();
+        let view = slf.get().lend_for(py, "array_namespace")?;
+        let kwargs = PyDict::new(py);
+        kwargs.set_item(intern!(py, "api_version"), api_version)?;
+        // NumPy knows which versions it serves, and refuses the others.
+        view.object().call_method("__array_namespace__", (), Some(&kwargs))?;
+        Ok(py.import("ndarena")?.into_any())
+    }
+
+    #[pyo3(signature = (dtype = None, *, copy = None))]
+    fn __array__<'py>(
+        slf: Slf<'_, 'py>,
+        dtype: Option<&Bound<'py, PyAny>>,
+        copy: Option<&Bound<'py, PyAny>>,
+    ) -> Object<'py> {
+        let py = slf.py();
+        let view = slf.get().lend_for(py, "array")?;
+        let kwargs = PyDict::new(py);
+        kwargs.set_item(intern!(py, "dtype"), dtype)?;
+        kwargs.set_item(intern!(py, "copy"), copy)?;
+        numpy(py)?.call_method("asarray", (view.object(),), Some(&kwargs))
+    }
+
+    #[pyo3(signature = (**kwargs))]
+    fn __dlpack__<'py>(slf: Slf<'_, 'py>, kwargs: Option<&Bound<'py, PyDict>>) -> Object<'py> {
+        let view = slf.get().lend_for(slf.py(), "dlpack")?;
+        view.object().call_method("__dlpack__", (), kwargs)
+    }
+
+    fn __dlpack_device__<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
+        let view = slf.get().lend_for(slf.py(), "dlpack_device")?;
+        view.object().call_method0("__dlpack_device__")
+    }
+}
+
+/// Whether an operand outside the family of ndarray takes part in ufuncs by itself.
+fn has_foreign_ufunc(
+    inputs: &Bound<'_, PyTuple>,
+    kwargs: Option<&Bound<'_, PyDict>>,
+) -> PyResult<bool> {
+    let py = inputs.py();
+    let mut operands: Vec<_> = inputs.iter().collect();
+    for name in ["out", "where"] {
+        let Some(value) = kwargs.map(|k| k.get_item(name)).transpose()?.flatten() else {
+            continue;
+        };
+        match value.cast_into::<PyTuple>() {
+            Ok(outputs) => operands.extend(outputs.iter()),
+            Err(value) => operands.push(value.into_inner()),
+        }
+    }
+    let ndarray = numpy(py)?.getattr(intern!(py, "ndarray"))?;
+    for operand in operands {
+        let takes_part = !operand.is_exact_instance_of::<WorkspaceArray>()
+            && operand.get_type().hasattr(intern!(py, "__array_ufunc__"))?;
+        if takes_part && !operand.is_instance(&ndarray)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Functions of NumPy's that are treated each in its own way.
+struct Known {
+    /// They ask for shape and size only, which an array has after its end too.
+    metadata: Py<PyDict>,
+    /// They reduce along axes and take `out`.
+    reductions: Py<PyDict>,
+}
+
+struct KnownHere<'py> {
+    metadata: Bound<'py, PyDict>,
+    reductions: Bound<'py, PyDict>,
+}
+
+const METADATA: [&str; 3] = ["shape", "ndim", "size"];
+const REDUCTIONS: [&str; 9] = ["sum", "prod", "max", "min", "amax", "amin", "any", "all", "mean"];
+
+impl Known {
+    fn of(py: Python<'_>) -> PyResult<KnownHere<'_>> {
+        static KNOWN: PyOnceLock<Known> = PyOnceLock::new();
+        let known = KNOWN.get_or_try_init(py, || {
+            let metadata = functions(py, &METADATA)?;
+            Ok::<_, PyErr>(Self { metadata, reductions: functions(py, &REDUCTIONS)? })
+        })?;
+        let metadata = known.metadata.bind(py).clone();
+        Ok(KnownHere { metadata, reductions: known.reductions.bind(py).clone() })
+    }
+}
+
+fn functions(py: Python<'_>, names: &[&str]) -> PyResult<Py<PyDict>> {
+    let set = PyDict::new(py);
+    for name in names {
+        set.set_item(numpy(py)?.getattr(*name)?, py.None())?;
+    }
+    Ok(set.unbind())
+}
+
+/// `np.shape` and its like, asked of an array that has our shape and memory of its own.
+fn metadata<'py>(
+    func: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: &Bound<'py, PyDict>,
+) -> Object<'py> {
+    let py = func.py();
+    let stand_in = |value: Bound<'py, PyAny>| -> Object<'py> {
+        let Ok(handle) = value.cast::<WorkspaceArray>() else {
+            return Ok(value);
+        };
+        let template = handle.get().template(py)?;
+        let point = numpy(py)?.call_method1("empty", ((),))?;
+        numpy(py)?.call_method1("broadcast_to", (point, PyTuple::new(py, template.shape())?))
+    };
+    let args = args.iter().map(stand_in).collect::<PyResult<Vec<_>>>()?;
+    let converted = PyDict::new(py);
+    for (name, value) in kwargs {
+        converted.set_item(name, stand_in(value)?)?;
+    }
+    func.call(PyTuple::new(py, args)?, Some(&converted))
+}
+
+/// A function of NumPy's on leased views.
+pub fn call_function<'py>(
+    func: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: &Bound<'py, PyDict>,
+) -> Object<'py> {
+    let py = func.py();
+    let mut operands = Operands::new(py, Call::Function(func));
+    let args = operands.add_args(args)?;
+    let kwargs = operands.add_kwargs(Some(kwargs))?;
+    if Known::of(py)?.reductions.contains(func)? && !is_half_mean(func, &args)? {
+        let all_axes = py.None().into_bound(py);
+        let placed =
+            reduce::function(&mut operands, func, func, &args, kwargs.as_ref(), &all_axes)?;
+        if let Some(result) = placed {
+            return operands.settle(result);
+        }
+    }
+    operands.settle(func.call(&args, kwargs.as_ref())?)
+}
+
+/// See `reduce::is_half`.
+fn is_half_mean(func: &Bound<'_, PyAny>, args: &Bound<'_, PyTuple>) -> PyResult<bool> {
+    let py = func.py();
+    match args.get_item(0) {
+        Ok(array) if func.is(&numpy(py)?.getattr(intern!(py, "mean"))?) => reduce::is_half(&array),
+        _ => Ok(false),
+    }
+}

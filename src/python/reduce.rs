@@ -1,0 +1,185 @@
+//! Reductions along axes, computed into memory of the current workspace.
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use super::handle::{Plan, has_references};
+use super::npy::{Ndarray, numpy};
+use super::ops::remembered;
+use super::order;
+use super::place::Operands;
+use crate::registry;
+
+/// `ufunc.reduce`; `None` where NumPy has to say itself what the result is.
+pub fn ufunc_reduce<'py>(
+    operands: &mut Operands<'_, 'py>,
+    ufunc: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = ufunc.py();
+    if !ufunc.getattr(intern!(py, "signature"))?.is_none() {
+        return Ok(None);
+    }
+    // Unlike the functions and methods, `ufunc.reduce` reduces the first axis if none is named.
+    let missing = 0i32.into_pyobject(py)?.into_any();
+    let reducer = ufunc.getattr(intern!(py, "reduce"))?;
+    function(operands, &reducer, ufunc, args, kwargs, &missing)
+}
+
+/// A reduction given as a function of (array, axis=…, keepdims=…, out=…). `key` names it in the
+/// memory of result types.
+pub fn function<'py>(
+    operands: &mut Operands<'_, 'py>,
+    reducer: &Bound<'py, PyAny>,
+    key: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: Option<&Bound<'py, PyDict>>,
+    missing_axis: &Bound<'py, PyAny>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = reducer.py();
+    let Some(workspace) = registry::current_workspace() else {
+        return Ok(None);
+    };
+    let Some(asked) = Asked::read(args, kwargs, missing_axis)? else {
+        return Ok(None);
+    };
+    let Some(dtype) = result_dtype(reducer, key, &asked.array)? else {
+        return Ok(None);
+    };
+    let itemsize = dtype.getattr(intern!(py, "itemsize"))?.extract()?;
+    let (shape, strides) = asked.result(itemsize);
+    if shape.is_empty() {
+        return Ok(None);
+    }
+    let plan = Plan { dtype: &dtype, shape: &shape, strides: &strides, zeroed: false };
+    let out = operands.add_new(&workspace, &plan)?;
+    let with_out = match kwargs {
+        Some(kwargs) => kwargs.copy()?,
+        None => PyDict::new(py),
+    };
+    with_out.set_item(intern!(py, "out"), out.object())?;
+    reducer.call(args, Some(&with_out)).map(Some)
+}
+
+/// A reduction of one array along some of its axes.
+struct Asked<'py> {
+    array: Ndarray<'py>,
+    reduced: Vec<bool>,
+    keepdims: bool,
+}
+
+impl<'py> Asked<'py> {
+    /// Only the plain forms: an array, an axis, keepdims.
+    fn read(
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+        missing_axis: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Self>> {
+        let mut axis = match args.len() {
+            1 => missing_axis.clone(),
+            2 => args.get_item(1)?,
+            _ => return Ok(None),
+        };
+        let Some(array) = Ndarray::exact(&args.get_item(0)?)? else {
+            return Ok(None);
+        };
+        let mut keepdims = false;
+        for (name, value) in kwargs.into_iter().flatten() {
+            match name.extract::<&str>()? {
+                "axis" if args.len() == 1 => axis = value,
+                "keepdims" => match value.extract() {
+                    Ok(value) => keepdims = value,
+                    Err(_) => return Ok(None),
+                },
+                "dtype" | "out" if value.is_none() => {}
+                _ => return Ok(None),
+            }
+        }
+        let ndim = array.shape().len();
+        let Some(reduced) = reduced_axes(&axis, ndim)? else {
+            return Ok(None);
+        };
+        Ok(Some(Self { array, reduced, keepdims }))
+    }
+
+    /// Shape and strides of the result, in the array's memory order.
+    fn result(&self, itemsize: isize) -> (Vec<isize>, Vec<isize>) {
+        let axes = self.array.shape().iter().zip(self.array.strides()).zip(&self.reduced);
+        let mut shape = Vec::new();
+        let mut steps = Vec::new();
+        for ((&n, &step), &reduced) in axes {
+            if !reduced {
+                shape.push(n);
+                steps.push(if n == 1 { 0 } else { step });
+            } else if self.keepdims {
+                shape.push(1);
+                steps.push(0);
+            }
+        }
+        let strides = order::kept_strides(&shape, &[steps], itemsize);
+        (shape, strides)
+    }
+}
+
+/// For each axis whether it is reduced; `None` where NumPy has to refuse.
+fn reduced_axes(axis: &Bound<'_, PyAny>, ndim: usize) -> PyResult<Option<Vec<bool>>> {
+    if axis.is_none() {
+        return Ok(Some(vec![true; ndim]));
+    }
+    let axes: Vec<isize> = match (axis.extract(), axis.cast::<PyTuple>()) {
+        (Ok(single), _) => vec![single],
+        (_, Ok(several)) => match several.extract() {
+            Ok(axes) => axes,
+            Err(_) => return Ok(None),
+        },
+        _ => return Ok(None),
+    };
+    let mut reduced = vec![false; ndim];
+    let count = isize::try_from(ndim)?;
+    for axis in axes {
+        let place = usize::try_from(if axis < 0 { axis + count } else { axis });
+        match place.ok().and_then(|place| reduced.get_mut(place)) {
+            Some(seen) if !*seen => *seen = true,
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(reduced))
+}
+
+/// The dtype that NumPy gives the reduction of such an array, asked with a single element.
+fn result_dtype<'py>(
+    reducer: &Bound<'py, PyAny>,
+    key: &Bound<'py, PyAny>,
+    array: &Ndarray<'py>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = reducer.py();
+    let dtype = array.dtype()?;
+    let key = PyTuple::new(py, [key, intern!(py, "reduce").as_any(), &dtype])?;
+    let answer = remembered(&key, || match sample(reducer, &dtype) {
+        Ok(answer) => Ok(answer),
+        Err(_) => Ok(py.None().into_bound(py)),
+    })?;
+    let usable = !answer.is_none() && !has_references(&answer)?;
+    Ok(usable.then_some(answer))
+}
+
+fn sample<'py>(
+    reducer: &Bound<'py, PyAny>,
+    dtype: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = reducer.py();
+    let one = numpy(py)?.call_method1(intern!(py, "zeros"), ((1, 1), dtype))?;
+    let result = reducer.call1((one, 0))?;
+    result.getattr(intern!(py, "dtype"))
+}
+
+/// Half precision: its mean is rounded otherwise when it is written into `out`.
+pub fn is_half(array: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let Some(array) = Ndarray::exact(array)? else {
+        return Ok(false);
+    };
+    let py = array.object().py();
+    Ok(array.dtype()?.getattr(intern!(py, "char"))?.extract::<char>()? == 'e')
+}

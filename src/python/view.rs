@@ -1,0 +1,92 @@
+//! Leases as NumPy sees them: arrays over workspace memory, the buffer protocol, iteration.
+//!
+//! Invariants
+//! 1. Memory of a `Buffer` stays mapped, and is given to nobody else, while a `Lease` on it lives.
+//! 2. An array that leaves this crate has a `LeaseObject` as its base, directly or through other
+//!    arrays; the base lives as long as the array.
+//! 3. A *template* has no base. It is used for its shape, strides and dtype only, its memory is
+//!    never touched through it, and it never leaves this crate.
+//! 4. Elements of an array made here lie inside the span of its buffer: `template` checks it.
+
+#![allow(unsafe_code)]
+
+use std::ffi::c_int;
+
+use pyo3::exceptions::PyBufferError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use super::handle::WorkspaceArray;
+use super::npy::{self, Layout, Ndarray};
+use super::order;
+use crate::{Buffer, Lease};
+
+/// The base of every view that leaves the crate: while it lives, the memory is nobody else's.
+#[pyclass(frozen, name = "Lease", module = "ndarena._core")]
+pub struct LeaseObject {
+    _lease: Lease,
+}
+
+/// An array that knows where its elements lie in `buffer`, but is never read or written.
+pub fn template<'py>(
+    py: Python<'py>,
+    buffer: &Buffer,
+    layout: &Layout<'_, 'py>,
+) -> PyResult<Ndarray<'py>> {
+    let itemsize: isize = layout.dtype.getattr("itemsize")?.extract()?;
+    let (low, high) = order::extent(layout.shape, layout.strides, itemsize);
+    let start = layout.data.addr();
+    let first = start.checked_add_signed(low);
+    let last = start.checked_add_signed(high);
+    let span = buffer.address()..=buffer.address() + buffer.len();
+    let inside = [first, last].into_iter().all(|end| end.is_some_and(|end| span.contains(&end)));
+    if !inside {
+        return Err(PyBufferError::new_err("the view reaches beyond the memory of its array"));
+    }
+    // SAFETY: invariant 3: the memory is not touched through this array.
+    unsafe { npy::over(py, layout) }
+}
+
+/// The array of `template` as NumPy may see it: its base holds the lease.
+pub fn leased<'py>(template: &Ndarray<'py>, lease: Lease) -> PyResult<Ndarray<'py>> {
+    let py = template.object().py();
+    let layout = Layout {
+        dtype: &template.dtype()?,
+        shape: template.shape(),
+        strides: template.strides(),
+        data: template.data(),
+        writeable: template.is_writeable(),
+    };
+    // SAFETY: invariants 1 and 4; the lease lives as long as the array (invariant 2), because it
+    // becomes its base, or the array dies unseen if that fails.
+    let view = unsafe { npy::over(py, &layout) }?;
+    let base = Bound::new(py, LeaseObject { _lease: lease })?;
+    npy::set_base(&view, base.into_any())?;
+    Ok(view)
+}
+
+#[pymethods]
+impl WorkspaceArray {
+    /// The buffer protocol: the exporter is a leased view, which holds the lease.
+    unsafe fn __getbuffer__(
+        slf: &Bound<'_, Self>,
+        request: *mut ffi::Py_buffer,
+        flags: c_int,
+    ) -> PyResult<()> {
+        let py = slf.py();
+        let view = slf.get().lend_for(py, "getbuffer")?;
+        // SAFETY: the view is alive (invariant 2 of `npy`), `request` is a buffer of whoever
+        // called the slot; the exporter that is written into it owns a reference to the view,
+        // hence to the lease (invariant 2), and gives it back itself when it is released.
+        let status = unsafe { ffi::PyObject_GetBuffer(view.object().as_ptr(), request, flags) };
+        if status < 0 { Err(PyErr::fetch(py)) } else { Ok(()) }
+    }
+}
+
+/// An iterator that asks `sequence` for item after item.
+pub fn items<'py>(sequence: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: a live object; the iterator owns a reference to it.
+    let iterator = unsafe { ffi::PySeqIter_New(sequence.as_ptr()) };
+    // SAFETY: a new reference, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(sequence.py(), iterator) }
+}
