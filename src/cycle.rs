@@ -127,7 +127,7 @@ pub(crate) struct Counters {
 impl State {
     pub(crate) fn new(config: &WorkspaceConfiguration) -> Result<Self, Refused> {
         let shelf = if config.policy_reset == ResetPolicy::EndOfBufferReached {
-            Shelf::Circular(Ring::default())
+            Shelf::Circular(Ring::new(config.nd4j))
         } else if config.policy_reuse == ReusePolicy::WithinCycle {
             Shelf::Reusing(Box::new(Arena::new(config.alignment)))
         } else {
@@ -732,9 +732,8 @@ impl State {
             _ => self.largest,
         };
         let capped = if config.max_size > 0 { basis.min(config.max_size) } else { basis };
-        if self.size < capped && scoped && config.policy_spill == SpillPolicy::Reallocate {
-            self.learned = false;
-            self.enlarged &= config.nd4j;
+        if scoped && self.learned && config.policy_spill == SpillPolicy::Reallocate {
+            self.outgrow(config, basis, capped);
         }
         if self.trim_is_due() {
             (self.learned, self.enlarged) = (false, false);
@@ -762,6 +761,17 @@ impl State {
             self.release_spills();
         }
         self.commit(config, size);
+    }
+
+    /// A cycle was larger than the arena: it is to be learned anew, as far as `max_size` allows.
+    fn outgrow(&mut self, config: &WorkspaceConfiguration, basis: u64, capped: u64) {
+        if self.size < basis {
+            self.counters.initial_block_size = capped;
+        }
+        if self.size < capped {
+            self.learned = false;
+            self.enlarged &= config.nd4j;
+        }
     }
 
     fn ring_wrapped(&self) -> bool {

@@ -46,15 +46,16 @@ pub fn set_debug_mode(mode: DebugMode) {
         DebugMode::BypassEverything => 2,
     };
     DEBUG_MODE.store(code, Ordering::Relaxed);
-    if mode != DebugMode::BypassEverything {
-        let dummies = with(|t| std::mem::take(&mut t.dummies));
-        drop(dummies);
-    }
 }
 
 /// The registered workspace of that id, if any.
 pub fn find(id: &str) -> Option<Workspace> {
-    with(|t| t.by_id.get(id).cloned()).flatten().filter(|w| !w.is_destroyed())
+    let bypass = debug_mode() == DebugMode::BypassEverything;
+    with(|t| {
+        let real = t.by_id.get(id).filter(|w| !w.is_destroyed());
+        real.or_else(|| t.dummies.get(id).filter(|_| bypass)).cloned()
+    })
+    .flatten()
 }
 
 /// The registered workspaces, by id. Those that another thread destroyed leave here.
@@ -91,10 +92,6 @@ fn make(configuration: Option<&WorkspaceConfiguration>, id: &str) -> Result<Work
 }
 
 fn dummy(id: &str) -> Result<Workspace> {
-    let known = with(|t| t.dummies.get(id).cloned()).ok_or_else(ended)?;
-    if let Some(workspace) = known {
-        return Ok(workspace);
-    }
     let workspace = Workspace::dummy(id)?;
     with(|t| t.dummies.insert(id.to_owned(), workspace.clone()));
     Ok(workspace)
@@ -146,14 +143,17 @@ pub fn create_new_workspace(
 /// Registers a workspace of this thread under an id; nothing else.
 pub fn register(workspace: &Workspace, id: &str) -> Result<()> {
     workspace.check_enter("set_workspace_for_current_thread")?;
-    let old = with(|t| t.by_id.insert(id.to_owned(), workspace.clone())).ok_or_else(ended)?;
-    drop(old);
+    let old = with(|t| (t.dummies.remove(id), t.by_id.insert(id.to_owned(), workspace.clone())));
+    drop(old.ok_or_else(ended)?);
     Ok(())
 }
 
-/// Ids registered in this thread, sorted.
+/// Ids registered in this thread, sorted; those of dummies stay until a real workspace takes them.
 pub fn workspace_ids() -> Vec<String> {
-    registered().into_iter().map(|(id, _)| id).collect()
+    let mut ids: Vec<_> = registered().into_iter().map(|(id, _)| id).collect();
+    ids.extend(with(|t| t.dummies.keys().cloned().collect::<Vec<_>>()).unwrap_or_default());
+    ids.sort();
+    ids
 }
 
 /// Workspaces registered in this thread, in the order of their ids.
@@ -177,6 +177,8 @@ pub fn destroy_workspace(workspace: &Workspace) -> Result<()> {
 
 /// Destroys every workspace registered in this thread, open ones included.
 pub fn destroy_all_workspaces() {
+    let dummies = with(|t| std::mem::take(&mut t.dummies));
+    drop(dummies);
     for workspace in workspaces() {
         workspace.destroy();
     }

@@ -1,7 +1,8 @@
 //! Circular workspaces: where the next request goes, and which cycle's memory that takes.
 //!
-//! The bytes one cycle filled without a gap are a *stretch*, with a clock of its own. Taking any of
-//! its bytes again ends all its arrays. A leased stretch is stepped over.
+//! The bytes one cycle filled without a gap are a *stretch*, with a clock of its own: one block of a
+//! ring that has blocks. Taking any of its bytes again ends all its arrays. A leased stretch is
+//! stepped over. In the ancestor's arithmetic every array is a stretch of its own.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -61,10 +62,16 @@ pub(crate) struct Ring {
     pub(crate) wrapped: bool,
     cycle: u64,
     fresh: bool,
+    is_packed: bool,
     stretches: VecDeque<Stretch>,
 }
 
 impl Ring {
+    /// `is_packed`: blocks are no units of reuse, as in the ancestor.
+    pub(crate) fn new(is_packed: bool) -> Self {
+        Self { is_packed, ..Self::default() }
+    }
+
     pub(crate) fn begin_cycle(&mut self) {
         self.cycle += 1;
         self.fresh = true;
@@ -89,7 +96,8 @@ impl Ring {
                 }
                 (start, wrapped) = (0, true);
             }
-            let reach = if self.fresh { len.max(self.block_size.min(size - start)) } else { len };
+            let whole = self.fresh && !self.is_packed;
+            let reach = if whole { len.max(self.block_size.min(size - start)) } else { len };
             match self.obstacle(start, start + reach) {
                 None => return Some(Place { start, len, reach, wrapped }),
                 Some(end) => start = self.behind(end),
@@ -100,10 +108,10 @@ impl Ring {
     /// Takes a place: ends what lay there. `None`: a lease came in between; find another.
     pub(crate) fn take(&mut self, place: Place) -> Option<(u64, Arc<Tenure>)> {
         let (start, end) = (place.start, place.start + place.reach);
-        let cycle = self.cycle;
+        let (cycle, packed) = (self.cycle, self.is_packed);
         let mut clear = true;
         self.stretches.retain(|s| {
-            if s.cycle == cycle || !s.overlaps(start, end) {
+            if s.cycle == cycle && !packed || !s.overlaps(start, end) {
                 return true;
             }
             let free = s.tenure.end();
@@ -130,7 +138,7 @@ impl Ring {
 
     fn extend(&mut self, start: u64, end: u64) -> Arc<Tenure> {
         match self.stretches.back_mut() {
-            Some(last) if last.cycle == self.cycle && last.end == start => {
+            Some(last) if last.cycle == self.cycle && last.end == start && !self.is_packed => {
                 last.end = end;
                 Arc::clone(&last.tenure)
             }
@@ -152,7 +160,7 @@ impl Ring {
         self.stretches
             .iter()
             .filter(|s| s.overlaps(start, end))
-            .filter(|s| s.cycle == self.cycle || s.tenure.leases.count() > 0)
+            .filter(|s| s.cycle == self.cycle && !self.is_packed || s.tenure.leases.count() > 0)
             .map(|s| s.end)
             .max()
     }

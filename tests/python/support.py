@@ -70,5 +70,5 @@ def run_program(source, *, env=None, timeout=90):
 def output_of(source, *, env=None, timeout=90):
     """Give what a program printed; it must end well and say nothing on standard error."""
     done = run_program(source, env=env, timeout=timeout)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, ""), f"status {done.returncode}\n{done.stderr}"
     return done.stdout

@@ -153,11 +153,8 @@ def test_closing_once_too_often(ws):
     assert "LOOP" in message(caught)
     assert "no" in message(caught).lower()
     assert "open" in message(caught)
-    with ws.notify_scope_entered() as bound:
-        scope = bound.notify_scope_entered()
-    scope_again = ws.notify_scope_entered()
-    scope_again.close()
-    scope_again.close()
+    scope = ws.notify_scope_entered()
+    scope.close()
     scope.close()
 
 
