@@ -390,6 +390,8 @@ impl Array {
 
     /// The elements as values of their own, in C order.
     pub fn detach<T: Element>(&self) -> Result<Vec<T>> {
+        self.check_dtype::<T>()?;
+        self.check("detach")?;
         self.read(<[T]>::to_vec)
     }
 
@@ -463,10 +465,11 @@ impl Array {
     }
 
     fn copy_to(&self, target: &Workspace) -> Result<Self> {
-        let copy = Self::allocate(target, self.dtype, &self.shape, false)?;
-        let bytes = self.size() * self.dtype.itemsize();
+        // Held first: the copy must not take the source's place in a ring.
         let from = self.buffer.hold().map_err(|e| self.name(e, "copy"))?;
         let _reading = Reading::begin(&self.buffer)?;
+        let copy = Self::allocate(target, self.dtype, &self.shape, false)?;
+        let bytes = self.size() * self.dtype.itemsize();
         let to = copy.buffer.hold()?;
         from.block.read::<u8, _>(self.offset(), bytes, |source| {
             to.block.write::<u8, _>(copy.offset(), bytes, |target| target.copy_from_slice(source));

@@ -8,7 +8,7 @@
 //! looks at the clock.** Both sides are sequentially consistent, so whichever comes second sees the
 //! other: a reader holds a lease, or is refused. Nobody waits.
 
-use crate::sync::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{AtomicU64, AtomicUsize, Ordering, then_look};
 
 /// Time of a workspace or of a ring's block.
 #[derive(Debug)]
@@ -67,6 +67,7 @@ impl Leases {
 /// The reader's half of the pair: counts up, then looks. False (nothing counted): stale.
 pub(crate) fn lease(clock: &Clock, leases: &Leases, born: u64) -> bool {
     leases.up();
+    then_look();
     if clock.now() == born {
         return true;
     }
@@ -78,6 +79,7 @@ pub(crate) fn lease(clock: &Clock, leases: &Leases, born: u64) -> bool {
 ///
 /// Takes the clock only to make the order visible: call it after `tick` or `end`.
 pub(crate) fn is_free(_ticked: &Clock, leases: &Leases) -> bool {
+    then_look();
     leases.count() == 0
 }
 

@@ -7,18 +7,21 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::arena::{Arena, Bump, Ticket};
+use crate::arena::{Arena, PlanCounts, Ticket};
 use crate::block::Block;
 use crate::clock::{self, Clock};
 use crate::config::{
     AllocationPolicy, DebugMode, HugePages, LearningPolicy, ResetPolicy, ReusePolicy, SpillPolicy,
     WorkspaceConfiguration,
 };
+use crate::fit::Bump;
 use crate::layout::{align_up, grow, ring_block_nd4j};
 use crate::ring::{Ring, Tenure};
 
 /// What debug fills released memory with.
 const POISON: u8 = 0xDD;
+/// No request is larger, as no pointer reaches further.
+const LARGEST: u64 = i64::MAX.unsigned_abs();
 /// So many retired blocks alive at once are worth a warning.
 const MANY_RETIRED: usize = 1000;
 
@@ -156,9 +159,12 @@ impl State {
             counters: Counters::default(),
         };
         if config.initial_size > 0 {
-            state.commit(config, config.initial_size);
-            if let (Shelf::Circular(ring), false) = (&mut state.shelf, config.nd4j) {
-                ring.block_size = state.size / config.ring_blocks();
+            let aligned = align_up(config.initial_size, config.alignment);
+            if let (Shelf::Circular(_), false, Some(block)) = (&state.shelf, config.nd4j, aligned) {
+                state.commit(config, block);
+                state.divide(config);
+            } else {
+                state.commit(config, config.initial_size);
             }
             state.ensure_block(config)?;
         }
@@ -183,10 +189,11 @@ impl State {
         self.retired.iter().map(|b| b.len()).sum()
     }
 
-    pub(crate) fn arena(&self) -> Option<&Arena> {
+    /// How requests were served, under WITHIN_CYCLE.
+    pub(crate) fn plan_counts(&self) -> PlanCounts {
         match &self.shelf {
-            Shelf::Reusing(arena) => Some(arena),
-            _ => None,
+            Shelf::Reusing(arena) => arena.plan_counts(),
+            _ => PlanCounts::default(),
         }
     }
 
@@ -311,9 +318,8 @@ impl State {
         mode: DebugMode,
         bytes: u64,
     ) -> Result<Placed, Refused> {
-        let Some(request) = align_up(bytes, config.alignment) else {
-            return Err(refused_by_system(bytes));
-        };
+        let aligned = align_up(bytes, config.alignment).filter(|&request| request <= LARGEST);
+        let Some(request) = aligned else { return Err(refused_by_system(bytes)) };
         let placed = if request == 0 {
             self.place_nothing(config)
         } else if !self.in_use {
@@ -805,6 +811,14 @@ impl State {
         self.set_size(size);
     }
 
+    /// Into the blocks of a ring, which start at multiples of the alignment.
+    fn divide(&mut self, config: &WorkspaceConfiguration) {
+        if let Shelf::Circular(ring) = &mut self.shelf {
+            let block = self.size / config.ring_blocks();
+            ring.block_size = block - block % config.alignment;
+        }
+    }
+
     fn set_size(&mut self, size: u64) {
         self.size = size;
         if let Shelf::Reusing(arena) = &mut self.shelf {
@@ -819,6 +833,10 @@ impl State {
     ) -> Result<Arc<Block>, Refused> {
         if let Some(block) = &self.block {
             return Ok(Arc::clone(block));
+        }
+        if let Some(block) = self.pool.take() {
+            self.block = Some(Arc::clone(&block));
+            return Ok(block);
         }
         let huge = config.huge_pages == HugePages::Advise;
         let block = Block::reserve(self.size, config.alignment, huge)

@@ -9,7 +9,7 @@
 //! | `clock` | time, leases, and the pair of the two |
 //! | `config` | wishes |
 //! | `block` | memory from the system; the only pointers of the core |
-//! | `arena` `plan` `ring` | offsets: reuse within a cycle, the learned plan, circular workspaces |
+//! | `fit` `arena` `plan` `ring` | offsets: good fit, reuse within a cycle, the learned plan, circular workspaces |
 //! | `cycle` | what a cycle does with bytes: enter, place, die, close, learn |
 //! | `workspace` | id, owner, configuration, clock, state |
 //! | `thread` `registry` `scope` | a thread's scopes, its workspaces by id, the guard |
@@ -22,6 +22,7 @@ mod clock;
 mod config;
 mod cycle;
 mod error;
+mod fit;
 mod layout;
 mod plan;
 pub mod registry;

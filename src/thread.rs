@@ -61,6 +61,8 @@ enum Kind {
 #[derive(Debug)]
 pub(crate) struct Inbox {
     forks: u64,
+    /// The thread is over; its scopes are closed.
+    ended: AtomicBool,
     full: AtomicBool,
     mail: Mutex<Vec<Mail>>,
 }
@@ -76,6 +78,11 @@ enum Mail {
 }
 
 impl Inbox {
+    /// Whether the thread is over.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
+    }
+
     fn post(&self, mail: Mail) {
         lock(&self.mail).push(mail);
         self.full.store(true, Ordering::SeqCst);
@@ -127,6 +134,7 @@ impl Thread {
             owned: Vec::new(),
             inbox: Arc::new(Inbox {
                 forks: block::forks(),
+                ended: AtomicBool::new(false),
                 full: AtomicBool::new(false),
                 mail: Mutex::default(),
             }),
@@ -254,6 +262,7 @@ impl Drop for Thread {
         if self.forks == block::forks() {
             let mut left = Left::default();
             while self.pop(&mut left).is_some() {}
+            self.inbox.ended.store(true, Ordering::SeqCst);
             for workspace in self.owned.iter().filter_map(Workspace::upgrade) {
                 if !workspace.is_circular() {
                     workspace.destroy();
@@ -391,7 +400,7 @@ pub fn enter_block(workspace: &Workspace) -> Result<()> {
 pub fn exit_block(workspace: &Workspace) -> Result<Left> {
     let inbox = workspace.inbox();
     with(|t| {
-        if inbox.forks != t.forks {
+        if inbox.forks != t.forks || inbox.has_ended() {
             return Ok(Left::default());
         }
         if !Arc::ptr_eq(inbox, &t.inbox) {
@@ -469,7 +478,7 @@ impl ScopeToken {
     /// Explicit close: the innermost scope only; closed already is no error.
     pub fn close(&self) -> Result<Left> {
         with(|t| {
-            if self.is_inherited(t) {
+            if self.is_over(t) {
                 return Ok(Left::default());
             }
             self.check_thread(t)?;
@@ -485,7 +494,7 @@ impl ScopeToken {
     /// Leaving a `with` block: scopes still open inside are closed first and named.
     pub fn exit(&self) -> Result<Left> {
         with(|t| {
-            if self.is_inherited(t) {
+            if self.is_over(t) {
                 return Ok(Left::default());
             }
             if let Err(error) = self.check_thread(t) {
@@ -519,9 +528,9 @@ impl ScopeToken {
         }
     }
 
-    /// A scope opened before a fork: it closes as a no-op in the child.
-    fn is_inherited(&self, t: &Thread) -> bool {
-        self.inbox.forks != t.forks
+    /// A scope opened before a fork, or in a thread that is over: it closes as a no-op.
+    fn is_over(&self, t: &Thread) -> bool {
+        self.inbox.forks != t.forks || self.inbox.has_ended()
     }
 }
 

@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 
+use crate::arena::PlanCounts;
 use crate::array::Buffer;
 use crate::block;
 use crate::clock::Clock;
@@ -86,6 +87,9 @@ pub struct WorkspaceStats {
     pub retired_size: u64,
     pub escaped_count: u64,
     pub lost_scopes: u64,
+    pub requests_on_plan: u64,
+    pub requests_dynamic: u64,
+    pub cycles_diverged: u64,
     pub is_scope_active: bool,
     pub is_destroyed: bool,
     pub parent_workspace: Option<String>,
@@ -226,6 +230,7 @@ impl Workspace {
     pub fn stats(&self) -> WorkspaceStats {
         let state = self.state();
         let c = state.as_ref().map_or_else(Counters::default, |s| s.counters);
+        let plan = state.as_ref().map_or_else(PlanCounts::default, |s| s.plan_counts());
         let read = |f: fn(&State) -> u64| state.as_ref().map_or(0, |s| f(s));
         WorkspaceStats {
             id: self.0.id.clone(),
@@ -249,6 +254,9 @@ impl Workspace {
             retired_size: read(State::retired_size),
             escaped_count: c.escaped,
             lost_scopes: c.lost_scopes,
+            requests_on_plan: plan.planned,
+            requests_dynamic: plan.dynamic,
+            cycles_diverged: plan.diverged,
             is_scope_active: self.is_scope_active(),
             is_destroyed: self.is_destroyed(),
             parent_workspace: self.parent_workspace().map(|p| p.0.id.clone()),
@@ -517,8 +525,9 @@ pub fn allocated_bytes() -> u64 {
     block::held_bytes()
 }
 
-/// All living workspaces of all threads.
+/// All workspaces of all living threads.
 pub fn living_workspaces() -> Vec<Workspace> {
     let living: Vec<_> = all().iter().filter_map(Workspace::upgrade).collect();
-    living.into_iter().filter(|w| !w.is_destroyed() && !w.is_dummy()).collect()
+    let is_live = |w: &Workspace| !w.is_destroyed() && !w.is_dummy() && !w.0.inbox.has_ended();
+    living.into_iter().filter(is_live).collect()
 }

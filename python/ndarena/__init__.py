@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+import ndarena.cycle  # noqa: F401 - gives `Workspace` its methods `run` and `cycle`
 from ndarena._core import (
     DEFAULT_WORKSPACE_ID,
     MemoryManager,

@@ -1,5 +1,6 @@
 """The extension: workspaces, their arrays, and the managers of a thread."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -65,8 +66,8 @@ class WorkspaceConfiguration:
         huge_pages: HugePages | str = ...,
         prefault: bool = False,
     ) -> Self: ...
-    @staticmethod
-    def nd4j(*, release: str = "1.0.0-M2.1", **fields: Any) -> WorkspaceConfiguration:
+    @classmethod
+    def nd4j(cls, *, release: str = "1.0.0-M2.1", **fields: Any) -> WorkspaceConfiguration:
         """Return a configuration with the ancestor's arithmetic, to the byte."""
 
     def replace(self, **changes: Any) -> WorkspaceConfiguration:
@@ -129,8 +130,6 @@ class WorkspaceConfiguration:
     def __eq__(self, other: object, /) -> bool: ...
     def __ne__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
-    def __copy__(self) -> WorkspaceConfiguration: ...
-    def __deepcopy__(self, memo: Any, /) -> WorkspaceConfiguration: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
 
 @final
@@ -145,9 +144,9 @@ class Scope:
     def __enter__(self) -> Workspace: ...
     def __exit__(
         self,
-        kind: type[BaseException] | None = None,
-        error: BaseException | None = None,
-        traceback: TracebackType | None = None,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
         /,
     ) -> bool: ...
 
@@ -164,6 +163,9 @@ class WorkspaceStats:
     @property
     def device_id(self) -> int:
         """Always 0."""
+    @property
+    def configuration(self) -> WorkspaceConfiguration:
+        """What the workspace was asked to do."""
     @property
     def workspace_type(self) -> WorkspaceType:
         """Scoped, circular or dummy."""
@@ -256,23 +258,54 @@ class Workspace:
     def __enter__(self) -> Workspace: ...
     def __exit__(
         self,
-        kind: type[BaseException] | None = None,
-        error: BaseException | None = None,
-        traceback: TracebackType | None = None,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
         /,
     ) -> bool: ...
     def run(self, f: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Call `f` inside a scope and detach every WorkspaceArray in its result."""
-    def cycle(self, f: Callable[_P, _T], /) -> Callable[_P, _T]:
-        """Decorate `f` so that every call is a `run`."""
-    def empty(self, shape: _Shape, dtype: DTypeLike | None = None, order: _Order = "C") -> WorkspaceArray:
+    def cycle(self, function: Callable[_P, _T]) -> Callable[_P, _T]:
+        """Decorate the function so that every call is a `run`."""
+    def empty(
+        self,
+        shape: _Shape,
+        dtype: DTypeLike | None = None,
+        order: _Order = "C",
+        *,
+        device: Literal["cpu"] | None = None,
+        like: Any = None,
+    ) -> WorkspaceArray:
         """Return an array whose contents are arbitrary, in this workspace."""
-    def zeros(self, shape: _Shape, dtype: DTypeLike | None = None, order: _Order = "C") -> WorkspaceArray:
+    def zeros(
+        self,
+        shape: _Shape,
+        dtype: DTypeLike | None = None,
+        order: _Order = "C",
+        *,
+        device: Literal["cpu"] | None = None,
+        like: Any = None,
+    ) -> WorkspaceArray:
         """Return an array of zeros, in this workspace."""
-    def ones(self, shape: _Shape, dtype: DTypeLike | None = None, order: _Order = "C") -> WorkspaceArray:
+    def ones(
+        self,
+        shape: _Shape,
+        dtype: DTypeLike | None = None,
+        order: _Order = "C",
+        *,
+        device: Literal["cpu"] | None = None,
+        like: Any = None,
+    ) -> WorkspaceArray:
         """Return an array of ones, in this workspace."""
     def full(
-        self, shape: _Shape, fill_value: ArrayLike, dtype: DTypeLike | None = None, order: _Order = "C"
+        self,
+        shape: _Shape,
+        fill_value: ArrayLike,
+        dtype: DTypeLike | None = None,
+        order: _Order = "C",
+        *,
+        device: Literal["cpu"] | None = None,
+        like: Any = None,
     ) -> WorkspaceArray:
         """Return an array filled with a value, in this workspace."""
     def array(
@@ -284,10 +317,18 @@ class Workspace:
         order: _Order = "K",
         subok: bool = False,
         ndmin: int = 0,
+        like: Any = None,
     ) -> WorkspaceArray:
         """Return a copy of the values, in this workspace."""
     def asarray(
-        self, a: ArrayLike, dtype: DTypeLike | None = None, order: _Order = "K", *, copy: bool | None = None
+        self,
+        a: ArrayLike,
+        dtype: DTypeLike | None = None,
+        order: _Order | None = None,
+        *,
+        device: Literal["cpu"] | None = None,
+        copy: bool | None = None,
+        like: Any = None,
     ) -> WorkspaceArray:
         """Return the array itself if it lies here with that dtype, else a copy, in this workspace."""
     def empty_like(
@@ -297,6 +338,8 @@ class Workspace:
         order: _Order = "K",
         subok: bool = True,
         shape: _Shape | None = None,
+        *,
+        device: Literal["cpu"] | None = None,
     ) -> WorkspaceArray:
         """Return an array shaped like another, whose contents are arbitrary, in this workspace."""
     def zeros_like(
@@ -306,6 +349,8 @@ class Workspace:
         order: _Order = "K",
         subok: bool = True,
         shape: _Shape | None = None,
+        *,
+        device: Literal["cpu"] | None = None,
     ) -> WorkspaceArray:
         """Return an array of zeros shaped like another, in this workspace."""
     def ones_like(
@@ -315,6 +360,8 @@ class Workspace:
         order: _Order = "K",
         subok: bool = True,
         shape: _Shape | None = None,
+        *,
+        device: Literal["cpu"] | None = None,
     ) -> WorkspaceArray:
         """Return an array of ones shaped like another, in this workspace."""
     def full_like(
@@ -325,6 +372,8 @@ class Workspace:
         order: _Order = "K",
         subok: bool = True,
         shape: _Shape | None = None,
+        *,
+        device: Literal["cpu"] | None = None,
     ) -> WorkspaceArray:
         """Return an array filled with a value and shaped like another, in this workspace."""
     def create(self, shape: _Shape, dtype: DTypeLike | None = None, order: _Order = "C") -> WorkspaceArray:
@@ -337,9 +386,9 @@ class Workspace:
         """Take the memory of the learned size now."""
     def destroy_workspace(self) -> None:
         """End the workspace and all its arrays; its memory goes back to the system."""
-    def toggle_workspace_use(self, is_used: bool) -> None:
+    def toggle_workspace_use(self, use_workspace: bool) -> None:
         """Serve requests outside the arena, or from it again."""
-    def enable_debug(self, is_enabled: bool) -> None:
+    def enable_debug(self, debug: bool) -> None:
         """Poison memory that is released, and remember where arrays were made."""
     def reset(self) -> None:
         """Rewind the arena and forget what was learned in this cycle."""
@@ -574,7 +623,7 @@ class WorkspaceArray:
         """Return the complex conjugate."""
     def conjugate(self) -> _Result:
         """Return the complex conjugate."""
-    def copy(self, order: _Order = "C") -> _Result:
+    def copy(self, order: _Order | None = None) -> _Result:
         """Return a copy in the current workspace."""
     def cumprod(
         self, axis: SupportsIndex | None = None, dtype: DTypeLike | None = None, out: Any = None
@@ -763,7 +812,7 @@ class WorkspaceArray:
     def __ixor__(self, other: Any, /) -> Self: ...
     def __ilshift__(self, other: Any, /) -> Self: ...
     def __irshift__(self, other: Any, /) -> Self: ...
-    def __ipow__(self, other: Any, modulus: Any = None, /) -> Self: ...
+    def __ipow__(self, other: Any, /) -> Self: ...  # type: ignore[misc]  # in place there is no modulus
     def __lt__(self, other: Any, /) -> _Result: ...
     def __le__(self, other: Any, /) -> _Result: ...
     def __eq__(self, other: Any, /) -> _Result: ...
@@ -791,7 +840,7 @@ class WorkspaceArray:
     def __array__(
         self, dtype: DTypeLike | None = None, *, copy: bool | None = None
     ) -> np.ndarray[Any, Any]: ...
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> _Result: ...
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, /, *inputs: Any, **kwargs: Any) -> _Result: ...
     def __array_function__(self, func: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> _Result: ...
     def __array_namespace__(self, *, api_version: str | None = None) -> Any: ...
     def __dlpack__(
@@ -803,7 +852,8 @@ class WorkspaceArray:
         copy: bool | None = None,
     ) -> Any: ...
     def __dlpack_device__(self) -> tuple[int, int]: ...
-    def __buffer__(self, flags: int, /) -> memoryview: ...
+    if sys.version_info >= (3, 12):
+        def __buffer__(self, flags: int, /) -> memoryview: ...
     def __format__(self, spec: str, /) -> str: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
 
@@ -864,11 +914,11 @@ class MemoryManager:
         """Enter a scope in which no workspace is current while all stay open."""
     def allocated_bytes(self) -> int:
         """Return the bytes held for all workspaces of all threads."""
-    def toggle_periodic_gc(self, is_enabled: bool) -> None:
+    def toggle_periodic_gc(self, enabled: bool) -> None:
         """Let CPython's cyclic collector run by itself, or not."""
     def set_auto_gc_window(self, milliseconds: int) -> None:
         """Collect when a thread's outermost scope closes, at most once per window; 0: by CPython's rules."""
-    def gc_policy(self, auto_gc_window: int) -> AbstractContextManager[None]:
+    def gc_policy(self, *, auto_gc_window: int) -> AbstractContextManager[None]:
         """Set the window inside a ``with`` block."""
     def invoke_gc(self) -> int:
         """Collect now; return how many objects were unreachable."""
@@ -941,31 +991,31 @@ def scope_out_of_workspaces() -> Scope:
 def get_default_workspace_configuration() -> WorkspaceConfiguration:
     """Return what a workspace is asked to do if nothing is said."""
 
-def set_default_workspace_configuration(value: WorkspaceConfiguration, /) -> None:
+def set_default_workspace_configuration(configuration: WorkspaceConfiguration) -> None:
     """Say what a workspace is asked to do if nothing is said."""
 
 def get_debug_mode() -> DebugMode:
     """Return whether workspaces are used, spilled past, or bypassed."""
 
-def set_debug_mode(value: DebugMode | str, /) -> None:
+def set_debug_mode(mode: DebugMode | str) -> None:
     """Say whether workspaces are used, spilled past, or bypassed."""
 
 def get_current_workspace() -> Workspace | None:
     """Return where results go in this thread."""
 
-def set_current_workspace(value: Workspace | None, /) -> None:
+def set_current_workspace(ws: Workspace | None) -> None:
     """Say where results go in this thread."""
 
 def allocated_bytes() -> int:
     """Return the bytes held for all workspaces of all threads."""
 
-def toggle_periodic_gc(is_enabled: bool) -> None:
+def toggle_periodic_gc(enabled: bool) -> None:
     """Let CPython's cyclic collector run by itself, or not."""
 
 def set_auto_gc_window(milliseconds: int) -> None:
     """Collect when a thread's outermost scope closes, at most once per window; 0: by CPython's rules."""
 
-def gc_policy(auto_gc_window: int) -> AbstractContextManager[None]:
+def gc_policy(*, auto_gc_window: int) -> AbstractContextManager[None]:
     """Set the window inside a ``with`` block."""
 
 def invoke_gc() -> int:
@@ -995,17 +1045,44 @@ def assert_open_active_and_current(id: str, msg: str) -> None:
 def assert_valid_array(a: ArrayLike, msg: str) -> None:
     """Raise a `StaleArrayError` unless the array is valid."""
 
-def empty(shape: _Shape, dtype: DTypeLike | None = None, order: _Order = "C") -> _Result:
+def empty(
+    shape: _Shape,
+    dtype: DTypeLike | None = None,
+    order: _Order = "C",
+    *,
+    device: Literal["cpu"] | None = None,
+    like: Any = None,
+) -> _Result:
     """Return an array whose contents are arbitrary, in the current workspace; plain where none is current."""
 
-def zeros(shape: _Shape, dtype: DTypeLike | None = None, order: _Order = "C") -> _Result:
+def zeros(
+    shape: _Shape,
+    dtype: DTypeLike | None = None,
+    order: _Order = "C",
+    *,
+    device: Literal["cpu"] | None = None,
+    like: Any = None,
+) -> _Result:
     """Return an array of zeros, in the current workspace; plain where none is current."""
 
-def ones(shape: _Shape, dtype: DTypeLike | None = None, order: _Order = "C") -> _Result:
+def ones(
+    shape: _Shape,
+    dtype: DTypeLike | None = None,
+    order: _Order = "C",
+    *,
+    device: Literal["cpu"] | None = None,
+    like: Any = None,
+) -> _Result:
     """Return an array of ones, in the current workspace; plain where none is current."""
 
 def full(
-    shape: _Shape, fill_value: ArrayLike, dtype: DTypeLike | None = None, order: _Order = "C"
+    shape: _Shape,
+    fill_value: ArrayLike,
+    dtype: DTypeLike | None = None,
+    order: _Order = "C",
+    *,
+    device: Literal["cpu"] | None = None,
+    like: Any = None,
 ) -> _Result:
     """Return an array filled with a value, in the current workspace; plain where none is current."""
 
@@ -1017,11 +1094,18 @@ def array(
     order: _Order = "K",
     subok: bool = False,
     ndmin: int = 0,
+    like: Any = None,
 ) -> _Result:
     """Return a copy of the values, in the current workspace; plain where none is current."""
 
 def asarray(
-    a: ArrayLike, dtype: DTypeLike | None = None, order: _Order = "K", *, copy: bool | None = None
+    a: ArrayLike,
+    dtype: DTypeLike | None = None,
+    order: _Order | None = None,
+    *,
+    device: Literal["cpu"] | None = None,
+    copy: bool | None = None,
+    like: Any = None,
 ) -> _Result:
     """Return the array itself if it lies here with that dtype, else a copy, in the current workspace; plain where none is current."""
 
@@ -1031,6 +1115,8 @@ def empty_like(
     order: _Order = "K",
     subok: bool = True,
     shape: _Shape | None = None,
+    *,
+    device: Literal["cpu"] | None = None,
 ) -> _Result:
     """Return an array shaped like another, whose contents are arbitrary, in the current workspace; plain where none is current."""
 
@@ -1040,6 +1126,8 @@ def zeros_like(
     order: _Order = "K",
     subok: bool = True,
     shape: _Shape | None = None,
+    *,
+    device: Literal["cpu"] | None = None,
 ) -> _Result:
     """Return an array of zeros shaped like another, in the current workspace; plain where none is current."""
 
@@ -1049,6 +1137,8 @@ def ones_like(
     order: _Order = "K",
     subok: bool = True,
     shape: _Shape | None = None,
+    *,
+    device: Literal["cpu"] | None = None,
 ) -> _Result:
     """Return an array of ones shaped like another, in the current workspace; plain where none is current."""
 
@@ -1059,10 +1149,20 @@ def full_like(
     order: _Order = "K",
     subok: bool = True,
     shape: _Shape | None = None,
+    *,
+    device: Literal["cpu"] | None = None,
 ) -> _Result:
     """Return an array filled with a value and shaped like another, in the current workspace; plain where none is current."""
 
-def arange(start_or_stop: Any, /, *args: Any, **kwargs: Any) -> _Result:
+def arange(
+    start: Any,
+    stop: Any = None,
+    step: Any = None,
+    dtype: DTypeLike | None = None,
+    *,
+    device: Literal["cpu"] | None = None,
+    like: Any = None,
+) -> _Result:
     """Return evenly spaced values, in the current workspace; plain where none is current."""
 
 def linspace(
@@ -1073,42 +1173,53 @@ def linspace(
     retstep: bool = False,
     dtype: DTypeLike | None = None,
     axis: SupportsIndex = 0,
+    *,
+    device: Literal["cpu"] | None = None,
 ) -> _Result:
     """Return numbers over an interval, in the current workspace; plain where none is current."""
 
-def eye(N: int, M: int | None = None, k: int = 0, dtype: DTypeLike = ..., order: _Order = "C") -> _Result:
+def eye(
+    N: int,
+    M: int | None = None,
+    k: int = 0,
+    dtype: DTypeLike = ...,
+    order: _Order = "C",
+    *,
+    device: Literal["cpu"] | None = None,
+    like: Any = None,
+) -> _Result:
     """Return ones on a diagonal, in the current workspace; plain where none is current."""
 
-def identity(n: int, dtype: DTypeLike | None = None) -> _Result:
+def identity(n: int, dtype: DTypeLike | None = None, *, like: Any = None) -> _Result:
     """Return the identity matrix, in the current workspace; plain where none is current."""
 
-def detach(a: WorkspaceArray | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def detach(array: WorkspaceArray | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Return an independent ndarray; a plain one as it is."""
 
-def leverage(a: WorkspaceArray | np.ndarray[Any, Any]) -> WorkspaceArray | np.ndarray[Any, Any]:
+def leverage(array: WorkspaceArray | np.ndarray[Any, Any]) -> WorkspaceArray | np.ndarray[Any, Any]:
     """Copy to the parent of the current workspace; a plain array as it is."""
 
 def leverage_to(
-    a: WorkspaceArray | np.ndarray[Any, Any], id: str, enforce_existence: bool = False
+    array: WorkspaceArray | np.ndarray[Any, Any], id: str, enforce_existence: bool = False
 ) -> WorkspaceArray | np.ndarray[Any, Any]:
     """Copy to an open workspace; a plain array as it is."""
 
 def leverage_or_detach(
-    a: WorkspaceArray | np.ndarray[Any, Any], id: str
+    array: WorkspaceArray | np.ndarray[Any, Any], id: str
 ) -> WorkspaceArray | np.ndarray[Any, Any]:
     """Copy to a workspace if it is open, else detach."""
 
 def migrate(
-    a: WorkspaceArray | np.ndarray[Any, Any], detach_on_no_workspace: bool = False
+    array: WorkspaceArray | np.ndarray[Any, Any], detach_on_no_workspace: bool = False
 ) -> WorkspaceArray | np.ndarray[Any, Any]:
     """Copy to the current workspace."""
 
 def dup(
-    a: WorkspaceArray | np.ndarray[Any, Any], order: _Order | None = None
+    array: WorkspaceArray | np.ndarray[Any, Any], order: _Order | None = None
 ) -> WorkspaceArray | np.ndarray[Any, Any]:
     """Return a copy in the current workspace."""
 
 def cast_to(
-    a: WorkspaceArray | np.ndarray[Any, Any], dtype: DTypeLike
+    array: WorkspaceArray | np.ndarray[Any, Any], dtype: DTypeLike
 ) -> WorkspaceArray | np.ndarray[Any, Any]:
     """Return the array in another dtype; itself if it has that one."""

@@ -6,14 +6,11 @@ import copy
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from ndarena._core import WorkspaceArray
+from ndarena._core import Workspace, WorkspaceArray
 
-if TYPE_CHECKING:
-    from ndarena._core import Workspace
-
-__all__ = ["decorate", "detached"]
+__all__ = ["cycle", "detached", "run"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -68,12 +65,26 @@ def _dataclass(result: Any) -> Any:  # noqa: ANN401
     return clone
 
 
-def decorate(workspace: Workspace, function: Callable[P, R]) -> Callable[P, R]:
-    """Make every call of `function` one cycle of `workspace`."""
+def run(self: Workspace, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+    """Enter, call `function`, detach every WorkspaceArray in its result, leave.
+
+    What `detached` looks into comes out detached; an exception of the function passes through.
+    """
+    with self:
+        result: R = detached(function(*args, **kwargs))
+    return result
+
+
+def cycle(self: Workspace, function: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a function: every call is one cycle, and its arrays come out detached."""
 
     @functools.wraps(function)
-    def cycle(*args: P.args, **kwargs: P.kwargs) -> R:
-        result: R = workspace.run(function, *args, **kwargs)
-        return result
+    def turn(*args: P.args, **kwargs: P.kwargs) -> R:
+        return run(self, function, *args, **kwargs)
 
-    return cycle
+    return turn
+
+
+# Methods of `Workspace` in Python: while a user's function runs, no frame of the extension waits below it.
+Workspace.run = run
+Workspace.cycle = cycle

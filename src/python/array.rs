@@ -3,9 +3,10 @@
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::types::{PyDict, PySlice, PyString, PyTuple};
 
 use super::config::policy_member;
+use super::error::to_pyerr;
 use super::flags::Flags;
 use super::handle::WorkspaceArray;
 use super::naming::{Call, Place};
@@ -87,6 +88,7 @@ impl WorkspaceArray {
 
     /// Whether the array was made in a workspace: always, unlike a plain array.
     #[getter]
+    #[expect(clippy::unused_self)]
     fn is_attached(&self) -> bool {
         true
     }
@@ -119,6 +121,12 @@ impl WorkspaceArray {
             return Err(PyTypeError::new_err("iteration over a 0-d array"));
         }
         view::items(slf.as_any())
+    }
+
+    fn __reversed__<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
+        slf.get().lend_for(slf.py(), "reversed")?;
+        slf.len()?;
+        view::items(&slf.get_item(PySlice::new(slf.py(), isize::MAX, isize::MIN, -1))?)
     }
 
     fn __getitem__<'py>(slf: Slf<'_, 'py>, key: &Bound<'py, PyAny>) -> Object<'py> {
@@ -172,7 +180,7 @@ impl WorkspaceArray {
     /// The text of the array for notebooks.
     fn _repr_html_(slf: Slf<'_, '_>) -> PyResult<String> {
         let escape = slf.py().import("html")?.getattr("escape")?;
-        let text: String = escape.call1((slf.repr()?,))?.extract()?;
+        let text: String = escape.call1((slf.repr()?, false))?.extract()?;
         Ok(format!("<pre>{text}</pre>"))
     }
 
@@ -227,9 +235,8 @@ fn assert_valid_array(array: &Bound<'_, PyAny>, msg: &str) -> PyResult<()> {
         return Ok(());
     };
     let py = array.py();
-    let Err(refusal) = array.get().lend_for(py, "assert_valid_array") else {
-        return Ok(());
-    };
+    let Err(error) = array.get().lend(py)? else { return Ok(()) };
+    let refusal = to_pyerr(error);
     let value = refusal.value(py);
     value.setattr(intern!(py, "args"), (format!("{msg}: {value}"),))?;
     Err(refusal)

@@ -147,10 +147,12 @@ pub fn allocate<'py>(
     let bytes = order::byte_size(plan.shape, itemsize).ok_or_else(too_big)?;
     let site = if workspace.is_debug() { calling_line(py)? } else { None };
     let buffer = workspace.allocate_at(bytes, plan.zeroed, site).map_err(to_pyerr)?;
+    // NumPy's way where there are no bytes: no step leads anywhere.
+    let still = vec![0; plan.shape.len()];
     let layout = Layout {
         dtype: plan.dtype,
         shape: plan.shape,
-        strides: plan.strides,
+        strides: if bytes == 0 { &still } else { plan.strides },
         data: std::ptr::with_exposed_provenance_mut(buffer.address()),
         writeable: true,
     };

@@ -1,5 +1,6 @@
 //! ndarray's methods and computed attributes on a `WorkspaceArray`.
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -29,14 +30,19 @@ fn method<'py>(
     operands.settle(view.object().call_method(name, args, kwargs.as_ref())?)
 }
 
-/// A method of ndarray's that gives Python objects or writes files.
+/// A method of ndarray's that gives Python objects, or writes files.
 fn export<'py>(
     name: &str,
     slf: Slf<'_, 'py>,
     args: Args<'_, 'py>,
     kwargs: Kwargs<'_, 'py>,
 ) -> Object<'py> {
-    slf.get().lend_for(slf.py(), name)?.object().call_method(name, args, kwargs)
+    let view = slf.get().lend_for(slf.py(), name)?;
+    if view.dtype()?.getattr(intern!(slf.py(), "names"))?.is_none() {
+        return view.object().call_method(name, args, kwargs);
+    }
+    // Of a structured array, the objects may hold arrays.
+    method(name, slf, args, kwargs)
 }
 
 /// A reduction, into memory of the current workspace where there is one.
@@ -111,6 +117,23 @@ fn set_attribute<'py>(name: &str, slf: Slf<'_, 'py>, value: &Bound<'py, PyAny>) 
 
 #[pymethods]
 impl WorkspaceArray {
+    /// `numpy.ndarray.setflags`, which has nothing to set here.
+    #[pyo3(signature = (write = None, align = None, uic = None))]
+    fn setflags(
+        slf: Slf<'_, '_>,
+        write: Option<&Bound<'_, PyAny>>,
+        align: Option<&Bound<'_, PyAny>>,
+        uic: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        slf.get().lend_for(slf.py(), "setflags")?;
+        if write.or(align).or(uic).is_none() {
+            return Ok(());
+        }
+        Err(PyTypeError::new_err(
+            "the flags of a WorkspaceArray cannot be set; take a view with numpy() and set its flags",
+        ))
+    }
+
     /// The array with its axes in reverse order: a view.
     #[getter(T)]
     fn transposed<'py>(slf: Slf<'_, 'py>) -> Object<'py> {

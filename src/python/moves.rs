@@ -61,10 +61,10 @@ impl WorkspaceArray {
         duplicate(&slf.get().lend_for(slf.py(), "dup")?, order)
     }
 
-    /// The same as `dup`.
-    #[pyo3(signature = (order = None))]
-    fn copy<'py>(slf: Slf<'_, 'py>, order: Option<&str>) -> Object<'py> {
-        duplicate(&slf.get().lend_for(slf.py(), "copy")?, order)
+    /// `numpy.ndarray.copy`: a `dup` in C order, unless another one is asked for.
+    #[pyo3(signature = (order = "C"))]
+    fn copy<'py>(slf: Slf<'_, 'py>, order: &str) -> Object<'py> {
+        duplicate(&slf.get().lend_for(slf.py(), "copy")?, Some(order))
     }
 
     fn __copy__<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
@@ -157,13 +157,16 @@ fn cast<'py>(array: Any<'_, 'py>, view: &Ndarray<'py>, dtype: Any<'_, 'py>) -> O
     if view.dtype()?.eq(&dtype)? {
         return Ok(array.clone());
     }
-    if let (Some(workspace), Some(number)) = (registry::current_workspace(), plain_number(&dtype)?)
-    {
-        if !has_references(&view.dtype()?)? {
-            return Ok(copy_as(&workspace, view, &number, "unsafe")?.into_any());
+    let Some(workspace) = registry::current_workspace() else {
+        return view.object().call_method1(intern!(py, "astype"), (dtype,));
+    };
+    refuse_references(&dtype)?;
+    match plain_number(&dtype)? {
+        Some(number) if !has_references(&view.dtype()?)? => {
+            Ok(copy_as(&workspace, view, &number, "unsafe")?.into_any())
         }
+        _ => placed(view.object().call_method1(intern!(py, "astype"), (dtype,))?),
     }
-    placed(view.object().call_method1(intern!(py, "astype"), (dtype,))?)
 }
 
 /// A plain array, of whatever class.

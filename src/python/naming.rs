@@ -38,7 +38,7 @@ impl Call<'_, '_> {
 
     /// Name of the argument, followed by its place inside nested sequences.
     pub fn argument(&self, py: Python<'_>, place: Place<'_>, inside: &[usize]) -> String {
-        let mut name = match (self, place) {
+        let name = match (self, place) {
             (Self::Ufunc { .. }, Place::Keyword("out")) => return "out".to_owned(),
             (_, Place::Keyword(name)) => name.to_owned(),
             (Self::Operator(_), Place::Position(0)) => "left".to_owned(),
@@ -51,10 +51,7 @@ impl Call<'_, '_> {
             (Self::Method(name), Place::Position(i)) => method_parameter(py, name, i),
             (Self::Function(function), Place::Position(i)) => parameter(function, i),
         };
-        for index in inside {
-            name.push_str(&format!("[{index}]"));
-        }
-        name
+        inside.iter().fold(name, |name, index| format!("{name}[{index}]"))
     }
 }
 
@@ -104,14 +101,13 @@ fn documented_name(function: &Bound<'_, PyAny>, i: usize) -> String {
     let names: &[&str] = match name_of(function).as_str() {
         "concatenate" => &["arrays"],
         "where" => &["condition", "x", "y"],
-        "dot" | "inner" | "vdot" => &["a", "b"],
+        "dot" | "inner" | "vdot" | "may_share_memory" | "shares_memory" => &["a", "b"],
         "copyto" => &["dst", "src"],
         "putmask" => &["a", "mask", "values"],
         "empty_like" => &["prototype"],
         "lexsort" => &["keys"],
         "bincount" => &["x", "weights"],
         "result_type" => return format!("arrays_and_dtypes[{i}]"),
-        "may_share_memory" | "shares_memory" => &["a", "b"],
         _ => &[],
     };
     names.get(i).map_or_else(|| format!("args[{i}]"), |&name| name.to_owned())

@@ -192,7 +192,7 @@ pub unsafe fn over<'py>(py: Python<'py>, layout: &Layout<'_, 'py>) -> PyResult<N
     let flags = if layout.writeable { WRITEABLE } else { 0 };
     let descr = layout.dtype.clone().into_ptr();
     // SAFETY: invariants 1 and 4; the call takes over our reference to the dtype, and reads
-    // `nd` entries of shape and strides, which are of equal length.
+    // `nd` entries of shape and of strides.
     let object = unsafe {
         (api.new_from_descr)(
             api.ndarray,

@@ -15,32 +15,22 @@ type Object<'py> = PyResult<Bound<'py, PyAny>>;
 
 /// `None` becomes `NotImplemented`: Python asks the other operand.
 fn or_not_implemented<'py>(
-    py: Python<'py>,
+    slf: Slf<'_, 'py>,
     result: Option<Bound<'py, PyAny>>,
 ) -> Bound<'py, PyAny> {
-    result.unwrap_or_else(|| py.NotImplemented().into_bound(py))
+    result.unwrap_or_else(|| slf.py().NotImplemented().into_bound(slf.py()))
 }
 
 fn forward<'py>(name: &str, slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-    Ok(or_not_implemented(slf.py(), ops::binary(name, slf.as_any(), other, other)?))
+    Ok(or_not_implemented(slf, ops::forward(name, slf.as_any(), other)?))
 }
 
 fn reflected<'py>(name: &str, slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-    Ok(or_not_implemented(slf.py(), ops::binary(name, other, slf.as_any(), other)?))
-}
-
-/// Three-argument `pow` is left to the other operands, as ndarray leaves it.
-fn power<'py>(
-    base: Any<'_, 'py>,
-    exponent: Any<'_, 'py>,
-    other: Any<'_, 'py>,
-    modulo: Any<'_, 'py>,
-) -> Object<'py> {
-    let result = if modulo.is_none() { ops::power(base, exponent, other)? } else { None };
-    Ok(or_not_implemented(base.py(), result))
+    ops::reflected(name, other, slf.as_any())
 }
 
 #[pymethods]
+#[expect(clippy::needless_pass_by_value, reason = "arguments arrive by value")]
 impl WorkspaceArray {
     fn __add__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
         forward("add", slf, other)
@@ -188,6 +178,7 @@ impl WorkspaceArray {
 }
 
 #[pymethods]
+#[expect(clippy::needless_pass_by_value, reason = "arguments arrive by value")]
 impl WorkspaceArray {
     fn __divmod__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
         forward("divmod", slf, other)
@@ -198,11 +189,17 @@ impl WorkspaceArray {
     }
 
     fn __pow__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>, modulo: Any<'_, 'py>) -> Object<'py> {
-        power(slf.as_any(), other, other, modulo)
+        // Three-argument `pow` is left to the other operands, as ndarray leaves it.
+        let result = if modulo.is_none() { ops::power(slf.as_any(), other)? } else { None };
+        Ok(or_not_implemented(slf, result))
     }
 
     fn __rpow__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>, modulo: Any<'_, 'py>) -> Object<'py> {
-        power(other, slf.as_any(), other, modulo)
+        if modulo.is_none() {
+            reflected("power", slf, other)
+        } else {
+            Ok(or_not_implemented(slf, None))
+        }
     }
 
     fn __ipow__<'py>(
@@ -239,7 +236,7 @@ impl WorkspaceArray {
             CompareOp::Ge => ("greater_equal", "ge"),
         };
         let result = ops::compare(ufunc, operator, slf.as_any(), other)?;
-        Ok(or_not_implemented(slf.py(), result))
+        Ok(or_not_implemented(slf, result))
     }
 
     fn __bool__(slf: Slf<'_, '_>) -> PyResult<bool> {

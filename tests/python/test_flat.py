@@ -24,8 +24,8 @@ def faults():
     return resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
 
 
-def measure(turn, *, warm=50, turns=300):
-    """Count page faults of the thread and bytes newly held over steady turns."""
+def measure(turn, *, warm=300, turns=300):
+    """Count page faults of the thread and bytes newly held over turns, when Python's own heap is warm."""
     for _ in range(warm):
         turn()
     held, before = nd.allocated_bytes(), faults()
@@ -137,7 +137,7 @@ def test_a_steady_loop_in_a_thread_takes_nothing():
                 a = ws.full(300_000, 2.0)
                 b = a * 3.0 + a
                 assert b[5] == 8.0
-        for _ in range(50):
+        for _ in range(300):
             turn()
         held, before = nd.allocated_bytes(), faults()
         for _ in range(200):

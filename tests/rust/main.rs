@@ -1,4 +1,5 @@
 //! Tests through the public API, one binary.
 
+mod arena;
 mod config;
 mod layout;
