@@ -290,6 +290,7 @@ def test_a_batch_outlives_the_thread_that_made_it():
     assert int((batches[-1] + batches[-2]).max()) == 9
     with Workspace(fixed(64 * KIB), "W") as ws:
         assert (batches[-1] + 1).workspace is ws
+    ws.destroy_workspace()
     assert nd.allocated_bytes() > held
     batches.clear()
     assert eventually(lambda: nd.allocated_bytes() == held)

@@ -1,0 +1,296 @@
+//! Where a request goes, and what its death gives back.
+
+use std::sync::Arc;
+
+use super::{Home, LARGEST, Pin, Placed, Refused, Shelf, Spill, State, refused_by_system};
+use crate::arena::Ticket;
+use crate::block::Block;
+use crate::config::{DebugMode, HugePages, ReusePolicy, SpillPolicy, WorkspaceConfiguration};
+use crate::layout::align_up;
+use crate::ring::Tenure;
+
+/// What debug fills released memory with.
+pub(super) const POISON: u8 = 0xDD;
+
+impl State {
+    /// Places `bytes`; every counter moves, or none.
+    pub(crate) fn place(
+        &mut self,
+        config: &WorkspaceConfiguration,
+        mode: DebugMode,
+        bytes: u64,
+    ) -> Result<Placed, Refused> {
+        let aligned = align_up(bytes, config.alignment).filter(|&request| request <= LARGEST);
+        let Some(request) = aligned else { return Err(refused_by_system(bytes)) };
+        let placed = if request == 0 {
+            self.place_nothing(config)
+        } else if !self.in_use {
+            self.spill(config, request, None)
+        } else if matches!(self.shelf, Shelf::Circular(_)) {
+            self.place_in_ring(config, mode, request)
+        } else {
+            self.place_in_arena(config, mode, request)
+        }?;
+        self.ever_allocated = true;
+        self.alive_arrays += 1;
+        self.alive_bytes += request;
+        self.counters.peak = self.counters.peak.max(self.alive_bytes);
+        Ok(placed)
+    }
+
+    pub(super) fn place_nothing(
+        &mut self,
+        config: &WorkspaceConfiguration,
+    ) -> Result<Placed, Refused> {
+        let block =
+            Block::reserve(0, config.alignment, false).ok_or_else(|| refused_by_system(0))?;
+        let tenure = matches!(self.shelf, Shelf::Circular(_)).then(Tenure::begin);
+        let key = self.new_key();
+        let block = Arc::new(block);
+        self.spills.push(Spill { key, block: Arc::clone(&block), tenure: tenure.clone() });
+        Ok(Placed { block, offset: 0, home: Home::Spill(key, None), tenure })
+    }
+
+    pub(super) fn place_in_arena(
+        &mut self,
+        config: &WorkspaceConfiguration,
+        mode: DebugMode,
+        request: u64,
+    ) -> Result<Placed, Refused> {
+        if mode == DebugMode::SpillEverything {
+            let placed = self.spill_by_policy(config, request, None)?;
+            self.counters.this_cycle += request;
+            return Ok(placed);
+        }
+        let (offset, ticket) = match &mut self.shelf {
+            Shelf::Reusing(arena) => {
+                let ticket = arena.alloc(request);
+                (ticket.offset, Some(ticket))
+            }
+            Shelf::Bump(bump) => (bump.alloc(request, self.size), None),
+            Shelf::Circular(_) => (None, None),
+        };
+        let placed = match offset {
+            Some(offset) => self.ensure_block(config).map(|block| Placed {
+                block,
+                offset,
+                home: ticket.map_or(Home::Nobody, Home::Arena),
+                tenure: None,
+            }),
+            None => self.spill_by_policy(config, request, ticket),
+        };
+        match placed {
+            Ok(placed) => {
+                self.counters.this_cycle += request;
+                Ok(placed)
+            }
+            Err(refused) => {
+                match &mut self.shelf {
+                    Shelf::Reusing(arena) => {
+                        ticket.into_iter().for_each(|t| arena.cancel(t, request));
+                    }
+                    Shelf::Bump(bump) => {
+                        offset.into_iter().for_each(|offset| bump.set_offset(offset));
+                    }
+                    Shelf::Circular(_) => {}
+                }
+                Err(refused)
+            }
+        }
+    }
+
+    pub(super) fn place_in_ring(
+        &mut self,
+        config: &WorkspaceConfiguration,
+        mode: DebugMode,
+        request: u64,
+    ) -> Result<Placed, Refused> {
+        let Shelf::Circular(ring) = &self.shelf else { return Err(refused_by_system(request)) };
+        let spilling = mode == DebugMode::SpillEverything;
+        let too_much = ring.block_size > 0 && self.counters.this_cycle + request > ring.block_size
+            || self.size > 0 && request > self.size && !spilling;
+        if too_much || self.trimmed_at.is_some() {
+            let placed = self.pin(config, request)?;
+            if config.policy_spill == SpillPolicy::Reallocate && self.trimmed_at.is_none() {
+                self.trimmed_at = Some(self.counters.step);
+            }
+            self.counters.this_cycle += request;
+            return Ok(placed);
+        }
+        let placed = match self.take_stretch(config, spilling, request)? {
+            Some(placed) => placed,
+            None => self.spill_by_policy(config, request, None)?,
+        };
+        self.counters.this_cycle += request;
+        Ok(placed)
+    }
+
+    pub(super) fn take_stretch(
+        &mut self,
+        config: &WorkspaceConfiguration,
+        spilling: bool,
+        request: u64,
+    ) -> Result<Option<Placed>, Refused> {
+        if self.size == 0 || spilling {
+            return Ok(None);
+        }
+        let block = self.ensure_block(config)?;
+        let Shelf::Circular(ring) = &mut self.shelf else { return Ok(None) };
+        while let Some(place) = ring.find(request, self.size) {
+            if let Some((offset, tenure)) = ring.take(place) {
+                let tenure = Some(tenure);
+                return Ok(Some(Placed { block, offset, home: Home::Nobody, tenure }));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn spill_by_policy(
+        &mut self,
+        config: &WorkspaceConfiguration,
+        request: u64,
+        ticket: Option<Ticket>,
+    ) -> Result<Placed, Refused> {
+        self.refuse_if_fail(config, request)?;
+        self.spill(config, request, ticket)
+    }
+
+    pub(super) fn refuse_if_fail(
+        &self,
+        config: &WorkspaceConfiguration,
+        requested: u64,
+    ) -> Result<(), Refused> {
+        if config.policy_spill != SpillPolicy::Fail {
+            return Ok(());
+        }
+        let (size, offset) = (self.size, self.offset());
+        Err(Refused {
+            requested,
+            reason: format!(
+                "it is full ({offset} of {size} bytes in use) and policy_spill is FAIL; \
+                 raise initial_size or choose policy_spill=\"EXTERNAL\""
+            ),
+        })
+    }
+
+    pub(super) fn spill(
+        &mut self,
+        config: &WorkspaceConfiguration,
+        request: u64,
+        ticket: Option<Ticket>,
+    ) -> Result<Placed, Refused> {
+        let (spill, placed) = self.own_block(config, request, ticket)?;
+        self.spills.push(spill);
+        self.counters.external += 1;
+        self.counters.spilled += request;
+        Ok(placed)
+    }
+
+    pub(super) fn pin(
+        &mut self,
+        config: &WorkspaceConfiguration,
+        request: u64,
+    ) -> Result<Placed, Refused> {
+        self.refuse_if_fail(config, request)?;
+        let (spill, placed) = self.own_block(config, request, None)?;
+        self.pins.push_back(Pin { spill, step: self.counters.step });
+        self.counters.pinned_count += 1;
+        self.counters.pinned += request;
+        Ok(placed)
+    }
+
+    pub(super) fn own_block(
+        &mut self,
+        config: &WorkspaceConfiguration,
+        request: u64,
+        ticket: Option<Ticket>,
+    ) -> Result<(Spill, Placed), Refused> {
+        let huge = config.huge_pages == HugePages::Advise;
+        let block = Block::reserve(request, config.alignment, huge)
+            .ok_or_else(|| refused_by_system(request))?;
+        let block = Arc::new(block);
+        let tenure = matches!(self.shelf, Shelf::Circular(_)).then(Tenure::begin);
+        let key = self.new_key();
+        let spill = Spill { key, block: Arc::clone(&block), tenure: tenure.clone() };
+        Ok((spill, Placed { block, offset: 0, home: Home::Spill(key, ticket), tenure }))
+    }
+
+    pub(super) fn new_key(&mut self) -> u64 {
+        self.next_key += 1;
+        self.next_key
+    }
+
+    /// The last handle on an array is gone. `running`: it was born in the running cycle.
+    pub(crate) fn die(
+        &mut self,
+        config: &WorkspaceConfiguration,
+        home: Home,
+        place: (u64, u64),
+        running: bool,
+        debug: bool,
+    ) {
+        let (offset, bytes) = place;
+        let request = align_up(bytes, config.alignment).unwrap_or(0);
+        if running {
+            self.alive_arrays = self.alive_arrays.saturating_sub(1);
+            self.alive_bytes = self.alive_bytes.saturating_sub(request);
+        }
+        match home {
+            Home::Nobody => {}
+            Home::Arena(ticket) => {
+                if let (true, Shelf::Reusing(arena)) = (running, &mut self.shelf) {
+                    arena.free(ticket, request);
+                    if let (true, Some(block)) = (debug, &self.block) {
+                        block.fill(offset, request, POISON);
+                    }
+                }
+            }
+            Home::Spill(key, ticket) => {
+                if let (true, Some(ticket), Shelf::Reusing(arena)) =
+                    (running, ticket, &mut self.shelf)
+                {
+                    arena.free(ticket, request);
+                }
+                if config.policy_reuse == ReusePolicy::WithinCycle || bytes == 0 {
+                    self.drop_spill(key);
+                }
+            }
+        }
+    }
+
+    pub(super) fn drop_spill(&mut self, key: u64) {
+        if let Some(i) = self.spills.iter().rposition(|s| s.key == key) {
+            let bytes = self.spills.swap_remove(i).block.len();
+            self.counters.spilled -= bytes;
+            self.counters.external -= u64::from(bytes > 0);
+        } else if let Some(i) = self.pins.iter().rposition(|p| p.spill.key == key) {
+            if let Some(pin) = self.pins.remove(i) {
+                self.counters.pinned -= pin.spill.block.len();
+                self.counters.pinned_count -= 1;
+            }
+        }
+    }
+
+    /// The arena's block, reserved at its first use. `Err`: the system refuses.
+    pub(crate) fn ensure_block(
+        &mut self,
+        config: &WorkspaceConfiguration,
+    ) -> Result<Arc<Block>, Refused> {
+        if let Some(block) = &self.block {
+            return Ok(Arc::clone(block));
+        }
+        if let Some(block) = self.pool.take() {
+            self.block = Some(Arc::clone(&block));
+            return Ok(block);
+        }
+        let huge = config.huge_pages == HugePages::Advise;
+        let block = Block::reserve(self.size, config.alignment, huge)
+            .ok_or_else(|| refused_by_system(self.size))?;
+        if config.prefault {
+            block.prefault();
+        }
+        let block = Arc::new(block);
+        self.block = Some(Arc::clone(&block));
+        Ok(block)
+    }
+}
