@@ -227,6 +227,15 @@ class WorkspaceStats:
     def lost_scopes(self) -> int:
         """Scopes whose object died without being closed."""
     @property
+    def requests_on_plan(self) -> int:
+        """Requests served where the learned plan places them."""
+    @property
+    def requests_dynamic(self) -> int:
+        """Requests placed as they came."""
+    @property
+    def cycles_diverged(self) -> int:
+        """Cycles that left the learned plan."""
+    @property
     def is_scope_active(self) -> bool:
         """Whether a scope of the workspace is open."""
     @property
@@ -263,8 +272,8 @@ class Workspace:
         traceback: TracebackType | None,
         /,
     ) -> bool: ...
-    def run(self, f: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Call `f` inside a scope and detach every WorkspaceArray in its result."""
+    def run(self, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Call the function inside a scope and detach every WorkspaceArray in its result."""
     def cycle(self, function: Callable[_P, _T]) -> Callable[_P, _T]:
         """Decorate the function so that every call is a `run`."""
     def empty(
@@ -623,7 +632,7 @@ class WorkspaceArray:
         """Return the complex conjugate."""
     def conjugate(self) -> _Result:
         """Return the complex conjugate."""
-    def copy(self, order: _Order | None = None) -> _Result:
+    def copy(self, order: _Order = "C") -> _Result:
         """Return a copy in the current workspace."""
     def cumprod(
         self, axis: SupportsIndex | None = None, dtype: DTypeLike | None = None, out: Any = None
@@ -709,6 +718,8 @@ class WorkspaceArray:
         """Return where values would be inserted."""
     def setfield(self, val: ArrayLike, dtype: DTypeLike, offset: SupportsIndex = 0) -> None:
         """Write to a part of each element."""
+    def setflags(self, write: bool | None = None, align: bool | None = None, uic: bool | None = None) -> None:
+        """Refuse: layout and flags of a workspace array do not change."""
     def sort(
         self, axis: SupportsIndex = -1, kind: Any = None, order: Any = None, *, stable: bool | None = None
     ) -> None:
@@ -830,6 +841,7 @@ class WorkspaceArray:
     def __index__(self) -> int: ...
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[Any]: ...
+    def __reversed__(self) -> Iterator[Any]: ...
     def __sizeof__(self) -> int: ...
     def __copy__(self) -> _Result: ...
     def __deepcopy__(self, memo: Any, /) -> np.ndarray[Any, Any]: ...

@@ -3,11 +3,12 @@
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PySlice, PyString, PyTuple};
+use pyo3::types::{PyDict, PySlice, PyString};
 
 use super::config::policy_member;
 use super::error::to_pyerr;
 use super::flags::Flags;
+use super::foreign;
 use super::handle::WorkspaceArray;
 use super::naming::{Call, Place};
 use super::npy::numpy;
@@ -133,7 +134,7 @@ impl WorkspaceArray {
         let mut operands = Operands::new(slf.py(), Call::Method("getitem"));
         let view = operands.add_self(slf)?;
         let key = operands.add(key, Place::Position(0))?;
-        operands.settle(view.object().get_item(key)?)
+        operands.settle(foreign::call_builtin(slf.py(), "getitem", (view.object(), key))?)
     }
 
     fn __setitem__<'py>(
@@ -145,7 +146,7 @@ impl WorkspaceArray {
         let view = operands.add_self(slf)?;
         let key = operands.add(key, Place::Position(0))?;
         let value = operands.add(value, Place::Position(1))?;
-        view.object().set_item(key, value)
+        foreign::call_builtin(slf.py(), "setitem", (view.object(), key, value)).map(drop)
     }
 
     fn __delitem__(slf: Slf<'_, '_>, _key: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -156,14 +157,16 @@ impl WorkspaceArray {
     fn __repr__(slf: Slf<'_, '_>) -> PyResult<String> {
         let py = slf.py();
         match slf.get().lend(py)? {
-            Ok((view, _)) => Ok(as_ours(&view.object().repr()?.to_string_lossy())),
+            Ok((view, _)) => Ok(as_ours(
+                &foreign::call_builtin(slf.py(), "repr", (view.object(),))?.extract::<String>()?,
+            )),
             Err(_) => obituary(slf),
         }
     }
 
     fn __str__(slf: Slf<'_, '_>) -> PyResult<String> {
         match slf.get().lend(slf.py())? {
-            Ok((view, _)) => Ok(view.object().str()?.to_string_lossy().into_owned()),
+            Ok((view, _)) => foreign::call_builtin(slf.py(), "str", (view.object(),))?.extract(),
             Err(_) => obituary(slf),
         }
     }
@@ -174,7 +177,7 @@ impl WorkspaceArray {
             return Ok(slf.str()?.into_any());
         }
         let view = slf.get().lend_for(py, "format")?;
-        view.object().call_method1(intern!(py, "__format__"), (spec,))
+        foreign::call_method(view.object(), "__format__", (spec,), None)
     }
 
     /// The text of the array for notebooks.
@@ -186,7 +189,7 @@ impl WorkspaceArray {
 
     fn __reduce_ex__<'py>(slf: Slf<'_, 'py>, protocol: i32) -> Object<'py> {
         let copy = detached(slf, "reduce_ex")?;
-        copy.call_method1(intern!(slf.py(), "__reduce_ex__"), (protocol,))
+        foreign::call_method(&copy, "__reduce_ex__", (protocol,), None)
     }
 
     fn __deepcopy__<'py>(slf: Slf<'_, 'py>, _memo: &Bound<'py, PyAny>) -> Object<'py> {
@@ -200,7 +203,7 @@ pub fn detached<'py>(slf: Slf<'_, 'py>, operation: &str) -> Object<'py> {
     let view = slf.get().lend_for(py, operation)?;
     let kwargs = PyDict::new(py);
     kwargs.set_item(intern!(py, "order"), "K")?;
-    numpy(py)?.call_method("array", PyTuple::new(py, [view.object()])?, Some(&kwargs))
+    foreign::call_method(numpy(py)?, "array", (view.object(),), Some(&kwargs))
 }
 
 /// NumPy's text of a plain array, under our name and aligned with it.

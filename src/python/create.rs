@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::arguments::{Arguments, Signature};
+use super::foreign;
 use super::handle::{Plan, WorkspaceArray, allocate, has_references};
 use super::naming::Call;
 use super::npy::{Ndarray, numpy};
@@ -66,7 +67,7 @@ pub fn create<'py>(
     let args = operands.add_args(args)?;
     let kwargs = operands.add_kwargs(kwargs)?;
     let Some(workspace) = workspace.filter(|w| !w.is_dummy()) else {
-        return function.call(args, kwargs.as_ref());
+        return foreign::call(&function, &args, kwargs.as_ref());
     };
     let bind = |signature: &Signature| signature.bind(name, &args, kwargs.as_ref());
     match name {
@@ -77,7 +78,7 @@ pub fn create<'py>(
         "full_like" => by_example(workspace, name, &bind(&FULL_LIKE)?, "a"),
         "array" => by_values(workspace, &operands, &bind(&ARRAY)?, "object", true),
         "asarray" => by_values(workspace, &operands, &bind(&ASARRAY)?, "a", false),
-        _ => moved(workspace, &function.call(args, kwargs.as_ref())?),
+        _ => moved(workspace, &foreign::call(&function, &args, kwargs.as_ref())?),
     }
 }
 
@@ -177,7 +178,7 @@ fn by_values<'py>(
         }
     }
     let array = numpy(py)?.getattr(intern!(py, "array"))?;
-    let source = array.call((given.required(values)?,), Some(&kwargs))?;
+    let source = foreign::call(&array, (given.required(values)?,), Some(&kwargs))?;
     let source = as_values(&source)?;
     refuse_references(&source.dtype()?)?;
     let (may_share, must_share) = match given.get("copy") {
@@ -200,7 +201,7 @@ fn by_values<'py>(
 /// Whatever NumPy makes an array of, as exactly an ndarray.
 fn as_values<'py>(values: &Bound<'py, PyAny>) -> PyResult<Ndarray<'py>> {
     let py = values.py();
-    let array = numpy(py)?.call_method1(intern!(py, "asarray"), (values,))?;
+    let array = foreign::call_method(numpy(py)?, "asarray", (values,), None)?;
     Ndarray::exact(&array)?.ok_or_else(|| PyTypeError::new_err("asarray gave no ndarray"))
 }
 

@@ -5,6 +5,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
+use super::foreign;
 use super::handle::WorkspaceArray;
 use super::naming::{Call, Place};
 use super::npy::numpy;
@@ -27,7 +28,7 @@ fn method<'py>(
     let view = operands.add_self(slf)?;
     let args = operands.add_args(args)?;
     let kwargs = operands.add_kwargs(kwargs)?;
-    operands.settle(view.object().call_method(name, args, kwargs.as_ref())?)
+    operands.settle(foreign::call_method(view.object(), name, &args, kwargs.as_ref())?)
 }
 
 /// A method of ndarray's that gives Python objects, or writes files.
@@ -39,7 +40,7 @@ fn export<'py>(
 ) -> Object<'py> {
     let view = slf.get().lend_for(slf.py(), name)?;
     if view.dtype()?.getattr(intern!(slf.py(), "names"))?.is_none() {
-        return view.object().call_method(name, args, kwargs);
+        return foreign::call_method(view.object(), name, args, kwargs);
     }
     // Of a structured array, the objects may hold arrays.
     method(name, slf, args, kwargs)
@@ -69,7 +70,7 @@ fn reduction<'py>(
             return operands.settle(result);
         }
     }
-    operands.settle(unbound.call(all, kwargs.as_ref())?)
+    operands.settle(foreign::call(&unbound, &all, kwargs.as_ref())?)
 }
 
 macro_rules! methods {

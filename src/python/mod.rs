@@ -7,6 +7,7 @@ mod config;
 mod create;
 mod error;
 mod flags;
+mod foreign;
 mod handle;
 mod makers;
 mod manager;

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use super::array::detached;
 use super::create::refuse_references;
 use super::error::to_pyerr;
+use super::foreign;
 use super::handle::{WorkspaceArray, has_references};
 use super::naming::Call;
 use super::npy::{Ndarray, numpy};
@@ -101,7 +102,7 @@ impl WorkspaceArray {
             return Ok(copy_as(&workspace, &view, &dtype, casting)?.into_any());
         }
         let args = (dtype, order, casting, subok, copy);
-        operands.settle(view.object().call_method1(intern!(py, "astype"), args)?)
+        operands.settle(foreign::call_method(view.object(), "astype", args, None)?)
     }
 }
 
@@ -134,14 +135,13 @@ fn moved<'py>(
 
 /// A copy in the current workspace, or a plain one if there is none.
 fn duplicate<'py>(source: &Ndarray<'py>, order: Option<&str>) -> Object<'py> {
-    let py = source.object().py();
     let workspace = registry::current_workspace();
     if let (Some(workspace), None | Some("K" | "k")) = (&workspace, order) {
         if !has_references(&source.dtype()?)? {
             return Ok(copy_into(workspace, source)?.into_any());
         }
     }
-    let copy = source.object().call_method1(intern!(py, "copy"), (order.unwrap_or("K"),))?;
+    let copy = foreign::call_method(source.object(), "copy", (order.unwrap_or("K"),), None)?;
     placed(copy)
 }
 
@@ -158,14 +158,14 @@ fn cast<'py>(array: Any<'_, 'py>, view: &Ndarray<'py>, dtype: Any<'_, 'py>) -> O
         return Ok(array.clone());
     }
     let Some(workspace) = registry::current_workspace() else {
-        return view.object().call_method1(intern!(py, "astype"), (dtype,));
+        return foreign::call_method(view.object(), "astype", (dtype,), None);
     };
     refuse_references(&dtype)?;
     match plain_number(&dtype)? {
         Some(number) if !has_references(&view.dtype()?)? => {
             Ok(copy_as(&workspace, view, &number, "unsafe")?.into_any())
         }
-        _ => placed(view.object().call_method1(intern!(py, "astype"), (dtype,))?),
+        _ => placed(foreign::call_method(view.object(), "astype", (dtype,), None)?),
     }
 }
 
@@ -182,7 +182,7 @@ fn plain<'py>(array: Any<'_, 'py>) -> Object<'py> {
 /// A plain array as exactly an ndarray.
 fn plain_view<'py>(array: Any<'_, 'py>) -> PyResult<Ndarray<'py>> {
     let py = array.py();
-    let view = numpy(py)?.call_method1(intern!(py, "asarray"), (plain(array)?,))?;
+    let view = foreign::call_method(numpy(py)?, "asarray", (plain(array)?,), None)?;
     Ndarray::exact(&view)?.ok_or_else(|| PyTypeError::new_err("asarray gave no ndarray"))
 }
 

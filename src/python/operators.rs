@@ -4,6 +4,7 @@ use pyo3::basic::CompareOp;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use super::foreign;
 use super::handle::WorkspaceArray;
 use super::naming::Call;
 use super::ops::{self, InPlaceOperand};
@@ -270,5 +271,5 @@ impl WorkspaceArray {
 
 /// What `int`, `float` and their like make of the array.
 fn converted<'py>(operation: &str, special: &str, slf: Slf<'_, 'py>) -> Object<'py> {
-    slf.get().lend_for(slf.py(), operation)?.object().call_method0(special)
+    foreign::call_method(slf.get().lend_for(slf.py(), operation)?.object(), special, (), None)
 }

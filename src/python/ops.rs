@@ -6,6 +6,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyComplex, PyDict, PyFloat, PyInt, PyNone, PyTuple};
 use pyo3::{Borrowed, intern};
 
+use super::foreign;
 use super::handle::{Plan, WorkspaceArray, has_references};
 use super::naming::Call;
 use super::npy::{Ndarray, numpy};
@@ -79,7 +80,9 @@ pub fn forward<'py>(
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     match standing(other)? {
         Standing::Defers | Standing::Subclass => Ok(None),
-        Standing::Foreign => numpy(ours.py())?.getattr(name)?.call1((ours, other)).map(Some),
+        Standing::Foreign => {
+            foreign::call_method(numpy(ours.py())?, name, (ours, other), None).map(Some)
+        }
         Standing::Ours => call_operator(name, ours, other).map(Some),
     }
 }
@@ -91,7 +94,7 @@ pub fn reflected<'py>(
     ours: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     if handler(other)?.is_some() {
-        return numpy(ours.py())?.getattr(name)?.call1((other, ours));
+        return foreign::call_method(numpy(ours.py())?, name, (other, ours), None);
     }
     call_operator(name, other, ours)
 }
@@ -162,7 +165,7 @@ pub fn through_operator<'py>(
     let mut operands = Operands::new(py, Call::Operator(name));
     let views = operands.add_args(&PyTuple::new(py, [left, right])?)?;
     let operator = py.import(intern!(py, "operator"))?.getattr(operator)?;
-    operands.settle(operator.call1(views)?)
+    operands.settle(foreign::call(&operator, views, None)?)
 }
 
 /// `ours ** exponent`, with NumPy's shortcuts for the common exponents.
@@ -247,7 +250,7 @@ pub fn call_ufunc<'py>(
     };
     match placed {
         Some(result) => operands.settle(result),
-        None => operands.settle(ufunc.getattr(method)?.call(&args, kwargs)?),
+        None => operands.settle(foreign::call_method(ufunc, method, &args, kwargs)?),
     }
 }
 
@@ -282,7 +285,7 @@ fn elementwise<'py>(
     }
     let kwargs = PyDict::new(py);
     kwargs.set_item(intern!(py, "out"), PyTuple::new(py, outputs)?)?;
-    ufunc.call(args, Some(&kwargs)).map(Some)
+    foreign::call(ufunc, args, Some(&kwargs)).map(Some)
 }
 
 /// What the inputs of a ufunc say about its result.

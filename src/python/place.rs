@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::error::to_pyerr;
+use super::foreign;
 use super::handle::{Plan, WorkspaceArray, allocate, has_references};
 use super::naming::{Call, Place};
 use super::npy::{Layout, Ndarray, numpy};
@@ -324,5 +325,5 @@ pub fn copy_values<'py>(
     let kwargs = PyDict::new(py);
     kwargs.set_item(intern!(py, "casting"), casting)?;
     let copyto = numpy(py)?.getattr(intern!(py, "copyto"))?;
-    copyto.call((view.object(), values), Some(&kwargs)).map(drop)
+    foreign::call(&copyto, (view.object(), values), Some(&kwargs)).map(drop)
 }

@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 
+use super::foreign;
 use super::handle::WorkspaceArray;
 use super::naming::{Call, all_known};
 use super::npy::numpy;
@@ -74,13 +75,13 @@ impl WorkspaceArray {
         let kwargs = PyDict::new(py);
         kwargs.set_item(intern!(py, "dtype"), dtype)?;
         kwargs.set_item(intern!(py, "copy"), copy)?;
-        numpy(py)?.call_method("asarray", (view.object(),), Some(&kwargs))
+        foreign::call_method(numpy(py)?, "asarray", (view.object(),), Some(&kwargs))
     }
 
     #[pyo3(signature = (**kwargs))]
     fn __dlpack__<'py>(slf: Slf<'_, 'py>, kwargs: Option<&Bound<'py, PyDict>>) -> Object<'py> {
         let view = slf.get().lend_for(slf.py(), "dlpack")?;
-        view.object().call_method("__dlpack__", (), kwargs)
+        foreign::call_method(view.object(), "__dlpack__", (), kwargs)
     }
 
     fn __dlpack_device__<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
@@ -172,7 +173,7 @@ fn metadata<'py>(
     for (name, value) in kwargs {
         converted.set_item(name, stand_in(value)?)?;
     }
-    func.call(PyTuple::new(py, args)?, Some(&converted))
+    foreign::call(func, PyTuple::new(py, args)?, Some(&converted))
 }
 
 /// A function of NumPy's on leased views.
@@ -193,7 +194,7 @@ pub fn call_function<'py>(
             return operands.settle(result);
         }
     }
-    operands.settle(func.call(&args, kwargs.as_ref())?)
+    operands.settle(foreign::call(func, &args, kwargs.as_ref())?)
 }
 
 /// See `reduce::is_half`.

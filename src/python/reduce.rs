@@ -4,6 +4,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
+use super::foreign;
 use super::handle::{Plan, has_references};
 use super::npy::{Ndarray, numpy};
 use super::ops::remembered;
@@ -60,7 +61,7 @@ pub fn function<'py>(
         None => PyDict::new(py),
     };
     with_out.set_item(intern!(py, "out"), out.object())?;
-    reducer.call(args, Some(&with_out)).map(Some)
+    foreign::call(reducer, args, Some(&with_out)).map(Some)
 }
 
 /// A reduction of one array along some of its axes.

@@ -1,0 +1,80 @@
+//! Calls into code of others, NumPy's and the user's, while frames of ours wait below.
+//!
+//! Up to CPython 3.13 a daemon thread that wants the interpreter after its end is ended by
+//! `pthread_exit`, whose forced unwind would run our destructors without the interpreter. Such a
+//! thread is parked instead, as CPython does itself from 3.14 on.
+//!
+//! Invariants
+//! 1. The pointers come from `Bound` references: alive, of the right types, the interpreter attached.
+//! 2. `PyObject_Call` returns a new reference, or null with an exception set.
+
+#![allow(unsafe_code)]
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+use pyo3::{BoundObject, ffi, intern};
+
+unsafe extern "C-unwind" {
+    fn PyObject_Call(
+        callable: *mut ffi::PyObject,
+        args: *mut ffi::PyObject,
+        kwargs: *mut ffi::PyObject,
+    ) -> *mut ffi::PyObject;
+}
+
+/// Dropped only by an unwind that comes out of the call: it ends here, for good.
+struct Park;
+
+impl Drop for Park {
+    fn drop(&mut self) {
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+/// `callable(*args, **kwargs)`.
+pub fn call<'py, A>(
+    callable: &Bound<'py, PyAny>,
+    args: A,
+    kwargs: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyAny>>
+where
+    A: IntoPyObject<'py, Target = PyTuple>,
+{
+    let py = callable.py();
+    let args = args.into_pyobject(py).map_err(Into::into)?;
+    let args = args.as_borrowed().as_ptr();
+    let kwargs = kwargs.map_or(std::ptr::null_mut(), Bound::as_ptr);
+    let park = Park;
+    // SAFETY: invariant 1. The tuple of arguments lives until the end of this function.
+    let result = unsafe { PyObject_Call(callable.as_ptr(), args, kwargs) };
+    std::mem::forget(park);
+    // SAFETY: invariant 2.
+    unsafe { Bound::from_owned_ptr_or_err(py, result) }
+}
+
+/// `object.name(*args, **kwargs)`.
+pub fn call_method<'py, A>(
+    object: &Bound<'py, PyAny>,
+    name: &str,
+    args: A,
+    kwargs: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyAny>>
+where
+    A: IntoPyObject<'py, Target = PyTuple>,
+{
+    call(&object.getattr(name)?, args, kwargs)
+}
+
+/// A function of the module `operator` or `builtins`.
+pub fn call_builtin<'py, A>(py: Python<'py>, name: &str, args: A) -> PyResult<Bound<'py, PyAny>>
+where
+    A: IntoPyObject<'py, Target = PyTuple>,
+{
+    let operator = py.import(intern!(py, "operator"))?;
+    match operator.getattr_opt(name)? {
+        Some(function) => call(&function, args, None),
+        None => call(&py.import(intern!(py, "builtins"))?.getattr(name)?, args, None),
+    }
+}
