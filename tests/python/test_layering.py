@@ -46,7 +46,7 @@ CORE = {
 }
 
 # The bindings: files of the core (x) and of src/python (python/x). `mod` is the list of what is exported.
-WORDS = {"error", "python/error", "python/npy", "python/naming", "python/order"}
+WORDS = {"error", "python/error", "python/foreign", "python/npy", "python/naming", "python/order"}
 HANDLES = {"python/handle", "python/view", "array", "registry", "workspace"}
 BINDINGS = {
     "mod": {"*"},
@@ -54,6 +54,7 @@ BINDINGS = {
     "error": {"error"},
     "config": {"config", "error", "layout", "python/error"},
     "npy": set(),
+    "foreign": set(),
     "order": set(),
     "flags": set(),
     "naming": {"python/npy"},
@@ -109,7 +110,7 @@ PYTHON = {
     "policies": set(),
 }
 
-UNSAFE = {"block", "python/npy", "python/view"}
+UNSAFE = {"block", "python/foreign", "python/npy", "python/view"}
 SAFE_BY_LAW = {"layout", "fit", "arena", "plan"}
 
 

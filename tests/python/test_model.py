@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pytest
 from array_support import bounds
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -14,6 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 import ndarena
 from ndarena import Validity, WorkspaceConfiguration
+
+pytestmark = pytest.mark.filterwarnings("ignore::ndarena.UnusedWorkspaceWarning")
 
 CONFIGURATIONS = [
     WorkspaceConfiguration(),
@@ -140,10 +144,19 @@ class Workspaces(RuleBasedStateMachine):
     def open_rooms(self) -> list[Room]:
         return [r for r in self.live_rooms() if r.depth]
 
-    def adopt_current(self) -> None:
-        """After the end of a workspace that may have been current: nobody destroyed is current."""
-        self.current = self.room_of(ndarena.get_current_workspace())
-        assert self.current is None or not self.current.is_destroyed
+    @property
+    def is_current_destroyed(self) -> bool:
+        """A workspace destroyed while open stays current until its scope is left."""
+        return self.current is not None and self.current.is_destroyed
+
+    def keep_result(self, call, values: np.ndarray) -> None:
+        """Call for a result in the current workspace, which a destroyed one refuses to hold."""
+        if self.is_current_destroyed:
+            self.refused(ndarena.DestroyedWorkspaceError, call)
+        else:
+            array = call()
+            self.lies_in(array, self.current)
+            self.keep(array, values)
 
     # --- workspaces and scopes ---
 
@@ -182,10 +195,7 @@ class Workspaces(RuleBasedStateMachine):
     @precondition(lambda self: len(self.stack) < 6)
     @rule()
     def scope_out(self):
-        scope = ndarena.scope_out_of_workspaces()
-        if hasattr(scope, "__enter__"):
-            scope.__enter__()
-        self.push(scope, None)
+        self.push(ndarena.scope_out_of_workspaces(), None)
 
     def push(self, scope, room):
         self.stack.append(Entry(scope, room, self.current))
@@ -195,17 +205,11 @@ class Workspaces(RuleBasedStateMachine):
     @rule()
     def leave(self):
         entry = self.stack.pop()
-        if entry.room is None:
-            entry.scope.__exit__(None, None, None)
-        else:
-            entry.scope.close()
-            entry.scope.close()
-            if not entry.room.is_destroyed:
-                entry.room.depth -= 1
-        if entry.before is not None and entry.before.is_destroyed:
-            self.adopt_current()
-        else:
-            self.current = entry.before
+        entry.scope.close()
+        entry.scope.close()
+        if entry.room is not None and not entry.room.is_destroyed:
+            entry.room.depth -= 1
+        self.current = entry.before
 
     @precondition(lambda self: len(self.stack) > 1)
     @rule(number=PICK)
@@ -221,7 +225,6 @@ class Workspaces(RuleBasedStateMachine):
         room.ws.destroy_workspace()
         room.ws.destroy_workspace()
         room.is_destroyed, room.depth = True, 0
-        self.adopt_current()
 
     @precondition(lambda self: self.live_rooms())
     @rule(number=PICK)
@@ -260,13 +263,13 @@ class Workspaces(RuleBasedStateMachine):
     @rule(number=PICK)
     def add_one(self, number):
         held = self.pick(self.valid(), number)
-        self.keep(held.array + 1, held.want + 1)
+        self.keep_result(lambda: held.array + 1, held.want + 1)
 
     @precondition(lambda self: len(self.valid()) > 1)
     @rule(first=PICK, second=PICK)
     def concatenate(self, first, second):
         a, b = self.pick(self.valid(), first), self.pick(self.valid(), second)
-        self.keep(np.concatenate([a.array, b.array]), np.concatenate([a.want, b.want]))
+        self.keep_result(lambda: np.concatenate([a.array, b.array]), np.concatenate([a.want, b.want]))
 
     @precondition(lambda self: self.valid())
     @rule(number=PICK, value=VALUES)
@@ -286,23 +289,35 @@ class Workspaces(RuleBasedStateMachine):
     @rule(
         number=PICK,
         name=st.sampled_from(["detach", "dup", "migrate", "leverage", "leverage_or_detach", "leverage_to"]),
-        target=PICK,
+        other=PICK,
     )
-    def move(self, number, name, target):
-        held, room = self.pick(self.valid(), number), self.pick(self.rooms, target)
+    def move(self, number, name, other):
+        held, room = self.pick(self.valid(), number), self.pick(self.rooms, other)
         arguments = [room.ws.id] if name in {"leverage_to", "leverage_or_detach"} else []
-        if name == "leverage_to" and self.is_unreachable(room, held):
-            self.refused(ndarena.ScopeError, lambda: held.array.leverage_to(room.ws.id))
-            return
-        got = getattr(held.array, name)(*arguments)
-        if got is not held.array:
-            self.keep(got, held.want)
-        if name == "detach":
-            assert type(got) is np.ndarray
-        elif name == "dup" or (name == "migrate" and self.current is not None):
-            self.lies_in(got, self.current)
-        elif name == "leverage_to" and not room.is_destroyed:
-            self.lies_in(got, room)
+
+        def call():
+            return getattr(held.array, name)(*arguments)
+
+        if name == "dup" or (name == "migrate" and self.current is not None):
+            self.keep_result(call, held.want)
+        elif name == "leverage_to" and self.is_unreachable(room, held):
+            self.refused(ndarena.ScopeError, call)
+        elif name == "leverage" and self.is_parent_destroyed():
+            self.refused(ndarena.DestroyedWorkspaceError, call)
+        elif name != "leverage" or not self.is_current_destroyed:
+            got = call()
+            if got is not held.array:
+                self.keep(got, held.want)
+            if name == "leverage_to" and not room.is_destroyed:
+                self.lies_in(got, room)
+            elif name == "detach":
+                self.lies_in(got, None)
+
+    def is_parent_destroyed(self) -> bool:
+        if self.current is None or self.is_current_destroyed:
+            return False
+        parent = self.room_of(self.current.ws.parent_workspace)
+        return parent is not None and parent.is_destroyed
 
     def is_unreachable(self, room: Room, held: Held) -> bool:
         is_target = not room.is_destroyed and held.root.room is not room
@@ -412,13 +427,16 @@ class Workspaces(RuleBasedStateMachine):
                 assert room.ws.generation_id == room.generation
 
     def teardown(self):
+        """Leave the thread as it was found, also after a failed step."""
         while self.stack:
-            self.leave()
-        for room in self.live_rooms():
+            scope = self.stack.pop().scope
+            with contextlib.suppress(ndarena.WorkspaceError):
+                scope.close()
+        for room in self.rooms:
             room.ws.destroy_workspace()
         self.leases_and_detached_arrays_keep_their_values()
         self.leases.clear()
-        assert ndarena.get_memory_manager().allocated_bytes() == self.allocated
+        assert ndarena.get_memory_manager().allocated_bytes() <= self.allocated
 
 
 Workspaces.TestCase.settings = settings(stateful_step_count=60, deadline=None)

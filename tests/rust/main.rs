@@ -1,5 +1,16 @@
 //! Tests through the public API, one binary.
+#![allow(clippy::unwrap_used, reason = "a test that finds no value fails")]
 
+mod access;
 mod arena;
 mod config;
+#[cfg(not(miri))] // which ends the program where memory is exhausted
+mod failing;
 mod layout;
+mod memory;
+mod model;
+mod moves;
+mod rings;
+mod scopes;
+mod support;
+mod threads;
