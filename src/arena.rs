@@ -81,6 +81,8 @@ pub struct Arena {
     shapes: Shapes,
     needed: u64,
     counts: PlanCounts,
+    /// The running cycle left its plan; counted when it ends.
+    has_diverged: bool,
 }
 
 impl Arena {
@@ -111,6 +113,7 @@ impl Arena {
             shapes: Shapes::default(),
             needed: 0,
             counts: PlanCounts::default(),
+            has_diverged: false,
         }
     }
 
@@ -276,7 +279,7 @@ impl Arena {
         if let Mode::Plan(slot) = self.mode {
             self.leave_plan();
             self.shapes.miss(slot);
-            self.counts.diverged += 1;
+            self.has_diverged = true;
         }
         if self.requests as usize == MAX_REQUESTS && !self.is_shadowed {
             self.replay();
@@ -331,6 +334,7 @@ impl Arena {
     }
 
     fn count_planned(&mut self) {
+        self.counts.diverged += u64::from(std::mem::take(&mut self.has_diverged));
         if let Mode::Plan(_) = self.mode {
             self.counts.planned += u64::from(self.requests);
         }

@@ -289,6 +289,13 @@ pub(crate) fn with<R>(f: impl FnOnce(&mut Thread) -> R) -> Option<R> {
         .flatten()
 }
 
+/// The end of the calling thread, as far as workspaces are concerned: open scopes are closed, its
+/// scoped workspaces destroyed. Happens by itself when the thread ends; a binding may know earlier.
+pub fn end_thread() {
+    let over = with(|t| std::mem::replace(t, Thread::new()));
+    drop(over);
+}
+
 pub(crate) fn ended() -> Error {
     let reason = "this thread is past its end: workspaces can no longer be used in it".to_owned();
     Error::WrongThread { reason, facts: Box::default() }

@@ -23,6 +23,7 @@ mod protocol;
 mod reduce;
 mod scope;
 mod stats;
+mod thread_end;
 mod view;
 mod workspace;
 

@@ -62,10 +62,10 @@ impl WorkspaceArray {
         duplicate(&slf.get().lend_for(slf.py(), "dup")?, order)
     }
 
-    /// `numpy.ndarray.copy`: a `dup` in C order, unless another one is asked for.
-    #[pyo3(signature = (order = "C"))]
-    fn copy<'py>(slf: Slf<'_, 'py>, order: &str) -> Object<'py> {
-        duplicate(&slf.get().lend_for(slf.py(), "copy")?, Some(order))
+    /// The same as `dup`; unlike `numpy.ndarray.copy` it keeps the memory order.
+    #[pyo3(signature = (order = None))]
+    fn copy<'py>(slf: Slf<'_, 'py>, order: Option<&str>) -> Object<'py> {
+        duplicate(&slf.get().lend_for(slf.py(), "copy")?, order)
     }
 
     fn __copy__<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
@@ -160,7 +160,6 @@ fn cast<'py>(array: Any<'_, 'py>, view: &Ndarray<'py>, dtype: Any<'_, 'py>) -> O
     let Some(workspace) = registry::current_workspace() else {
         return foreign::call_method(view.object(), "astype", (dtype,), None);
     };
-    refuse_references(&dtype)?;
     match plain_number(&dtype)? {
         Some(number) if !has_references(&view.dtype()?)? => {
             Ok(copy_as(&workspace, view, &number, "unsafe")?.into_any())

@@ -12,7 +12,7 @@ use super::config::{PyWorkspaceConfiguration, policy_member};
 use super::error::to_pyerr;
 use super::scope::{PyScope, finish, settle};
 use super::stats::{self, PyWorkspaceStats};
-use super::{collector, scope};
+use super::{collector, scope, thread_end};
 use crate::{DEFAULT_WORKSPACE_ID, Workspace, WorkspaceConfiguration, registry};
 
 /// The Python object of each workspace that has one, so that every way leads to the same.
@@ -35,6 +35,7 @@ pub fn workspace_object(py: Python<'_>, workspace: &Workspace) -> PyResult<Py<Py
 }
 
 fn remember(object: &Bound<'_, PyWorkspace>) -> PyResult<()> {
+    thread_end::watch(object.py())?;
     let weak = PyWeakrefReference::new(object)?.unbind();
     let old = objects().insert(object.get().core.serial(), weak);
     drop(old);

@@ -60,6 +60,7 @@ BINDINGS = {
     "naming": {"python/npy"},
     "arguments": {"python/npy"},
     "collector": {"registry"},
+    "thread_end": {"registry"},
     # arrays: a handle and its leased views, where a result goes, what is done with it
     "view": WORDS | HANDLES,
     "handle": WORDS | HANDLES,
@@ -84,6 +85,7 @@ BINDINGS = {
         "python/error",
         "python/scope",
         "python/stats",
+        "python/thread_end",
     },
     "makers": {"python/create", "python/workspace"},
     "manager": {
