@@ -71,6 +71,10 @@ pub(crate) fn thread_ident(otherwise: u64) -> u64 {
     otherwise
 }
 
+/// Where a block without bytes begins: aligned for everything.
+#[repr(align(4096))]
+struct Nowhere;
+
 /// Memory of a workspace: an arena, a spill, a pin.
 #[derive(Debug)]
 pub(crate) struct Block {
@@ -106,7 +110,7 @@ impl Block {
         let len = usize::try_from(len).ok()?;
         let align = usize::try_from(align).ok()?;
         let (base, source) = if len == 0 {
-            (NonNull::without_provenance(std::num::NonZero::new(PAGE)?), Source::Nothing)
+            (NonNull::<Nowhere>::dangling().cast(), Source::Nothing)
         } else if len < MAPPED_FROM || cfg!(any(miri, not(unix))) {
             let layout = Layout::from_size_align(len, align).ok()?;
             // SAFETY: the layout's size is not 0.

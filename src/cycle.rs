@@ -213,18 +213,15 @@ impl State {
 
     /// A full enter; the clock has ticked. Memory of arrays made while never entered goes back.
     pub(crate) fn enter(&mut self, clock: &Clock, debug: bool) {
-        match &mut self.shelf {
-            Shelf::Circular(ring) => {
-                let release = ring.wrapped && self.counters.external > 0;
-                ring.begin_cycle();
-                if release {
-                    self.release_spills();
-                }
-            }
-            _ => {
-                self.release_arena(clock, debug);
+        if let Shelf::Circular(ring) = &mut self.shelf {
+            let release = ring.wrapped && self.counters.external > 0;
+            ring.begin_cycle();
+            if release {
                 self.release_spills();
             }
+        } else {
+            self.release_arena(clock, debug);
+            self.release_spills();
         }
         if let Shelf::Reusing(arena) = &mut self.shelf {
             arena.begin_cycle();

@@ -238,7 +238,6 @@ impl fmt::Display for Error {
             Self::Scope { reason, facts } | Self::WrongThread { reason, facts } => {
                 write!(f, "{reason}{}", Open(facts))
             }
-            Self::Location { reason, .. } => f.write_str(reason),
             Self::Escaped { arrays, facts } => write!(
                 f,
                 "{arrays} array(s) of workspace [{}] are still viewed after their scope was closed; \
@@ -267,7 +266,7 @@ impl fmt::Display for Error {
             Self::Dtype { found, expected } => {
                 write!(f, "the array holds {found}, not {expected}; use cast_to")
             }
-            Self::Shape { reason } => f.write_str(reason),
+            Self::Location { reason, .. } | Self::Shape { reason } => f.write_str(reason),
             Self::Borrowed { reason } => write!(f, "the memory is in use: {reason}"),
         }
     }

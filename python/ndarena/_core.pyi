@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, Final, Literal, ParamSpec, Self, SupportsIndex, TypeAlias, TypeVar, final
+from typing import Any, Final, Literal, NoReturn, ParamSpec, Self, SupportsIndex, TypeAlias, TypeVar, final
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -632,7 +632,7 @@ class WorkspaceArray:
         """Return the complex conjugate."""
     def conjugate(self) -> _Result:
         """Return the complex conjugate."""
-    def copy(self, order: _Order = "C") -> _Result:
+    def copy(self, order: _Order | None = None) -> _Result:
         """Return a copy in the current workspace."""
     def cumprod(
         self, axis: SupportsIndex | None = None, dtype: DTypeLike | None = None, out: Any = None
@@ -1230,6 +1230,9 @@ def dup(
     array: WorkspaceArray | np.ndarray[Any, Any], order: _Order | None = None
 ) -> WorkspaceArray | np.ndarray[Any, Any]:
     """Return a copy in the current workspace."""
+
+def capture_numpy() -> NoReturn:
+    """Raise ``NotImplementedError``: NumPy's own allocations are captured in a later version."""
 
 def cast_to(
     array: WorkspaceArray | np.ndarray[Any, Any], dtype: DTypeLike

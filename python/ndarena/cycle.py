@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ndarena._core import Workspace, WorkspaceArray
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["cycle", "detached", "run"]
 
@@ -86,5 +88,5 @@ def cycle(self: Workspace, function: Callable[P, R]) -> Callable[P, R]:
 
 
 # Methods of `Workspace` in Python: while a user's function runs, no frame of the extension waits below it.
-Workspace.run = run
-Workspace.cycle = cycle
+Workspace.run = run  # type: ignore[method-assign]
+Workspace.cycle = cycle  # type: ignore[method-assign]

@@ -87,10 +87,14 @@ impl State {
             Err(refused) => {
                 match &mut self.shelf {
                     Shelf::Reusing(arena) => {
-                        ticket.into_iter().for_each(|t| arena.cancel(t, request));
+                        if let Some(ticket) = ticket {
+                            arena.cancel(ticket, request);
+                        }
                     }
                     Shelf::Bump(bump) => {
-                        offset.into_iter().for_each(|offset| bump.set_offset(offset));
+                        if let Some(offset) = offset {
+                            bump.set_offset(offset);
+                        }
                     }
                     Shelf::Circular(_) => {}
                 }

@@ -22,7 +22,7 @@ type Object<'py> = PyResult<Bound<'py, PyAny>>;
 
 /// An attribute that works after the end too.
 fn metadata<'py>(slf: Slf<'_, 'py>, name: &str) -> Object<'py> {
-    slf.get().template(slf.py())?.object().getattr(name)
+    slf.get().template(slf.py())?.object().getattr(PyString::intern(slf.py(), name))
 }
 
 #[pymethods]
@@ -233,8 +233,8 @@ fn obituary(slf: Slf<'_, '_>) -> PyResult<String> {
 
 /// Raises `StaleArrayError`, with `msg` before it, unless the array may be used.
 #[pyfunction]
-fn assert_valid_array(array: &Bound<'_, PyAny>, msg: &str) -> PyResult<()> {
-    let Ok(array) = array.cast::<WorkspaceArray>() else {
+fn assert_valid_array(a: &Bound<'_, PyAny>, msg: &str) -> PyResult<()> {
+    let Ok(array) = a.cast::<WorkspaceArray>() else {
         return Ok(());
     };
     let py = array.py();

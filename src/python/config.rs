@@ -168,7 +168,7 @@ impl PyWorkspaceConfiguration {
 
 /// The member `name` of the enumeration `enum_class` of `ndarena.policies`.
 pub fn policy_member(py: Python<'_>, enum_class: &str, name: &str) -> PyResult<Py<PyAny>> {
-    Ok(policy_class(py, enum_class)?.getattr(name)?.unbind())
+    Ok(policy_class(py, enum_class)?.getattr(PyString::intern(py, name))?.unbind())
 }
 
 fn policy_class<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {

@@ -62,7 +62,7 @@ pub fn create<'py>(
     kwargs: Option<&Bound<'py, PyDict>>,
 ) -> Object<'py> {
     let py = args.py();
-    let function = numpy(py)?.getattr(name)?;
+    let function = numpy(py)?.getattr(PyString::intern(py, name))?;
     let mut operands = Operands::new(py, Call::Function(&function));
     let args = operands.add_args(args)?;
     let kwargs = operands.add_kwargs(kwargs)?;

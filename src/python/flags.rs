@@ -2,6 +2,7 @@
 
 use pyo3::basic::CompareOp;
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 
 /// How the elements of an array lie in memory: NumPy's flags, which cannot be set.
 #[pyclass(frozen, name = "Flags", module = "ndarena")]
@@ -17,7 +18,7 @@ impl Flags {
 #[pymethods]
 impl Flags {
     fn __getattr__<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-        self.0.bind(py).getattr(name)
+        self.0.bind(py).getattr(PyString::intern(py, name))
     }
 
     fn __getitem__<'py>(

@@ -11,7 +11,7 @@
 #![allow(unsafe_code)]
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 use pyo3::{BoundObject, ffi, intern};
 
 unsafe extern "C-unwind" {
@@ -72,7 +72,7 @@ pub fn call_method<'py, A>(
 where
     A: IntoPyObject<'py, Target = PyTuple>,
 {
-    call(&object.getattr(name)?, args, kwargs)
+    call(&object.getattr(PyString::intern(object.py(), name))?, args, kwargs)
 }
 
 /// A function of the module `operator` or `builtins`.
@@ -83,6 +83,10 @@ where
     let operator = py.import(intern!(py, "operator"))?;
     match operator.getattr_opt(name)? {
         Some(function) => call(&function, args, None),
-        None => call(&py.import(intern!(py, "builtins"))?.getattr(name)?, args, None),
+        None => call(
+            &py.import(intern!(py, "builtins"))?.getattr(PyString::intern(py, name))?,
+            args,
+            None,
+        ),
     }
 }

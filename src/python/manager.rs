@@ -284,8 +284,8 @@ pub fn invoke_gc(py: Python<'_>) -> PyResult<u64> {
 
 /// `invoke_gc_occasionally` collects at every n-th call; 0: never.
 #[pyfunction]
-pub fn set_occasional_gc_frequency(calls: i64) -> PyResult<()> {
-    collector::set_occasional_gc_frequency(calls)
+pub fn set_occasional_gc_frequency(n: i64) -> PyResult<()> {
+    collector::set_occasional_gc_frequency(n)
 }
 
 /// Collect at every n-th call, if the window has passed.
@@ -483,8 +483,8 @@ impl MemoryManager {
         invoke_gc(py)
     }
 
-    fn set_occasional_gc_frequency(&self, calls: i64) -> PyResult<()> {
-        set_occasional_gc_frequency(calls)
+    fn set_occasional_gc_frequency(&self, n: i64) -> PyResult<()> {
+        set_occasional_gc_frequency(n)
     }
 
     fn invoke_gc_occasionally(&self, py: Python<'_>) -> PyResult<()> {

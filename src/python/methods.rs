@@ -3,7 +3,7 @@
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::foreign;
 use super::handle::WorkspaceArray;
@@ -58,7 +58,8 @@ fn reduction<'py>(
     let view = operands.add_self(slf)?.into_object();
     let args = operands.add_args(args)?;
     let kwargs = operands.add_kwargs(kwargs)?;
-    let unbound = numpy(py)?.getattr(intern!(py, "ndarray"))?.getattr(name)?;
+    let unbound =
+        numpy(py)?.getattr(intern!(py, "ndarray"))?.getattr(PyString::intern(py, name))?;
     let all: Vec<_> = std::iter::once(view.clone()).chain(args.iter()).collect();
     let all = PyTuple::new(py, all)?;
     let is_half_mean = name == "mean" && reduce::is_half(&view)?;
@@ -106,14 +107,14 @@ methods! { export: dump dumps item tobytes tofile tolist }
 fn attribute<'py>(name: &str, slf: Slf<'_, 'py>) -> Object<'py> {
     let mut operands = Operands::new(slf.py(), Call::Method(name));
     let view = operands.add_self(slf)?;
-    operands.settle(view.object().getattr(name)?)
+    operands.settle(view.object().getattr(PyString::intern(slf.py(), name))?)
 }
 
 fn set_attribute<'py>(name: &str, slf: Slf<'_, 'py>, value: &Bound<'py, PyAny>) -> PyResult<()> {
     let mut operands = Operands::new(slf.py(), Call::Method(name));
     let view = operands.add_self(slf)?;
     let value = operands.add(value, Place::Keyword("value"))?;
-    view.object().setattr(name, value)
+    view.object().setattr(PyString::intern(slf.py(), name), value)
 }
 
 #[pymethods]

@@ -27,12 +27,10 @@ mod thread_end;
 mod view;
 mod workspace;
 
-use pyo3::prelude::*;
-
 /// The extension module; `ndarena` is its public face.
-#[pymodule]
+#[pyo3::pymodule]
 mod _core {
-    use super::*;
+    use pyo3::prelude::*;
 
     #[pymodule_export]
     use super::config::PyWorkspaceConfiguration;
@@ -59,7 +57,7 @@ mod _core {
     #[pymodule_export]
     use super::stats::PyWorkspaceStats;
     #[pymodule_export]
-    use super::workspace::PyWorkspace;
+    use super::workspace::{PyWorkspace, capture_numpy};
 
     #[pymodule_export]
     const DEFAULT_WORKSPACE_ID: &str = crate::DEFAULT_WORKSPACE_ID;

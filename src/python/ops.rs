@@ -3,7 +3,7 @@
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyComplex, PyDict, PyFloat, PyInt, PyNone, PyTuple};
+use pyo3::types::{PyBool, PyComplex, PyDict, PyFloat, PyInt, PyNone, PyString, PyTuple};
 use pyo3::{Borrowed, intern};
 
 use super::foreign;
@@ -106,14 +106,14 @@ fn call_operator<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = left.py();
     let args = PyTuple::new(py, [left, right])?;
-    let ufunc = numpy(py)?.getattr(name)?;
+    let ufunc = numpy(py)?.getattr(PyString::intern(py, name))?;
     call_ufunc(&ufunc, "__call__", &args, None, Call::Operator(name))
 }
 
 /// A unary operator.
 pub fn unary<'py>(name: &str, operand: &Bound<'py, WorkspaceArray>) -> PyResult<Bound<'py, PyAny>> {
     let py = operand.py();
-    let ufunc = numpy(py)?.getattr(name)?;
+    let ufunc = numpy(py)?.getattr(PyString::intern(py, name))?;
     let args = PyTuple::new(py, [operand])?;
     let call = Call::Ufunc { ufunc: &ufunc, method: "__call__" };
     call_ufunc(&ufunc, "__call__", &args, None, call)
@@ -164,7 +164,7 @@ pub fn through_operator<'py>(
     let py = left.py();
     let mut operands = Operands::new(py, Call::Operator(name));
     let views = operands.add_args(&PyTuple::new(py, [left, right])?)?;
-    let operator = py.import(intern!(py, "operator"))?.getattr(operator)?;
+    let operator = py.import(intern!(py, "operator"))?.getattr(PyString::intern(py, operator))?;
     operands.settle(foreign::call(&operator, views, None)?)
 }
 
@@ -191,7 +191,7 @@ pub fn power<'py>(
 
 fn shortcut<'py>(name: &str, left: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = left.py();
-    let ufunc = numpy(py)?.getattr(name)?;
+    let ufunc = numpy(py)?.getattr(PyString::intern(py, name))?;
     let args = PyTuple::new(py, [left])?;
     call_ufunc(&ufunc, "__call__", &args, None, Call::Operator("power"))
 }

@@ -83,6 +83,7 @@ impl PyScope {
         }
     }
 
+    #[expect(clippy::unused_self)]
     fn __reduce__(&self) -> PyResult<()> {
         Err(pyo3::exceptions::PyTypeError::new_err(
             "a Scope belongs to its thread: it does not pickle",
@@ -108,7 +109,7 @@ pub fn finish(
     match left {
         Ok(left) => settle(py, &left, exception)?,
         // A generator's end gives way: nobody would see the note.
-        Err(error) if exception.is_some_and(|e| e.is_instance_of::<PyGeneratorExit>()) => {
+        Err(error) if exception.is_some_and(PyAnyMethods::is_instance_of::<PyGeneratorExit>) => {
             return Err(to_pyerr(error));
         }
         Err(error) => report(&to_pyerr(error), py, exception)?,

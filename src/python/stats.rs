@@ -164,11 +164,11 @@ pub fn line(workspace: &Workspace) -> String {
         [(s.spilled_size, "spilled"), (s.pinned_size, "pinned"), (s.retired_size, "retired")];
     for (bytes, what) in parts {
         if bytes > 0 {
-            text += &format!(", {} {what}", human(bytes));
+            text.extend([", ", &human(bytes), " ", what]);
         }
     }
     if s.lost_scopes > 0 {
-        text += &format!(", {} scope(s) without an object", s.lost_scopes);
+        text.extend([", ", &s.lost_scopes.to_string(), " scope(s) without an object"]);
     }
     text + ">"
 }
@@ -191,8 +191,7 @@ pub fn allocation_line(s: &WorkspaceStats) -> String {
 /// A bar of the arena: in use, peak, size.
 pub fn bar(workspace: &Workspace) -> String {
     let s = workspace.stats();
-    let share =
-        |bytes: u64| if s.current_size == 0 { 0 } else { (bytes * 100 / s.current_size).min(100) };
+    let share = |bytes: u64| (bytes * 100).checked_div(s.current_size).unwrap_or(0).min(100);
     let (used, peak) = (share(s.current_offset), share(s.peak_size));
     let title = line(workspace).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     format!(

@@ -42,7 +42,8 @@ pub fn template<'py>(
 
 /// Whether all elements lie inside the span of the buffer; where there are none, they do.
 fn lies_inside(buffer: &Buffer, layout: &Layout<'_, '_>) -> PyResult<bool> {
-    let itemsize: isize = layout.dtype.getattr("itemsize")?.extract()?;
+    let itemsize: isize =
+        layout.dtype.getattr(pyo3::intern!(layout.dtype.py(), "itemsize"))?.extract()?;
     let (low, high) = order::extent(layout.shape, layout.strides, itemsize);
     let start = layout.data.addr();
     let span = buffer.address()..=buffer.address() + buffer.len();

@@ -362,6 +362,12 @@ impl PyWorkspace {
     }
 }
 
+/// NumPy's own allocations, served by a private workspace: comes with a later version.
+#[pyfunction]
+pub fn capture_numpy() -> PyResult<()> {
+    refuse_capture(true)
+}
+
 fn refuse_capture(capture_numpy: bool) -> PyResult<()> {
     if !capture_numpy {
         return Ok(());

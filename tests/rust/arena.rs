@@ -44,14 +44,14 @@ fn run_scaled(workspace: &Workspace, cycle: &[Step], percent: u64) -> u64 {
                 spilled = now;
             }
             Step::Free(index) => {
-                check(&arrays[index], index);
+                check(arrays[index].as_ref(), index);
                 arrays[index] = None;
                 spilled = workspace.stats().spilled_size;
             }
         }
     }
     for (index, array) in arrays.iter().enumerate() {
-        check(array, index);
+        check(array.as_ref(), index);
     }
     scope.close().expect("is the innermost");
     outside
@@ -65,7 +65,7 @@ fn mark(index: usize) -> u8 {
     u8::try_from(index % 251).expect("below 251")
 }
 
-fn check(array: &Option<Array>, index: usize) {
+fn check(array: Option<&Array>, index: usize) {
     let Some(array) = array else { return };
     let sample = |bytes: &[u8]| bytes.iter().step_by(61).all(|&byte| byte == mark(index));
     assert!(array.read(sample).expect("is valid"), "array {index} holds the bytes of another");
