@@ -218,6 +218,9 @@ pub struct WorkspaceConfiguration(Settings);
 const RELEASES: [(&str, u64); 4] =
     [("1.0.0-M1", 16), ("1.0.0-M1.1", 16), ("1.0.0-M2", 32), ("1.0.0-M2.1", 32)];
 
+/// More head-room is a mistake.
+const LARGEST_LIMIT: f64 = 1e6;
+
 /// No process can hold more.
 const LARGEST_SIZE: u64 = i64::MAX.unsigned_abs();
 
@@ -288,6 +291,14 @@ impl WorkspaceConfiguration {
         );
         fields.into_iter().filter_map(|(field, differs)| differs.then_some(field)).collect()
     }
+
+    /// A field's value as text.
+    pub(crate) fn text_of(&self, field: &str) -> String {
+        let text = format!("{:?}", self.0);
+        let value = text.split_once(&format!(" {field}: ")).map(|(_, rest)| rest);
+        let value = value.and_then(|rest| rest.split([',', '}']).next());
+        value.unwrap_or("?").trim().to_owned()
+    }
 }
 
 impl Deref for WorkspaceConfiguration {
@@ -344,6 +355,9 @@ fn check_limit(s: &Settings) -> Result<()> {
     }
     if limit < 0.0 {
         return refuse("must not be negative");
+    }
+    if limit > LARGEST_LIMIT {
+        return refuse("is beyond reason: at most 1000000 times the learned size");
     }
     let enlarged_ring = s.policy_reset == ResetPolicy::EndOfBufferReached
         && s.policy_allocation == AllocationPolicy::Overallocate;

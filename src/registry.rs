@@ -46,6 +46,11 @@ pub fn set_debug_mode(mode: DebugMode) {
         DebugMode::BypassEverything => 2,
     };
     DEBUG_MODE.store(code, Ordering::Relaxed);
+    if mode != DebugMode::BypassEverything {
+        // The ids stay listed, as in the ancestor; the dummies are not remembered.
+        let dummies = with(|t| t.dummies.values_mut().map(Option::take).collect::<Vec<_>>());
+        drop(dummies);
+    }
 }
 
 /// The registered workspace of that id, if any.
@@ -53,7 +58,8 @@ pub fn find(id: &str) -> Option<Workspace> {
     let bypass = debug_mode() == DebugMode::BypassEverything;
     with(|t| {
         let real = t.by_id.get(id).filter(|w| !w.is_destroyed());
-        real.or_else(|| t.dummies.get(id).filter(|_| bypass)).cloned()
+        let dummy = t.dummies.get(id).and_then(Option::as_ref).filter(|_| bypass);
+        real.or(dummy).cloned()
     })
     .flatten()
 }
@@ -73,7 +79,7 @@ pub fn get_workspace(
     id: &str,
 ) -> Result<Workspace> {
     if let Some(workspace) = find(id) {
-        return match configuration {
+        return match configuration.filter(|_| !workspace.is_dummy()) {
             Some(wanted) => check_same(&workspace, wanted).map(|()| workspace),
             None => Ok(workspace),
         };
@@ -93,7 +99,7 @@ fn make(configuration: Option<&WorkspaceConfiguration>, id: &str) -> Result<Work
 
 fn dummy(id: &str) -> Result<Workspace> {
     let workspace = Workspace::dummy(id)?;
-    with(|t| t.dummies.insert(id.to_owned(), workspace.clone()));
+    with(|t| t.dummies.insert(id.to_owned(), Some(workspace.clone())));
     Ok(workspace)
 }
 
@@ -102,7 +108,7 @@ fn check_same(workspace: &Workspace, wanted: &WorkspaceConfiguration) -> Result<
     let Some(first) = fields.first() else { return Ok(()) };
     let mut error = Error::configuration(
         first,
-        fields.join(", "),
+        wanted.text_of(first),
         format!(
             "workspace [{}] exists with another configuration (differing: {}); get it without one, \
              use another id, or destroy it first",
@@ -143,6 +149,9 @@ pub fn create_new_workspace(
 /// Registers a workspace of this thread under an id; nothing else.
 pub fn register(workspace: &Workspace, id: &str) -> Result<()> {
     workspace.check_enter("set_workspace_for_current_thread")?;
+    if workspace.is_dummy() {
+        return Ok(());
+    }
     let old = with(|t| (t.dummies.remove(id), t.by_id.insert(id.to_owned(), workspace.clone())));
     drop(old.ok_or_else(ended)?);
     Ok(())
@@ -170,6 +179,8 @@ pub fn any_workspace_active() -> bool {
 /// Destroys a workspace and frees its id.
 pub fn destroy_workspace(workspace: &Workspace) -> Result<()> {
     if workspace.is_dummy() {
+        let id = with(|t| t.dummies.remove(workspace.id()));
+        drop(id);
         return Ok(());
     }
     workspace.destroy_workspace()
@@ -219,14 +230,19 @@ pub fn assert_open_and_active(id: &str, message: &str) -> Result<()> {
     if find(id).is_some_and(|w| w.is_scope_active()) {
         return Ok(());
     }
-    Err(violated(format!("{message}: workspace [{id}] is not open"), Some(id)))
+    Err(violated(
+        format!(
+            "{message}: no workspace [{id}] is registered and open in this thread; enter it first"
+        ),
+        Some(id),
+    ))
 }
 
 /// Refuses unless a workspace of that id is registered, open and current.
 pub fn assert_open_active_and_current(id: &str, message: &str) -> Result<()> {
     assert_open_and_active(id, message)?;
     let current = current_workspace();
-    if current.as_ref().is_some_and(|w| w.id() == id) {
+    if current.is_some() && current == find(id) {
         return Ok(());
     }
     let current = current.map_or("none".to_owned(), |w| format!("[{}]", w.id()));

@@ -28,12 +28,22 @@ pub(crate) struct Thread {
     forks: u64,
     current: Option<Workspace>,
     frames: Vec<Frame>,
+    /// `with ws:` statements that have begun: their scopes have no object to tell them by.
+    blocks: Vec<Block>,
     /// Registered workspaces.
     pub(crate) by_id: BTreeMap<String, Workspace>,
     /// Stand-ins made under BYPASS_EVERYTHING.
-    pub(crate) dummies: BTreeMap<String, Workspace>,
+    pub(crate) dummies: BTreeMap<String, Option<Workspace>>,
     owned: Vec<Weak<Shared>>,
     inbox: Arc<Inbox>,
+}
+
+/// One running `with ws:`. Where it stands (a number of the caller's) tells it from others of the same
+/// workspace, whose suspended generators and coroutines leave in any order.
+struct Block {
+    workspace: Workspace,
+    place: usize,
+    serial: u64,
 }
 
 /// One open scope.
@@ -42,8 +52,6 @@ struct Frame {
     kind: Kind,
     workspace: Option<Workspace>,
     previous: Option<Workspace>,
-    /// Opened by `with ws:`, which has no object of its own.
-    is_block: bool,
     lost: bool,
 }
 
@@ -72,7 +80,7 @@ enum Mail {
     /// The scope's `__exit__` ran over there.
     Abandoned(u64),
     /// The innermost `with ws:` of this workspace ended over there.
-    AbandonedBlock(Workspace),
+    AbandonedBlock(Workspace, usize),
     /// The scope's object died over there.
     Lost(u64),
 }
@@ -129,6 +137,7 @@ impl Thread {
             forks: block::forks(),
             current: None,
             frames: Vec::new(),
+            blocks: Vec::new(),
             by_id: BTreeMap::new(),
             dummies: BTreeMap::new(),
             owned: Vec::new(),
@@ -176,9 +185,9 @@ impl Thread {
         if self.frames.is_empty() {
             THREADS_IN_SCOPE.fetch_add(1, Ordering::SeqCst);
         }
-        let (is_block, lost) = (false, false);
+        let lost = false;
         let opened = workspace.clone();
-        self.frames.push(Frame { serial, kind, workspace: opened, previous, is_block, lost });
+        self.frames.push(Frame { serial, kind, workspace: opened, previous, lost });
         ScopeToken { serial, owner: self.number, workspace, inbox: Arc::clone(&self.inbox) }
     }
 
@@ -195,10 +204,21 @@ impl Thread {
             workspace.uncount_lost_scope();
         }
         self.current.clone_from(&frame.previous);
+        self.drop_dead_current();
         if self.frames.is_empty() {
             THREADS_IN_SCOPE.fetch_sub(1, Ordering::SeqCst);
         }
         Some(frame)
+    }
+
+    /// A destroyed workspace stays current inside its own scopes only, where using it is refused.
+    fn drop_dead_current(&mut self) {
+        let is_dead = |w: &Workspace| {
+            w.is_destroyed() && !self.frames.iter().any(|f| f.workspace.as_ref() == Some(w))
+        };
+        if self.current.as_ref().is_some_and(is_dead) {
+            self.current = None;
+        }
     }
 
     fn index_of(&self, serial: u64) -> Option<usize> {
@@ -224,7 +244,7 @@ impl Thread {
         for letter in mail {
             let abandoned = match letter {
                 Mail::Abandoned(serial) => self.index_of(serial),
-                Mail::AbandonedBlock(workspace) => self.block_of(&workspace),
+                Mail::AbandonedBlock(workspace, place) => self.end_block(&workspace, place),
                 Mail::Lost(serial) => {
                     self.frames.iter_mut().filter(|f| f.serial == serial).for_each(Frame::lose);
                     None
@@ -236,8 +256,27 @@ impl Thread {
         }
     }
 
-    fn block_of(&self, workspace: &Workspace) -> Option<usize> {
-        self.frames.iter().rposition(|f| f.is_block && f.workspace.as_ref() == Some(workspace))
+    /// Forgets the block that stands at `place`, else the workspace's latest; the index of its scope if
+    /// that is still open.
+    fn end_block(&mut self, workspace: &Workspace, place: usize) -> Option<usize> {
+        let blocks = &self.blocks;
+        let here = blocks.iter().rposition(|b| b.place == place && &b.workspace == workspace);
+        let index = here.or_else(|| blocks.iter().rposition(|b| &b.workspace == workspace))?;
+        let block = self.blocks.remove(index);
+        self.index_of(block.serial)
+    }
+
+    /// Attends to scopes whose objects died in other threads.
+    fn read_losses(&mut self) {
+        let lost = |letter: &Mail| matches!(letter, Mail::Lost(_));
+        let (losses, rest): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut *lock(&self.inbox.mail)).into_iter().partition(lost);
+        *lock(&self.inbox.mail) = rest;
+        for letter in losses {
+            if let Mail::Lost(serial) = letter {
+                self.frames.iter_mut().filter(|f| f.serial == serial).for_each(Frame::lose);
+            }
+        }
     }
 }
 
@@ -354,7 +393,11 @@ pub fn lost_scopes() -> usize {
 
 /// The workspace that new arrays go to.
 pub fn current_workspace() -> Option<Workspace> {
-    with(|t| t.current.clone()).flatten()
+    with(|t| {
+        t.drop_dead_current();
+        t.current.clone()
+    })
+    .flatten()
 }
 
 pub(crate) fn is_current(workspace: &Workspace) -> bool {
@@ -391,37 +434,38 @@ pub fn enter(workspace: &Workspace) -> Result<ScopeToken> {
     .unwrap_or_else(|| Err(ended()))
 }
 
-/// Enters for a `with ws:` block, to be left by [`exit_block`].
-pub fn enter_block(workspace: &Workspace) -> Result<()> {
-    let token = enter(workspace)?;
-    with(|t| {
-        if let Some(frame) = t.frames.iter_mut().rfind(|f| f.serial == token.serial) {
-            frame.is_block = true;
-        }
-    })
-    .ok_or_else(ended)
+/// Enters for a `with ws:` block that stands at `place`, to be left by [`exit_block`].
+pub fn enter_block(workspace: &Workspace, place: usize) -> Result<()> {
+    let serial = enter(workspace)?.serial;
+    let workspace = workspace.clone();
+    with(|t| t.blocks.push(Block { workspace, place, serial })).ok_or_else(ended)
 }
 
-/// Leaves the innermost `with ws:` block of the workspace; scopes still open inside are closed first.
+/// Leaves the `with ws:` block that stands at `place`; scopes still open inside are closed first.
 /// In another thread: refused, and the owner closes it at its next enter or leave.
-pub fn exit_block(workspace: &Workspace) -> Result<Left> {
+pub fn exit_block(workspace: &Workspace, place: usize) -> Result<Left> {
     let inbox = workspace.inbox();
     with(|t| {
         if inbox.forks != t.forks || inbox.has_ended() {
             return Ok(Left::default());
         }
         if !Arc::ptr_eq(inbox, &t.inbox) {
-            inbox.post(Mail::AbandonedBlock(workspace.clone()));
+            inbox.post(Mail::AbandonedBlock(workspace.clone(), place));
             return Err(foreign_scope(t, Some(workspace)));
         }
         t.read_inbox();
         let mut left = Left::default();
-        if let Some(index) = t.block_of(workspace) {
+        if let Some(index) = t.end_block(workspace, place) {
             t.unwind(index, &mut left);
         }
         Ok(left)
     })
     .unwrap_or_else(|| Err(ended()))
+}
+
+/// Attends to scopes of this thread whose objects died elsewhere.
+pub(crate) fn read_losses() {
+    with(Thread::read_losses);
 }
 
 fn foreign_scope(t: &Thread, workspace: Option<&Workspace>) -> Error {
@@ -471,6 +515,20 @@ impl ScopeToken {
     /// The workspace it belongs to, if any.
     pub fn workspace(&self) -> Option<&Workspace> {
         self.workspace.as_ref()
+    }
+
+    /// `Err` unless the scope is open, in its own thread.
+    pub fn check_open(&self) -> Result<()> {
+        with(|t| {
+            self.check_thread(t)?;
+            if t.index_of(self.serial).is_some() {
+                return Ok(());
+            }
+            let reason = "this scope is closed; enter the workspace again: \
+                          `with ws.notify_scope_entered():`";
+            Err(t.scope_error(self.workspace.as_ref(), reason.to_owned()))
+        })
+        .unwrap_or_else(|| Err(ended()))
     }
 
     /// Whether the scope is still open (asked in its own thread).
@@ -562,6 +620,9 @@ impl Thread {
 
 /// Closes the innermost open scope of a workspace (`close`, `notifyScopeLeft`).
 pub fn leave(workspace: &Workspace) -> Result<Left> {
+    if workspace.inbox().forks != block::forks() {
+        return Ok(Left::default());
+    }
     workspace.check_owner("notify_scope_left")?;
     with(|t| {
         t.read_inbox();

@@ -228,6 +228,7 @@ impl Workspace {
 
     /// All counters at once. Of a workspace inherited through a fork: what can still be read.
     pub fn stats(&self) -> WorkspaceStats {
+        thread::read_losses();
         let state = self.state();
         let c = state.as_ref().map_or_else(Counters::default, |s| s.counters);
         let plan = state.as_ref().map_or_else(PlanCounts::default, |s| s.plan_counts());

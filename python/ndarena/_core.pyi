@@ -492,7 +492,6 @@ class WorkspaceArray:
     `repr` go on working. `detach` copies it out. Its results go to the current workspace.
     """
 
-    __array_priority__: float
     __hash__: None  # type: ignore[assignment]
     @property
     def shape(self) -> tuple[int, ...]:

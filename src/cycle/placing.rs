@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::{Home, LARGEST, Pin, Placed, Refused, Shelf, Spill, State, refused_by_system};
 use crate::arena::Ticket;
 use crate::block::Block;
-use crate::config::{DebugMode, HugePages, ReusePolicy, SpillPolicy, WorkspaceConfiguration};
+use crate::config::{
+    DebugMode, HugePages, LearningPolicy, ReusePolicy, SpillPolicy, WorkspaceConfiguration,
+};
 use crate::layout::align_up;
 use crate::ring::Tenure;
 
@@ -58,7 +60,8 @@ impl State {
         request: u64,
     ) -> Result<Placed, Refused> {
         if mode == DebugMode::SpillEverything {
-            let placed = self.spill_by_policy(config, request, None)?;
+            self.refuse_if_fail(config, request, true)?;
+            let placed = self.spill(config, request, None)?;
             self.counters.this_cycle += request;
             return Ok(placed);
         }
@@ -77,7 +80,9 @@ impl State {
                 home: ticket.map_or(Home::Nobody, Home::Arena),
                 tenure: None,
             }),
-            None => self.spill_by_policy(config, request, ticket),
+            None => self
+                .refuse_if_fail(config, request, false)
+                .and_then(|()| self.spill(config, request, ticket)),
         };
         match placed {
             Ok(placed) => {
@@ -115,15 +120,19 @@ impl State {
             || self.size > 0 && request > self.size && !spilling;
         if too_much || self.trimmed_at.is_some() {
             let placed = self.pin(config, request)?;
-            if config.policy_spill == SpillPolicy::Reallocate && self.trimmed_at.is_none() {
+            let rebuilds = config.nd4j || config.policy_learning != LearningPolicy::None;
+            let rebuilds = rebuilds && config.policy_spill == SpillPolicy::Reallocate;
+            if rebuilds && self.trimmed_at.is_none() {
                 self.trimmed_at = Some(self.counters.step);
             }
             self.counters.this_cycle += request;
             return Ok(placed);
         }
-        let placed = match self.take_stretch(config, spilling, request)? {
-            Some(placed) => placed,
-            None => self.spill_by_policy(config, request, None)?,
+        let placed = if let Some(placed) = self.take_stretch(config, spilling, request)? {
+            placed
+        } else {
+            self.refuse_if_fail(config, request, spilling)?;
+            self.spill(config, request, None)?
         };
         self.counters.this_cycle += request;
         Ok(placed)
@@ -149,25 +158,27 @@ impl State {
         Ok(None)
     }
 
-    pub(super) fn spill_by_policy(
-        &mut self,
-        config: &WorkspaceConfiguration,
-        request: u64,
-        ticket: Option<Ticket>,
-    ) -> Result<Placed, Refused> {
-        self.refuse_if_fail(config, request)?;
-        self.spill(config, request, ticket)
-    }
-
     pub(super) fn refuse_if_fail(
         &self,
         config: &WorkspaceConfiguration,
         requested: u64,
+        spilling: bool,
     ) -> Result<(), Refused> {
         if config.policy_spill != SpillPolicy::Fail {
             return Ok(());
         }
+        if spilling {
+            let reason = "debug mode SPILL_EVERYTHING spills every request and policy_spill is FAIL; \
+                          switch the mode off or choose policy_spill=\"EXTERNAL\"";
+            return Err(Refused { requested, reason: reason.to_owned() });
+        }
         let (size, offset) = (self.size, self.offset());
+        if matches!(self.shelf, Shelf::Circular(_)) && requested <= size {
+            let reason = "every block that could serve is viewed or full, and policy_spill is FAIL; \
+                          drop the views, raise overallocation_limit (the number of further blocks) \
+                          or choose policy_spill=\"EXTERNAL\"";
+            return Err(Refused { requested, reason: reason.to_owned() });
+        }
         Err(Refused {
             requested,
             reason: format!(
@@ -195,7 +206,7 @@ impl State {
         config: &WorkspaceConfiguration,
         request: u64,
     ) -> Result<Placed, Refused> {
-        self.refuse_if_fail(config, request)?;
+        self.refuse_if_fail(config, request, false)?;
         let (spill, placed) = self.own_block(config, request, None)?;
         self.pins.push_back(Pin { spill, step: self.counters.step });
         self.counters.pinned_count += 1;

@@ -102,6 +102,7 @@ impl State {
         }
         self.counters.pinned_count = 0;
         self.counters.pinned = 0;
+        self.counters.this_cycle = 0;
         self.set_size(0);
         match &mut self.shelf {
             Shelf::Reusing(arena) => arena.forget(),

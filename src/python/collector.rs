@@ -30,13 +30,15 @@ fn gc(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
 }
 
 /// A whole number that is not negative, of milliseconds or calls.
-fn not_negative(value: i64, what: &str) -> PyResult<u64> {
-    u64::try_from(value)
-        .map_err(|_| PyValueError::new_err(format!("{what} must be at least 0, not {value}")))
+fn not_negative(value: &Bound<'_, PyAny>, what: &str) -> PyResult<u64> {
+    if value.lt(0)? {
+        return Err(PyValueError::new_err(format!("{what} must be at least 0, not {value}")));
+    }
+    value.extract()
 }
 
 /// Takes the collector or lets go of it, as the settings and the open scopes ask.
-fn apply(py: Python<'_>) -> PyResult<()> {
+pub fn apply(py: Python<'_>) -> PyResult<()> {
     let paced = WINDOW.load(Ordering::Relaxed) > 0 && registry::threads_in_scope() > 0;
     let hold = paced || !PERIODIC.load(Ordering::Relaxed);
     let found = *lock(&FOUND);
@@ -62,6 +64,20 @@ fn window_has_passed() -> bool {
     }
     *last = Some(Instant::now());
     true
+}
+
+/// In a forked child no scope is open: the collector is its own again.
+pub fn watch_forks(py: Python<'_>) -> PyResult<()> {
+    let kwargs = pyo3::types::PyDict::new(py);
+    let in_child = pyo3::types::PyCFunction::new_closure(py, None, None, |args, _| {
+        registry::scope_depth();
+        apply(args.py())
+    })?;
+    kwargs.set_item("after_in_child", in_child)?;
+    match py.import("os")?.getattr_opt("register_at_fork")? {
+        Some(register) => register.call((), Some(&kwargs)).map(drop),
+        None => Ok(()),
+    }
 }
 
 /// A scope was entered.
@@ -91,8 +107,12 @@ pub fn auto_gc_window() -> u64 {
     WINDOW.load(Ordering::Relaxed)
 }
 
-pub fn set_auto_gc_window(py: Python<'_>, milliseconds: i64) -> PyResult<()> {
+pub fn set_auto_gc_window(py: Python<'_>, milliseconds: &Bound<'_, PyAny>) -> PyResult<()> {
     let window = not_negative(milliseconds, "auto_gc_window")?;
+    set_window(py, window)
+}
+
+fn set_window(py: Python<'_>, window: u64) -> PyResult<()> {
     *lock(&LAST) = Some(Instant::now());
     WINDOW.store(window, Ordering::Relaxed);
     apply(py)
@@ -103,7 +123,7 @@ pub fn invoke(py: Python<'_>) -> PyResult<u64> {
     gc(py)?.call_method0(intern!(py, "collect"))?.extract()
 }
 
-pub fn set_occasional_gc_frequency(calls: i64) -> PyResult<()> {
+pub fn set_occasional_gc_frequency(calls: &Bound<'_, PyAny>) -> PyResult<()> {
     FREQUENCY.store(not_negative(calls, "the frequency")?, Ordering::Relaxed);
     CALLS.store(0, Ordering::Relaxed);
     Ok(())
@@ -122,14 +142,14 @@ pub fn invoke_occasionally(py: Python<'_>) -> PyResult<()> {
 /// A pause of other settings: sets a window, and restores the one it found.
 #[pyclass(frozen, name = "GcPolicy", module = "ndarena")]
 pub struct GcPolicy {
-    window: i64,
+    window: u64,
     found: Mutex<Vec<u64>>,
 }
 
 impl GcPolicy {
-    pub fn new(milliseconds: i64) -> PyResult<Self> {
-        not_negative(milliseconds, "auto_gc_window")?;
-        Ok(Self { window: milliseconds, found: Mutex::default() })
+    pub fn new(milliseconds: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let window = not_negative(milliseconds, "auto_gc_window")?;
+        Ok(Self { window, found: Mutex::default() })
     }
 }
 
@@ -137,15 +157,12 @@ impl GcPolicy {
 impl GcPolicy {
     fn __enter__(&self, py: Python<'_>) -> PyResult<()> {
         lock(&self.found).push(auto_gc_window());
-        set_auto_gc_window(py, self.window)
+        set_window(py, self.window)
     }
 
     #[pyo3(signature = (*_details))]
     fn __exit__(&self, py: Python<'_>, _details: &Bound<'_, pyo3::types::PyTuple>) -> PyResult<()> {
         let found = lock(&self.found).pop();
-        match found.map(i64::try_from) {
-            Some(Ok(window)) => set_auto_gc_window(py, window),
-            _ => Ok(()),
-        }
+        found.map_or(Ok(()), |window| set_window(py, window))
     }
 }

@@ -5,7 +5,7 @@
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::types::{PyBool, PyDict, PyString, PyTuple};
 
 use super::arguments::{Arguments, Signature};
 use super::foreign;
@@ -109,7 +109,21 @@ fn by_shape<'py>(workspace: &Workspace, name: &str, given: &Arguments<'py>) -> O
         _ => return Err(PyValueError::new_err("only 'C' or 'F' order is permitted")),
     };
     let plan = Plan { dtype: &dtype, shape: &shape, strides: &strides, zeroed: name == "zeros" };
+    let fill = fill.map(|fill| fitting(fill, &dtype, &shape)).transpose()?;
     filled(workspace, &plan, name, fill.as_ref())
+}
+
+/// The fill value in the new dtype, refused before memory is asked for if it does not fit.
+fn fitting<'py>(
+    fill: Ndarray<'py>,
+    dtype: &Bound<'py, PyAny>,
+    shape: &[isize],
+) -> PyResult<Ndarray<'py>> {
+    let py = dtype.py();
+    let cast = foreign::call_method(fill.object(), "astype", (dtype,), None)?;
+    let shape = PyTuple::new(py, shape)?;
+    foreign::call_method(numpy(py)?, "broadcast_to", (&cast, shape), None)?;
+    Ok(Ndarray::exact(&cast)?.unwrap_or(fill))
 }
 
 /// `empty_like`, `zeros_like`, `ones_like`, `full_like`.
@@ -128,7 +142,7 @@ fn by_example<'py>(
     let default = Some(example.dtype()?);
     let (dtype, shape) = element_type(given.py(), given.get("dtype"), default, shape)?;
     let itemsize = itemsize_of(&dtype)?;
-    let kept = order::broadcast_strides(shape.len(), example.shape(), example.strides());
+    let kept = order::broadcast_strides(shape.len(), &example.shape(), &example.strides());
     let strides = match order_of(given.get("order"), "K")?.as_str() {
         "F" => order::f_strides(&shape, itemsize),
         "A" if is_fortran(&example)? => order::f_strides(&shape, itemsize),
@@ -252,6 +266,10 @@ impl<'py> FromPyObject<'_, 'py> for Length {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        if object.is_instance_of::<PyBool>() {
+            let message = "'bool' object cannot be interpreted as an integer";
+            return Err(PyTypeError::new_err(message));
+        }
         let length: PyResult<isize> = object.extract();
         match length {
             Ok(length) => Ok(Self(length)),

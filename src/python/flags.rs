@@ -1,6 +1,7 @@
 //! ndarray's flags, to be read only.
 
 use pyo3::basic::CompareOp;
+use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
@@ -18,6 +19,9 @@ impl Flags {
 #[pymethods]
 impl Flags {
     fn __getattr__<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+        if name.starts_with("__") {
+            return Err(PyAttributeError::new_err(format!("flags have no attribute '{name}'")));
+        }
         self.0.bind(py).getattr(PyString::intern(py, name))
     }
 

@@ -62,6 +62,12 @@ where
     unsafe { Bound::from_owned_ptr_or_err(py, result) }
 }
 
+/// A number for the Python frame that runs: the same at both ends of a `with` statement.
+pub fn running_frame(_py: Python<'_>) -> usize {
+    // SAFETY: the interpreter is attached; the borrowed frame is not touched.
+    unsafe { ffi::PyEval_GetFrame() }.addr()
+}
+
 /// `object.name(*args, **kwargs)`.
 pub fn call_method<'py, A>(
     object: &Bound<'py, PyAny>,

@@ -56,6 +56,11 @@ impl WorkspaceArray {
         template.ok_or_else(|| PyTypeError::new_err("the handle holds no array"))
     }
 
+    /// From now on its views refuse writing; for a handle that nobody has yet.
+    pub fn make_read_only(&self, py: Python<'_>) -> PyResult<()> {
+        self.template(py)?.object().call_method1(intern!(py, "setflags"), (false,)).map(drop)
+    }
+
     /// The workspace in which the memory was cut.
     pub fn workspace(&self) -> &Workspace {
         &self.workspace
@@ -146,7 +151,15 @@ pub fn allocate<'py>(
     let itemsize = plan.dtype.getattr(intern!(py, "itemsize"))?.extract()?;
     let bytes = order::byte_size(plan.shape, itemsize).ok_or_else(too_big)?;
     let site = if workspace.is_debug() { calling_line(py)? } else { None };
-    let buffer = workspace.allocate_at(bytes, plan.zeroed, site).map_err(to_pyerr)?;
+    let buffer = workspace.allocate_at(bytes, plan.zeroed, site);
+    let buffer = match buffer {
+        Ok(buffer) => buffer,
+        Err(error) => {
+            let shape: Vec<usize> = plan.shape.iter().map(|n| n.unsigned_abs()).collect();
+            let dtype = plan.dtype.str()?;
+            return Err(to_pyerr(error.of_array(&shape, &dtype.to_string_lossy())));
+        }
+    };
     // NumPy's way where there are no bytes: no step leads anywhere.
     let still = vec![0; plan.shape.len()];
     let layout = Layout {

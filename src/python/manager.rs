@@ -36,7 +36,8 @@ pub fn get_memory_manager(py: Python<'_>) -> PyResult<Py<MemoryManager>> {
 
 /// A new registered workspace; an existing one of that id is destroyed if closed, `ScopeError` if open.
 #[pyfunction]
-#[pyo3(signature = (configuration = None, id = DEFAULT_WORKSPACE_ID))]
+#[pyo3(signature = (configuration = None, id = DEFAULT_WORKSPACE_ID),
+    text_signature = "(configuration=None, id='DefaultWorkspace')")]
 pub fn create_new_workspace(
     py: Python<'_>,
     configuration: Option<&Any<'_>>,
@@ -50,7 +51,8 @@ pub fn create_new_workspace(
 /// The registered workspace of that id, made if there is none. `ConfigurationError` if it exists with
 /// another configuration.
 #[pyfunction]
-#[pyo3(signature = (configuration = None, id = DEFAULT_WORKSPACE_ID))]
+#[pyo3(signature = (configuration = None, id = DEFAULT_WORKSPACE_ID),
+    text_signature = "(configuration=None, id='DefaultWorkspace')")]
 pub fn get_workspace_for_current_thread(
     py: Python<'_>,
     configuration: Option<&Any<'_>>,
@@ -66,7 +68,8 @@ fn get(configuration: Option<&Any<'_>>, id: &str) -> PyResult<Workspace> {
 
 /// The same, entered: its `Scope`.
 #[pyfunction]
-#[pyo3(signature = (configuration = None, id = DEFAULT_WORKSPACE_ID))]
+#[pyo3(signature = (configuration = None, id = DEFAULT_WORKSPACE_ID),
+    text_signature = "(configuration=None, id='DefaultWorkspace')")]
 pub fn get_and_activate_workspace(
     py: Python<'_>,
     configuration: Option<&Any<'_>>,
@@ -265,14 +268,14 @@ pub fn get_auto_gc_window() -> u64 {
 
 /// The collector runs only when a thread's outermost scope closes, at most once per window.
 #[pyfunction]
-pub fn set_auto_gc_window(py: Python<'_>, milliseconds: i64) -> PyResult<()> {
+pub fn set_auto_gc_window(py: Python<'_>, milliseconds: &Any<'_>) -> PyResult<()> {
     collector::set_auto_gc_window(py, milliseconds)
 }
 
 /// A context manager that sets the window and restores the one it found.
 #[pyfunction]
 #[pyo3(signature = (*, auto_gc_window))]
-pub fn gc_policy(auto_gc_window: i64) -> PyResult<GcPolicy> {
+pub fn gc_policy(auto_gc_window: &Any<'_>) -> PyResult<GcPolicy> {
     GcPolicy::new(auto_gc_window)
 }
 
@@ -284,7 +287,7 @@ pub fn invoke_gc(py: Python<'_>) -> PyResult<u64> {
 
 /// `invoke_gc_occasionally` collects at every n-th call; 0: never.
 #[pyfunction]
-pub fn set_occasional_gc_frequency(n: i64) -> PyResult<()> {
+pub fn set_occasional_gc_frequency(n: &Any<'_>) -> PyResult<()> {
     collector::set_occasional_gc_frequency(n)
 }
 
@@ -325,7 +328,8 @@ pub struct WorkspaceManager;
 #[pymethods]
 #[expect(clippy::unused_self)]
 impl WorkspaceManager {
-    #[pyo3(signature = (configuration = None, id = DEFAULT_WORKSPACE_ID))]
+    #[pyo3(signature = (configuration = None, id = DEFAULT_WORKSPACE_ID),
+    text_signature = "($self, configuration=None, id='DefaultWorkspace')")]
     fn create_new_workspace(
         &self,
         py: Python<'_>,
@@ -335,7 +339,8 @@ impl WorkspaceManager {
         create_new_workspace(py, configuration, id)
     }
 
-    #[pyo3(signature = (configuration = None, id = DEFAULT_WORKSPACE_ID))]
+    #[pyo3(signature = (configuration = None, id = DEFAULT_WORKSPACE_ID),
+    text_signature = "($self, configuration=None, id='DefaultWorkspace')")]
     fn get_workspace_for_current_thread(
         &self,
         py: Python<'_>,
@@ -345,7 +350,8 @@ impl WorkspaceManager {
         get_workspace_for_current_thread(py, configuration, id)
     }
 
-    #[pyo3(signature = (configuration = None, id = DEFAULT_WORKSPACE_ID))]
+    #[pyo3(signature = (configuration = None, id = DEFAULT_WORKSPACE_ID),
+    text_signature = "($self, configuration=None, id='DefaultWorkspace')")]
     fn get_and_activate_workspace(
         &self,
         py: Python<'_>,
@@ -465,7 +471,7 @@ impl MemoryManager {
         is_periodic_gc_active()
     }
 
-    fn set_auto_gc_window(&self, py: Python<'_>, milliseconds: i64) -> PyResult<()> {
+    fn set_auto_gc_window(&self, py: Python<'_>, milliseconds: &Any<'_>) -> PyResult<()> {
         set_auto_gc_window(py, milliseconds)
     }
 
@@ -475,7 +481,7 @@ impl MemoryManager {
     }
 
     #[pyo3(signature = (*, auto_gc_window))]
-    fn gc_policy(&self, auto_gc_window: i64) -> PyResult<GcPolicy> {
+    fn gc_policy(&self, auto_gc_window: &Any<'_>) -> PyResult<GcPolicy> {
         gc_policy(auto_gc_window)
     }
 
@@ -483,7 +489,7 @@ impl MemoryManager {
         invoke_gc(py)
     }
 
-    fn set_occasional_gc_frequency(&self, n: i64) -> PyResult<()> {
+    fn set_occasional_gc_frequency(&self, n: &Any<'_>) -> PyResult<()> {
         set_occasional_gc_frequency(n)
     }
 

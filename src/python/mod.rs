@@ -68,6 +68,7 @@ mod _core {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         super::manager::read_environment()?;
+        super::collector::watch_forks(module.py())?;
         super::array::register(module)?;
         super::create::register(module)?;
         super::moves::register(module)?;

@@ -5,17 +5,18 @@
 //!    lives as long as the process. Within an ABI version a slot keeps its number and signature.
 //! 2. An `Ndarray` holds an object whose type is exactly `numpy.ndarray`, alive as long as it.
 //! 3. Such an object begins with the fields of `PyArrayObject_fields` of NumPy's headers, which
-//!    are part of the ABI; `dimensions` and `strides` have `nd` entries each and never change,
-//!    because an array that we read is either new or not resizable while its views live.
+//!    are part of the ABI; `dimensions` and `strides` have `nd` entries each. They may change
+//!    whenever other code runs (a user sets `shape`), so they are copied out at once.
 //! 4. The memory behind an array made by `over` outlives it: the caller's duty (see `view`).
 
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_uint, c_void};
+use std::ops::Deref;
 use std::ptr::{self, NonNull};
 use std::slice;
 
-use pyo3::exceptions::PyImportError;
+use pyo3::exceptions::{PyImportError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyCapsule, PyCapsuleMethods};
@@ -30,6 +31,8 @@ const NEW_FROM_DESCR: usize = 94;
 const SET_BASE_OBJECT: usize = 282;
 
 const WRITEABLE: c_int = 0x0400;
+/// NumPy's limit.
+const MAX_DIMS: usize = 64;
 
 type GetAbiVersion = unsafe extern "C" fn() -> c_uint;
 type NewFromDescr = unsafe extern "C" fn(
@@ -99,6 +102,21 @@ struct Fields {
     flags: c_int,
 }
 
+/// Shape or strides of an array, copied: whoever owns the array may change it at any time.
+#[derive(Clone, Copy)]
+pub struct Axes {
+    len: usize,
+    values: [isize; MAX_DIMS],
+}
+
+impl Deref for Axes {
+    type Target = [isize];
+
+    fn deref(&self) -> &[isize] {
+        &self.values[..self.len]
+    }
+}
+
 /// An object whose type is exactly `numpy.ndarray`.
 #[derive(Clone)]
 pub struct Ndarray<'py>(Bound<'py, PyAny>);
@@ -132,27 +150,30 @@ impl<'py> Ndarray<'py> {
     }
 
     /// Number of elements along each axis.
-    pub fn shape(&self) -> &[isize] {
+    pub fn shape(&self) -> Axes {
         // SAFETY: invariants 2 and 3.
         let dimensions = unsafe { (*self.fields()).dimensions };
         self.axes(dimensions)
     }
 
     /// Bytes from one element to the next along each axis.
-    pub fn strides(&self) -> &[isize] {
+    pub fn strides(&self) -> Axes {
         // SAFETY: invariants 2 and 3.
         let strides = unsafe { (*self.fields()).strides };
         self.axes(strides)
     }
 
-    fn axes(&self, first: *const isize) -> &[isize] {
+    fn axes(&self, first: *const isize) -> Axes {
         // SAFETY: invariants 2 and 3.
         let nd = unsafe { (*self.fields()).nd };
-        match usize::try_from(nd) {
-            // SAFETY: invariant 3: `nd` entries, which live as long as the object.
-            Ok(nd) if nd > 0 => unsafe { slice::from_raw_parts(first, nd) },
-            _ => &[],
+        let mut axes =
+            Axes { len: usize::try_from(nd).unwrap_or(0).min(MAX_DIMS), values: [0; MAX_DIMS] };
+        if axes.len > 0 {
+            // SAFETY: invariant 3: `nd` entries, which nobody changes before they are copied here.
+            axes.values[..axes.len]
+                .copy_from_slice(unsafe { slice::from_raw_parts(first, axes.len) });
         }
+        axes
     }
 
     /// Whether NumPy lets one write into it.
@@ -169,7 +190,8 @@ impl<'py> Ndarray<'py> {
 
     /// Number of elements.
     pub fn size(&self) -> isize {
-        self.shape().iter().product()
+        let shape = self.shape();
+        if shape.contains(&0) { 0 } else { shape.iter().fold(1, |n, &axis| n.saturating_mul(axis)) }
     }
 }
 
@@ -185,11 +207,14 @@ pub struct Layout<'a, 'py> {
 /// An array over existing memory, without a base.
 ///
 /// # Safety
-/// Invariant 4; `dtype` is a `numpy.dtype` without references and without a shape of its own.
+/// Invariant 4; the dtype is without references and without a shape of its own.
 pub unsafe fn over<'py>(py: Python<'py>, layout: &Layout<'_, 'py>) -> PyResult<Ndarray<'py>> {
     let api = api(py)?;
     let nd = c_int::try_from(layout.shape.len())?;
     let flags = if layout.writeable { WRITEABLE } else { 0 };
+    if !layout.dtype.is_instance(dtype_class(py)?)? {
+        return Err(PyTypeError::new_err("not a numpy.dtype"));
+    }
     let descr = layout.dtype.clone().into_ptr();
     // SAFETY: invariants 1 and 4; the call takes over our reference to the dtype, and reads
     // `nd` entries of shape and of strides.
@@ -217,6 +242,35 @@ pub fn set_base(array: &Ndarray<'_>, base: Bound<'_, PyAny>) -> PyResult<()> {
     let status = unsafe { (api.set_base_object)(array.0.as_ptr(), base.into_ptr()) };
     if status < 0 { Err(PyErr::fetch(py)) } else { Ok(()) }
 }
+
+/// Whether others hold the object too, beside the `owners` references that we know of.
+pub fn is_shared(object: &Bound<'_, PyAny>, owners: isize) -> bool {
+    // SAFETY: a live object, read under the interpreter's lock.
+    let count = unsafe { ffi::Py_REFCNT(object.as_ptr()) };
+    count > owners
+}
+
+/// A class of NumPy's, looked up once.
+macro_rules! numpy_class {
+    ($(#[$doc:meta])* $function:ident $name:literal) => {
+        $(#[$doc])*
+        pub fn $function(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+            static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+            let class = CLASS
+                .get_or_try_init(py, || numpy(py)?.getattr(intern!(py, $name)).map(Bound::unbind))?;
+            Ok(class.bind(py))
+        }
+    };
+}
+
+numpy_class!(
+    /// `numpy.dtype`
+    dtype_class "dtype"
+);
+numpy_class!(
+    /// `numpy.ufunc`
+    ufunc_class "ufunc"
+);
 
 /// The module `numpy`.
 pub fn numpy(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {

@@ -323,16 +323,17 @@ impl<'py> Inputs<'py> {
         Ok(Some(inputs))
     }
 
-    fn shapes(&self) -> impl Iterator<Item = &[isize]> {
-        self.arrays.iter().map(|array| array.as_ref().map_or(&[][..], Ndarray::shape))
+    fn shapes(&self) -> Vec<Vec<isize>> {
+        let shape = |array: &Option<Ndarray<'py>>| array.as_ref().map(|a| a.shape().to_vec());
+        self.arrays.iter().map(|array| shape(array).unwrap_or_default()).collect()
     }
 
     fn result_shape(&self) -> Option<Vec<isize>> {
         if !self.is_matmul {
-            return order::broadcast_shape(self.shapes());
+            return order::broadcast_shape(self.shapes().iter().map(Vec::as_slice));
         }
-        let mut shapes = self.shapes();
-        order::matmul_shape(shapes.next()?, shapes.next()?)
+        let shapes = self.shapes();
+        order::matmul_shape(shapes.first()?, shapes.get(1)?)
     }
 
     fn result_strides(&self, shape: &[isize], dtype: &Bound<'py, PyAny>) -> PyResult<Vec<isize>> {
@@ -341,8 +342,9 @@ impl<'py> Inputs<'py> {
             return Ok(order::c_strides(shape, itemsize));
         }
         let arrays = self.arrays.iter().flatten();
-        let strides: Vec<_> =
-            arrays.map(|a| order::broadcast_strides(shape.len(), a.shape(), a.strides())).collect();
+        let strides: Vec<_> = arrays
+            .map(|a| order::broadcast_strides(shape.len(), &a.shape(), &a.strides()))
+            .collect();
         Ok(order::kept_strides(shape, &strides, itemsize))
     }
 }

@@ -98,11 +98,11 @@ pub fn extent(shape: &[isize], strides: &[isize], itemsize: isize) -> (isize, is
     if shape.contains(&0) {
         return (0, 0);
     }
-    let reach = shape.iter().zip(strides).map(|(&n, &step)| (n - 1) * step);
+    let reach = shape.iter().zip(strides).map(|(&n, &step)| (n - 1).saturating_mul(step));
     let (mut low, mut high) = (0, itemsize);
     for far in reach {
-        low += far.min(0);
-        high += far.max(0);
+        low = isize::saturating_add(low, far.min(0));
+        high = isize::saturating_add(high, far.max(0));
     }
     (low, high)
 }

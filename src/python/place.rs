@@ -12,7 +12,7 @@ use super::error::to_pyerr;
 use super::foreign;
 use super::handle::{Plan, WorkspaceArray, allocate, has_references};
 use super::naming::{Call, Place};
-use super::npy::{Layout, Ndarray, numpy};
+use super::npy::{Layout, Ndarray, is_shared, numpy};
 use super::order;
 use crate::{Buffer, Error, Workspace, registry};
 
@@ -29,6 +29,11 @@ struct Operand<'py> {
     buffer: Buffer,
     view: Ndarray<'py>,
 }
+
+/// So deep may sequences be nested in an argument: NumPy's limit of axes.
+const MAX_DEPTH: usize = 64;
+/// And in a result: no function of NumPy's nests deeper.
+const MAX_RESULT_DEPTH: usize = 4;
 
 /// Why an argument cannot go in.
 enum Refusal {
@@ -60,7 +65,7 @@ impl<'a, 'py> Operands<'a, 'py> {
         argument: &Bound<'py, PyAny>,
         place: Place<'_>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.convert(argument).map_err(|refusal| self.explain(refusal, place))
+        self.convert(argument, 0).map_err(|refusal| self.explain(refusal, place))
     }
 
     /// All positional arguments.
@@ -97,7 +102,11 @@ impl<'a, 'py> Operands<'a, 'py> {
         }
     }
 
-    fn convert(&mut self, argument: &Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>, Refusal> {
+    fn convert(
+        &mut self,
+        argument: &Bound<'py, PyAny>,
+        depth: usize,
+    ) -> Result<Bound<'py, PyAny>, Refusal> {
         if let Ok(handle) = argument.cast::<WorkspaceArray>() {
             return match self.lend(handle)? {
                 Ok(view) => Ok(view.into_object()),
@@ -106,14 +115,16 @@ impl<'a, 'py> Operands<'a, 'py> {
         }
         if let Some(array) = Ndarray::exact(argument)? {
             self.plain.push(array);
+        } else if depth == MAX_DEPTH {
+            // NumPy refuses it, or takes the sequence for an element.
         } else if let Ok(list) = argument.cast_exact::<PyList>() {
             let items: Vec<_> = list.iter().collect();
-            if let Some(items) = self.convert_items(&items)? {
+            if let Some(items) = self.convert_items(&items, depth + 1)? {
                 return Ok(PyList::new(self.py, items)?.into_any());
             }
         } else if let Ok(tuple) = argument.cast::<PyTuple>() {
             let items: Vec<_> = tuple.iter().collect();
-            if let Some(items) = self.convert_items(&items)? {
+            if let Some(items) = self.convert_items(&items, depth + 1)? {
                 return Ok(like_tuple(tuple, items)?);
             }
         }
@@ -124,11 +135,12 @@ impl<'a, 'py> Operands<'a, 'py> {
     fn convert_items(
         &mut self,
         items: &[Bound<'py, PyAny>],
+        depth: usize,
     ) -> Result<Option<Vec<Bound<'py, PyAny>>>, Refusal> {
         let mut converted = Vec::with_capacity(items.len());
         let mut changed = false;
         for (i, item) in items.iter().enumerate() {
-            let value = self.convert(item).map_err(|refusal| refusal.inside(i))?;
+            let value = self.convert(item, depth).map_err(|refusal| refusal.inside(i))?;
             changed |= !value.is(item);
             converted.push(value);
         }
@@ -160,18 +172,49 @@ impl<'a, 'py> Operands<'a, 'py> {
 
     /// What the caller gets for NumPy's result.
     pub fn settle(&self, result: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        if let Some(array) = Ndarray::exact(&result)? {
-            self.settle_array(array)
-        } else if let Ok(list) = result.cast_exact::<PyList>() {
-            let settled =
-                list.iter().map(|item| self.settle(item)).collect::<PyResult<Vec<_>>>()?;
-            Ok(PyList::new(self.py, settled)?.into_any())
+        // A sequence that somebody else holds too was not made by NumPy.
+        if result.is_instance_of::<PyList>() || result.is_instance_of::<PyTuple>() {
+            return if is_shared(&result, 1) { Ok(result) } else { self.settle_items(&result, 0) };
+        }
+        self.settle_item(result, 1, 0)
+    }
+
+    /// What is made of a part of a result, of which NumPy and we hold `owners` references.
+    fn settle_item(
+        &self,
+        item: Bound<'py, PyAny>,
+        owners: isize,
+        depth: usize,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        match Ndarray::exact(&item)? {
+            Some(array) => self.settle_array(array, owners),
+            None if depth == MAX_RESULT_DEPTH || is_shared(&item, owners) => Ok(item),
+            None => self.settle_items(&item, depth),
+        }
+    }
+
+    fn settle_items(
+        &self,
+        result: &Bound<'py, PyAny>,
+        depth: usize,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let settle = |items: Vec<Bound<'py, PyAny>>| -> PyResult<Vec<_>> {
+            // Each item is held by the result, once or more, and by us.
+            let owners = |item: &Bound<'py, PyAny>| {
+                let held = items.iter().filter(|other| other.is(item)).count();
+                isize::try_from(2 * held).unwrap_or(isize::MAX - 2)
+            };
+            items
+                .iter()
+                .map(|item| self.settle_item(item.clone(), owners(item) + 1, depth + 1))
+                .collect()
+        };
+        if let Ok(list) = result.cast_exact::<PyList>() {
+            Ok(PyList::new(self.py, settle(list.iter().collect())?)?.into_any())
         } else if let Ok(tuple) = result.cast::<PyTuple>() {
-            let settled =
-                tuple.iter().map(|item| self.settle(item)).collect::<PyResult<Vec<_>>>()?;
-            like_tuple(tuple, settled)
+            like_tuple(tuple, settle(tuple.iter().collect())?)
         } else {
-            Ok(result)
+            Ok(result.clone())
         }
     }
 
@@ -189,21 +232,31 @@ impl<'a, 'py> Operands<'a, 'py> {
         found.map(|operand| operand.view_of(array)).transpose()
     }
 
-    fn settle_array(&self, array: Ndarray<'py>) -> PyResult<Bound<'py, PyAny>> {
+    fn settle_array(&self, array: Ndarray<'py>, owners: isize) -> PyResult<Bound<'py, PyAny>> {
+        // `Ndarray::exact` holds one more.
+        let is_theirs = is_shared(array.object(), owners + 1);
         if let Some(operand) = self.ours.iter().find(|o| o.view.object().is(array.object())) {
             return Ok(operand.handle.clone().into_any());
         }
         if let Some(operand) = find(&self.ours, |o| o.contains(&array))? {
             return operand.view_of(&array);
         }
-        let is_theirs = find(&self.plain, |plain| shares(plain, &array))?.is_some();
+        let is_theirs = is_theirs || find(&self.plain, |plain| shares(plain, &array))?.is_some();
         if is_theirs || has_references(&array.dtype()?)? {
             return Ok(array.into_object());
         }
         match registry::current_workspace() {
-            Some(workspace) => Ok(copy_into(&workspace, &array)?.into_any()),
+            Some(workspace) => self.moved(&workspace, &array),
             None => Ok(array.into_object()),
         }
+    }
+
+    fn moved(&self, workspace: &Workspace, array: &Ndarray<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let copy = copy_into(workspace, array)?;
+        if !array.is_writeable() {
+            copy.get().make_read_only(self.py)?;
+        }
+        Ok(copy.into_any())
     }
 }
 
@@ -232,8 +285,8 @@ impl<'py> Operand<'py> {
         let dtype = array.dtype()?;
         let layout = Layout {
             dtype: &dtype,
-            shape: array.shape(),
-            strides: array.strides(),
+            shape: &array.shape(),
+            strides: &array.strides(),
             data: array.data(),
             writeable: array.is_writeable(),
         };
@@ -247,7 +300,7 @@ fn shares<'py>(operand: &Ndarray<'py>, result: &Ndarray<'py>) -> PyResult<bool> 
         return descends(result, operand);
     }
     let itemsize = operand.dtype()?.getattr(intern!(operand.object().py(), "itemsize"))?;
-    let (low, high) = order::extent(operand.shape(), operand.strides(), itemsize.extract()?);
+    let (low, high) = order::extent(&operand.shape(), &operand.strides(), itemsize.extract()?);
     let start = operand.data().addr();
     let span = start.wrapping_add_signed(low)..start.wrapping_add_signed(high);
     Ok(operand.object().is(result.object()) || span.contains(&result.data().addr()))
@@ -284,7 +337,8 @@ fn like_tuple<'py>(
     let py = tuple.py();
     match tuple.get_type().getattr_opt(intern!(py, "_make"))? {
         Some(make) => make.call1((items,)),
-        None => Ok(PyTuple::new(py, items)?.into_any()),
+        None if tuple.is_exact_instance_of::<PyTuple>() => Ok(PyTuple::new(py, items)?.into_any()),
+        None => Ok(tuple.clone().into_any()),
     }
 }
 
@@ -305,10 +359,10 @@ pub fn copy_as<'py>(
 ) -> PyResult<Bound<'py, WorkspaceArray>> {
     let py = source.object().py();
     let itemsize = dtype.getattr(intern!(py, "itemsize"))?.extract()?;
-    let ndim = source.shape().len();
-    let kept = order::broadcast_strides(ndim, source.shape(), source.strides());
-    let strides = order::kept_strides(source.shape(), &[kept], itemsize);
-    let plan = Plan { dtype, shape: source.shape(), strides: &strides, zeroed: false };
+    let shape = source.shape();
+    let kept = order::broadcast_strides(shape.len(), &shape, &source.strides());
+    let strides = order::kept_strides(&shape, &[kept], itemsize);
+    let plan = Plan { dtype, shape: &shape, strides: &strides, zeroed: false };
     let copy = allocate(workspace, &plan)?;
     copy_values(&copy, source.object(), casting)?;
     Ok(copy)

@@ -1,5 +1,6 @@
 //! NumPy's protocols: ufuncs, functions, conversion, exchange.
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -8,7 +9,7 @@ use pyo3::types::{PyDict, PyTuple};
 use super::foreign;
 use super::handle::WorkspaceArray;
 use super::naming::{Call, all_known};
-use super::npy::numpy;
+use super::npy::{numpy, ufunc_class};
 use super::place::Operands;
 use super::{ops, reduce};
 
@@ -26,6 +27,9 @@ impl WorkspaceArray {
         kwargs: Option<&Bound<'py, PyDict>>,
     ) -> Object<'py> {
         let py = slf.py();
+        if !ufunc.is_instance(ufunc_class(py)?)? {
+            return Err(PyTypeError::new_err("__array_ufunc__ takes a ufunc of NumPy's"));
+        }
         if has_foreign_ufunc(inputs, kwargs)? {
             return Ok(py.NotImplemented().into_bound(py));
         }
@@ -166,7 +170,7 @@ fn metadata<'py>(
         };
         let template = handle.get().template(py)?;
         let point = numpy(py)?.call_method1("empty", ((),))?;
-        numpy(py)?.call_method1("broadcast_to", (point, PyTuple::new(py, template.shape())?))
+        numpy(py)?.call_method1("broadcast_to", (point, PyTuple::new(py, template.shape().iter())?))
     };
     let args = args.iter().map(stand_in).collect::<PyResult<Vec<_>>>()?;
     let converted = PyDict::new(py);
@@ -194,6 +198,9 @@ pub fn call_function<'py>(
             return operands.settle(result);
         }
     }
+    // Past its dispatcher: what was not converted (sequences of other classes) must not come back.
+    let direct = func.getattr_opt(intern!(py, "_implementation"))?;
+    let func = direct.as_ref().unwrap_or(func);
     operands.settle(foreign::call(func, &args, kwargs.as_ref())?)
 }
 

@@ -107,7 +107,8 @@ impl<'py> Asked<'py> {
 
     /// Shape and strides of the result, in the array's memory order.
     fn result(&self, itemsize: isize) -> (Vec<isize>, Vec<isize>) {
-        let axes = self.array.shape().iter().zip(self.array.strides()).zip(&self.reduced);
+        let (shape, strides) = (self.array.shape(), self.array.strides());
+        let axes = shape.iter().zip(strides.iter()).zip(&self.reduced);
         let mut shape = Vec::new();
         let mut steps = Vec::new();
         for ((&n, &step), &reduced) in axes {

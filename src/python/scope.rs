@@ -46,12 +46,7 @@ impl PyScope {
     }
 
     fn __enter__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        if !self.token.is_open() {
-            let reason = "this scope is closed; enter the workspace again: \
-                          `with ws.notify_scope_entered():`";
-            let facts = Box::new(Facts::default());
-            return Err(to_pyerr(Error::Scope { reason: reason.to_owned(), facts }));
-        }
+        self.token.check_open().map_err(to_pyerr)?;
         self.workspace(py)
     }
 
@@ -106,12 +101,10 @@ pub fn finish(
     exception: &Bound<'_, PyAny>,
 ) -> PyResult<bool> {
     let exception = (!exception.is_none()).then_some(exception);
+    // A generator's end gives way: nobody would see the note.
+    let exception = exception.filter(|e| !e.is_instance_of::<PyGeneratorExit>());
     match left {
         Ok(left) => settle(py, &left, exception)?,
-        // A generator's end gives way: nobody would see the note.
-        Err(error) if exception.is_some_and(PyAnyMethods::is_instance_of::<PyGeneratorExit>) => {
-            return Err(to_pyerr(error));
-        }
         Err(error) => report(&to_pyerr(error), py, exception)?,
     }
     Ok(false)
@@ -127,6 +120,7 @@ fn report(error: &PyErr, py: Python<'_>, exception: Option<&Bound<'_, PyAny>>) -
 /// What closing has to tell, after everything is completely closed: errors, warnings, the collector.
 pub fn settle(py: Python<'_>, left: &Left, exception: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
     let mut first: Option<PyErr> = None;
+    let collected = collector::scope_left(py);
     for problem in problems(py, left) {
         match &first {
             Some(error) => report(&problem, py, Some(error.value(py).as_any()))?,
@@ -134,8 +128,7 @@ pub fn settle(py: Python<'_>, left: &Left, exception: Option<&Bound<'_, PyAny>>)
             None => first = Some(problem),
         }
     }
-    collector::scope_left(py)?;
-    first.map_or(Ok(()), Err)
+    first.map_or(collected, Err)
 }
 
 fn problems(py: Python<'_>, left: &Left) -> Vec<PyErr> {

@@ -177,7 +177,7 @@ pub fn line(workspace: &Workspace) -> String {
 pub fn allocation_line(s: &WorkspaceStats) -> String {
     format!(
         "[{}] {}: current size {} ({} B), spilled {} ({} B), pinned {} ({} B)",
-        s.id,
+        s.id.escape_debug(),
         state(s),
         human(s.current_size),
         s.current_size,

@@ -9,6 +9,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
+use super::collector;
 use crate::registry;
 
 static STORAGE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
@@ -24,6 +25,8 @@ struct Watch;
 impl Drop for Watch {
     fn drop(&mut self) {
         registry::end_thread();
+        // A scope of the thread may have held the collector.
+        Python::try_attach(collector::apply);
     }
 }
 

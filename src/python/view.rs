@@ -56,8 +56,8 @@ pub fn leased<'py>(template: &Ndarray<'py>, lease: Lease) -> PyResult<Ndarray<'p
     let py = template.object().py();
     let layout = Layout {
         dtype: &template.dtype()?,
-        shape: template.shape(),
-        strides: template.strides(),
+        shape: &template.shape(),
+        strides: &template.strides(),
         data: template.data(),
         writeable: template.is_writeable(),
     };
@@ -79,12 +79,30 @@ impl WorkspaceArray {
     ) -> PyResult<()> {
         let py = slf.py();
         let view = slf.get().lend_for(py, "buffer")?;
+        if !comes_back(&view)? {
+            return Err(PyBufferError::new_err("a buffer cannot tell this dtype; use numpy()"));
+        }
         // SAFETY: the view is alive (invariant 2 of `npy`), `request` is a buffer of whoever
         // called the slot; the exporter that is written into it owns a reference to the view,
         // hence to the lease (invariant 2), and gives it back itself when it is released.
         let status = unsafe { ffi::PyObject_GetBuffer(view.object().as_ptr(), request, flags) };
         if status < 0 { Err(PyErr::fetch(py)) } else { Ok(()) }
     }
+}
+
+/// Whether NumPy reads the dtype out of a buffer as it is. It asks for a buffer before `__array__`.
+fn comes_back(view: &Ndarray<'_>) -> PyResult<bool> {
+    let dtype = view.dtype()?;
+    let py = dtype.py();
+    let kind: char = dtype.getattr(pyo3::intern!(py, "kind"))?.extract()?;
+    if kind != 'V' {
+        return Ok(true);
+    }
+    let empty = npy::numpy(py)?.call_method1("empty", (1, &dtype))?;
+    let buffer = py.import("builtins")?.getattr("memoryview")?.call1((empty,))?;
+    let Ok(back) = npy::numpy(py)?.call_method1("asarray", (buffer,)) else { return Ok(false) };
+    let back = back.getattr(pyo3::intern!(py, "dtype"))?;
+    Ok(back.eq(&dtype)? && back.repr()?.as_any().eq(dtype.repr()?)?)
 }
 
 /// An iterator that asks `sequence` for item after item.

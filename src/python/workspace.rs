@@ -12,7 +12,7 @@ use super::config::{PyWorkspaceConfiguration, policy_member};
 use super::error::to_pyerr;
 use super::scope::{PyScope, finish, settle};
 use super::stats::{self, PyWorkspaceStats};
-use super::{collector, scope, thread_end};
+use super::{collector, foreign, scope, thread_end};
 use crate::{DEFAULT_WORKSPACE_ID, Workspace, WorkspaceConfiguration, registry};
 
 /// The Python object of each workspace that has one, so that every way leads to the same.
@@ -126,7 +126,8 @@ impl PyWorkspace {
     }
 
     fn __enter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
-        registry::enter_block(&slf.get().core).map_err(to_pyerr)?;
+        let place = foreign::running_frame(slf.py());
+        registry::enter_block(&slf.get().core, place).map_err(to_pyerr)?;
         collector::scope_entered(slf.py())?;
         Ok(slf)
     }
@@ -138,7 +139,7 @@ impl PyWorkspace {
         exception: &Bound<'_, PyAny>,
         _traceback: &Bound<'_, PyAny>,
     ) -> PyResult<bool> {
-        finish(py, registry::exit_block(&self.core), exception)
+        finish(py, registry::exit_block(&self.core, foreign::running_frame(py)), exception)
     }
 
     #[expect(clippy::unused_self)]

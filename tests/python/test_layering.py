@@ -60,7 +60,7 @@ BINDINGS = {
     "naming": {"python/npy"},
     "arguments": {"python/npy"},
     "collector": {"registry"},
-    "thread_end": {"registry"},
+    "thread_end": {"registry", "python/collector"},
     # arrays: a handle and its leased views, where a result goes, what is done with it
     "view": WORDS | HANDLES,
     "handle": WORDS | HANDLES,
@@ -86,6 +86,7 @@ BINDINGS = {
         "python/scope",
         "python/stats",
         "python/thread_end",
+        "python/foreign",
     },
     "makers": {"python/create", "python/workspace"},
     "manager": {

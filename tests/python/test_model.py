@@ -210,6 +210,8 @@ class Workspaces(RuleBasedStateMachine):
         if entry.room is not None and not entry.room.is_destroyed:
             entry.room.depth -= 1
         self.current = entry.before
+        if self.is_current_destroyed and all(e.room is not self.current for e in self.stack):
+            self.current = None
 
     @precondition(lambda self: len(self.stack) > 1)
     @rule(number=PICK)
