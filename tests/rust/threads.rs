@@ -153,8 +153,8 @@ fn a_block_that_ends_elsewhere_is_closed_by_its_owner() {
 fn a_short_form_that_ends_elsewhere_is_closed_by_its_owner() {
     let (ws, other) = (workspace(|_| ()), workspace(|_| ()));
     let scope = other.notify_scope_entered().unwrap();
-    registry::enter_block(&ws).unwrap();
-    elsewhere(|| wrong_thread(registry::exit_block(&ws).map(drop)));
+    registry::enter_block(&ws, 1).unwrap();
+    elsewhere(|| wrong_thread(registry::exit_block(&ws, 1).map(drop)));
     assert!(ws.is_scope_active());
     scope.close().expect("what was open inside has been closed");
     assert!(!ws.is_scope_active() && !other.is_scope_active());
