@@ -3,6 +3,7 @@
 //! Others see of it the clock (an atomic) and `Arc<Block>`s. Owner-only calls compare thread numbers
 //! first. The lock is held for bookkeeping only, never while foreign code runs.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 
@@ -33,7 +34,7 @@ fn all() -> MutexGuard<'static, Vec<Weak<Shared>>> {
 ///
 /// A handle; clones are the same workspace. The workspace owns its memory and frees it once no handle,
 /// array, lease or open scope needs it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Workspace(Arc<Shared>);
 
 #[derive(Debug)]
@@ -52,6 +53,12 @@ pub(crate) struct Shared {
     debug: AtomicBool,
     parent: Mutex<Option<Weak<Shared>>>,
     state: Mutex<State>,
+}
+
+impl fmt::Debug for Workspace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Workspace([{}], serial {})", self.0.id, self.0.serial)
+    }
 }
 
 impl PartialEq for Workspace {

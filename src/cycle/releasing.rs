@@ -82,8 +82,10 @@ impl State {
 
     /// Lets go of the arena, for a new size or for good.
     pub(super) fn drop_arena(&mut self) {
-        if let Shelf::Circular(ring) = &mut self.shelf {
-            ring.end_all();
+        match &mut self.shelf {
+            Shelf::Circular(ring) => ring.end_all(),
+            Shelf::Bump(bump) => bump.reset(),
+            Shelf::Reusing(_) => {}
         }
         if let Some(block) = self.block.take() {
             if block.leases.count() > 0 {

@@ -63,10 +63,12 @@ fn defaults_are_those_of_the_contract() {
 
 #[test]
 fn limits_that_are_no_fraction_are_refused() {
-    for limit in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.1, -f64::MIN_POSITIVE] {
+    let refused_ones =
+        [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.1, -f64::MIN_POSITIVE, 1e300];
+    for limit in refused_ones {
         refused("overallocation_limit", &[], |s| s.overallocation_limit = limit);
     }
-    for limit in [0.0, -0.0, 0.29, 2.5, 1e300] {
+    for limit in [0.0, -0.0, 0.29, 2.5, 1e6] {
         accepted(|s| s.overallocation_limit = limit);
     }
 }
