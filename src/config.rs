@@ -39,8 +39,6 @@ macro_rules! choices {
     )+};
 }
 
-pub(crate) use choices;
-
 choices! {
     /// How large the arena is made.
     AllocationPolicy {

@@ -155,11 +155,6 @@ pub enum Error {
         /// What does not fit.
         reason: String,
     },
-    /// A call that can never be right.
-    Usage {
-        /// What is wrong with it and what to do.
-        reason: String,
-    },
     /// The memory is being read or written, or is lent out.
     Borrowed {
         /// Who holds it.
@@ -190,10 +185,7 @@ impl Error {
             | Self::UnknownWorkspace { facts }
             | Self::Configuration { facts, .. }
             | Self::DestroyedWorkspace { facts } => Some(facts),
-            Self::Dtype { .. }
-            | Self::Shape { .. }
-            | Self::Usage { .. }
-            | Self::Borrowed { .. } => None,
+            Self::Dtype { .. } | Self::Shape { .. } | Self::Borrowed { .. } => None,
         }
     }
 
@@ -209,10 +201,7 @@ impl Error {
             | Self::UnknownWorkspace { facts }
             | Self::Configuration { facts, .. }
             | Self::DestroyedWorkspace { facts } => Some(facts),
-            Self::Dtype { .. }
-            | Self::Shape { .. }
-            | Self::Usage { .. }
-            | Self::Borrowed { .. } => None,
+            Self::Dtype { .. } | Self::Shape { .. } | Self::Borrowed { .. } => None,
         }
     }
 
@@ -277,9 +266,7 @@ impl fmt::Display for Error {
             Self::Dtype { found, expected } => {
                 write!(f, "the array holds {found}, not {expected}; use cast_to")
             }
-            Self::Location { reason, .. } | Self::Shape { reason } | Self::Usage { reason } => {
-                f.write_str(reason)
-            }
+            Self::Location { reason, .. } | Self::Shape { reason } => f.write_str(reason),
             Self::Borrowed { reason } => write!(f, "the memory is in use: {reason}"),
         }
     }

@@ -24,7 +24,7 @@ pub struct Scope {
 }
 
 impl Scope {
-    pub(crate) fn new(token: ScopeToken) -> Self {
+    fn new(token: ScopeToken) -> Self {
         Self { token, own_thread: PhantomData }
     }
 

@@ -12,9 +12,6 @@ import numpy as np
 import ndarena.cycle  # noqa: F401 - gives `Workspace` its methods `run` and `cycle`
 from ndarena._core import (
     DEFAULT_WORKSPACE_ID,
-    ArrayType,
-    LayerWorkspaceMgr,
-    LayerWorkspaceMgrBuilder,
     MemoryManager,
     Scope,
     Workspace,
@@ -119,7 +116,6 @@ __all__ = [
     "DEFAULT_WORKSPACE_ID",
     "AllocationPolicy",
     "ArrayLocationError",
-    "ArrayType",
     "ClosedArrayError",
     "ConfigurationError",
     "DebugMode",
@@ -129,8 +125,6 @@ __all__ = [
     "EscapedViewError",
     "EscapedViewWarning",
     "HugePages",
-    "LayerWorkspaceMgr",
-    "LayerWorkspaceMgrBuilder",
     "LeakedArrayError",
     "LearningPolicy",
     "LocationPolicy",

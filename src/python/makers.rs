@@ -26,8 +26,8 @@ macro_rules! makers {
 }
 
 makers! {
-    empty "empty" "($self, shape, dtype='float64', order='C', *, device=None, like=None)"
-    zeros "zeros" "($self, shape, dtype='float64', order='C', *, device=None, like=None)"
+    empty "empty" "($self, shape, dtype=None, order='C', *, device=None, like=None)"
+    zeros "zeros" "($self, shape, dtype=None, order='C', *, device=None, like=None)"
     ones "ones" "($self, shape, dtype=None, order='C', *, device=None, like=None)"
     full "full" "($self, shape, fill_value, dtype=None, order='C', *, device=None, like=None)"
     array "array" "($self, object, dtype=None, *, copy=True, order='K', subok=False, ndmin=0, like=None)"
@@ -40,6 +40,6 @@ makers! {
         "($self, a, dtype=None, order='K', subok=True, shape=None, *, device=None)"
     full_like "full_like"
         "($self, a, fill_value, dtype=None, order='K', subok=True, shape=None, *, device=None)"
-    create "zeros" "($self, shape, dtype='float64', order='C')"
-    create_uninitialized "empty" "($self, shape, dtype='float64', order='C')"
+    create "zeros" "($self, shape, dtype=None, order='C')"
+    create_uninitialized "empty" "($self, shape, dtype=None, order='C')"
 }
