@@ -13,7 +13,7 @@ use std::sync::{Arc, Weak};
 use crate::block::Block;
 use crate::clock::{self, Leases};
 use crate::cycle::{Home, Placed};
-use crate::error::{Error, Result, Validity};
+use crate::error::{Error, Facts, Result, Validity};
 use crate::layout::{Dtype, Element, byte_size};
 use crate::registry;
 use crate::ring::Tenure;
@@ -147,10 +147,15 @@ impl Buffer {
 
     /// The error that says why this buffer cannot be used.
     pub fn stale(&self, validity: Validity) -> Error {
+        Error::Stale { validity, facts: self.facts() }
+    }
+
+    /// What is known of it, and of its workspace now.
+    pub(crate) fn facts(&self) -> Box<Facts> {
         let mut facts = self.0.workspace.facts();
         facts.array_generation = Some(self.0.generation);
         facts.created_at.clone_from(&self.0.site);
-        Error::Stale { validity, facts }
+        facts
     }
 
     /// Keeps the bytes: counts up, then looks at the clock.
@@ -455,7 +460,8 @@ impl Array {
         self.carry(to)
     }
 
-    fn carry<T: Element>(&self, to: Destination) -> Result<Moved<T>> {
+    /// Follows the decision about where a copy goes.
+    pub(crate) fn carry<T: Element>(&self, to: Destination) -> Result<Moved<T>> {
         self.check_dtype::<T>()?;
         match to {
             Destination::Itself => Ok(Moved::Attached(self.clone())),

@@ -39,6 +39,8 @@ macro_rules! choices {
     )+};
 }
 
+pub(crate) use choices;
+
 choices! {
     /// How large the arena is made.
     AllocationPolicy {

@@ -155,6 +155,11 @@ pub enum Error {
         /// What does not fit.
         reason: String,
     },
+    /// A call that can never be right.
+    Usage {
+        /// What is wrong with it and what to do.
+        reason: String,
+    },
     /// The memory is being read or written, or is lent out.
     Borrowed {
         /// Who holds it.
@@ -185,7 +190,10 @@ impl Error {
             | Self::UnknownWorkspace { facts }
             | Self::Configuration { facts, .. }
             | Self::DestroyedWorkspace { facts } => Some(facts),
-            Self::Dtype { .. } | Self::Shape { .. } | Self::Borrowed { .. } => None,
+            Self::Dtype { .. }
+            | Self::Shape { .. }
+            | Self::Usage { .. }
+            | Self::Borrowed { .. } => None,
         }
     }
 
@@ -201,7 +209,10 @@ impl Error {
             | Self::UnknownWorkspace { facts }
             | Self::Configuration { facts, .. }
             | Self::DestroyedWorkspace { facts } => Some(facts),
-            Self::Dtype { .. } | Self::Shape { .. } | Self::Borrowed { .. } => None,
+            Self::Dtype { .. }
+            | Self::Shape { .. }
+            | Self::Usage { .. }
+            | Self::Borrowed { .. } => None,
         }
     }
 
@@ -266,7 +277,9 @@ impl fmt::Display for Error {
             Self::Dtype { found, expected } => {
                 write!(f, "the array holds {found}, not {expected}; use cast_to")
             }
-            Self::Location { reason, .. } | Self::Shape { reason } => f.write_str(reason),
+            Self::Location { reason, .. } | Self::Shape { reason } | Self::Usage { reason } => {
+                f.write_str(reason)
+            }
             Self::Borrowed { reason } => write!(f, "the memory is in use: {reason}"),
         }
     }

@@ -165,7 +165,7 @@ mod sealed {
 }
 
 /// A type without invalid bit patterns, as which the elements of an array can be read and written.
-pub trait Element: sealed::Sealed + Copy + Send + Sync + 'static {
+pub trait Element: sealed::Sealed + Copy + Default + Send + Sync + 'static {
     /// Its element type.
     const DTYPE: Dtype;
 }

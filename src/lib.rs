@@ -14,6 +14,7 @@
 //! | `workspace` | id, owner, configuration, clock, state |
 //! | `thread` `registry` `scope` | a thread's scopes, its workspaces by id, the guard |
 //! | `array` | handles, leases, views |
+//! | `layer_manager` | roles of arrays in a network: where each lives, and whether it lies there |
 
 mod arena;
 mod array;
@@ -23,6 +24,7 @@ mod config;
 mod cycle;
 mod error;
 mod fit;
+mod layer_manager;
 mod layout;
 mod plan;
 pub mod registry;
@@ -39,6 +41,7 @@ pub use array::{Array, Buffer, Destination, Lease, Moved};
 pub use block::keep_everything;
 pub use config::*;
 pub use error::{Error, Facts, Result, Validity};
+pub use layer_manager::{ArrayType, Cast, Helper, LayerWorkspaceMgr, LayerWorkspaceMgrBuilder};
 pub use layout::{Dtype, Element, parse_bytes};
 pub use registry::{
     create_new_workspace, current_workspace, destroy_all_workspaces, get_workspace,

@@ -9,12 +9,12 @@ use crate::sync::lock;
 use crate::thread::{ended, with};
 use crate::workspace::Workspace;
 
-pub(crate) use crate::thread::is_current;
 pub use crate::thread::{
     Left, Report, ScopeToken, borrow, current_workspace, end_thread, enter, enter_block,
     exit_block, innermost, leave, lost_scopes, open_workspaces, scope_depth,
     scope_out_of_workspaces, set_current_workspace, threads_in_scope,
 };
+pub(crate) use crate::thread::{enter_all, is_current};
 
 static DEBUG_MODE: AtomicU8 = AtomicU8::new(0);
 static DEFAULT_CONFIGURATION: Mutex<Option<WorkspaceConfiguration>> = Mutex::new(None);

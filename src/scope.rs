@@ -24,7 +24,7 @@ pub struct Scope {
 }
 
 impl Scope {
-    fn new(token: ScopeToken) -> Self {
+    pub(crate) fn new(token: ScopeToken) -> Self {
         Self { token, own_thread: PhantomData }
     }
 

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ops::{Range, RangeInclusive};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
@@ -17,6 +18,8 @@ use crate::workspace::{Shared, Workspace};
 static NUMBERS: AtomicU64 = AtomicU64::new(1);
 static SERIALS: AtomicU64 = AtomicU64::new(1);
 static THREADS_IN_SCOPE: AtomicUsize = AtomicUsize::new(0);
+
+const NOTHING_TO_ENTER: &str = "there is nothing to enter: name at least one array type";
 
 thread_local! {
     static THREAD: RefCell<Thread> = RefCell::new(Thread::new());
@@ -78,11 +81,11 @@ pub(crate) struct Inbox {
 #[derive(Debug)]
 enum Mail {
     /// The scope's `__exit__` ran over there.
-    Abandoned(u64),
+    Abandoned(RangeInclusive<u64>),
     /// The innermost `with ws:` of this workspace ended over there.
     AbandonedBlock(Workspace, usize),
     /// The scope's object died over there.
-    Lost(u64),
+    Lost(RangeInclusive<u64>),
 }
 
 impl Inbox {
@@ -97,10 +100,11 @@ impl Inbox {
     }
 }
 
-/// Names one open scope; may travel, but only its own thread can close it.
+/// Names one open scope, or several that were opened together; may travel, but only its own thread can
+/// close it.
 #[derive(Clone, Debug)]
 pub struct ScopeToken {
-    serial: u64,
+    serials: RangeInclusive<u64>,
     owner: u64,
     workspace: Option<Workspace>,
     inbox: Arc<Inbox>,
@@ -188,7 +192,8 @@ impl Thread {
         let lost = false;
         let opened = workspace.clone();
         self.frames.push(Frame { serial, kind, workspace: opened, previous, lost });
-        ScopeToken { serial, owner: self.number, workspace, inbox: Arc::clone(&self.inbox) }
+        let serials = serial..=serial;
+        ScopeToken { serials, owner: self.number, workspace, inbox: Arc::clone(&self.inbox) }
     }
 
     fn pop(&mut self, left: &mut Left) -> Option<Frame> {
@@ -221,18 +226,32 @@ impl Thread {
         }
     }
 
-    fn index_of(&self, serial: u64) -> Option<usize> {
-        self.frames.iter().rposition(|f| f.serial == serial)
+    /// Where the open ones of these scopes stand; they are neighbours.
+    fn frames_of(&self, serials: &RangeInclusive<u64>) -> Option<Range<usize>> {
+        let is_named = |f: &Frame| serials.contains(&f.serial);
+        let last = self.frames.iter().rposition(is_named)?;
+        let named = self.frames[..last].iter().rev().take_while(|&f| is_named(f)).count();
+        Some(last - named..last + 1)
     }
 
-    /// Closes a scope with everything inside it, innermost first.
-    fn unwind(&mut self, index: usize, left: &mut Left) {
-        while self.frames.len() > index + 1 {
+    /// Closes scopes with everything inside them, innermost first.
+    fn unwind(&mut self, scopes: &Range<usize>, left: &mut Left) {
+        while self.frames.len() > scopes.end {
             if let Some(frame) = self.pop(left) {
                 left.left_open.push(frame.label());
             }
         }
-        self.pop(left);
+        self.close_down_to(scopes.start, left);
+    }
+
+    fn close_down_to(&mut self, depth: usize, left: &mut Left) {
+        while self.frames.len() > depth {
+            self.pop(left);
+        }
+    }
+
+    fn lose(&mut self, serials: &RangeInclusive<u64>) {
+        self.frames.iter_mut().filter(|f| serials.contains(&f.serial)).for_each(Frame::lose);
     }
 
     /// Attends to what other threads left: silently, as nobody here asked.
@@ -243,27 +262,27 @@ impl Thread {
         let mail = std::mem::take(&mut *lock(&self.inbox.mail));
         for letter in mail {
             let abandoned = match letter {
-                Mail::Abandoned(serial) => self.index_of(serial),
+                Mail::Abandoned(serials) => self.frames_of(&serials),
                 Mail::AbandonedBlock(workspace, place) => self.end_block(&workspace, place),
-                Mail::Lost(serial) => {
-                    self.frames.iter_mut().filter(|f| f.serial == serial).for_each(Frame::lose);
+                Mail::Lost(serials) => {
+                    self.lose(&serials);
                     None
                 }
             };
-            if let Some(index) = abandoned {
-                self.unwind(index, &mut Left::default());
+            if let Some(scopes) = abandoned {
+                self.unwind(&scopes, &mut Left::default());
             }
         }
     }
 
-    /// Forgets the block that stands at `place`, else the workspace's latest; the index of its scope if
-    /// that is still open.
-    fn end_block(&mut self, workspace: &Workspace, place: usize) -> Option<usize> {
+    /// Forgets the block that stands at `place`, else the workspace's latest; where its scope stands
+    /// if that is still open.
+    fn end_block(&mut self, workspace: &Workspace, place: usize) -> Option<Range<usize>> {
         let blocks = &self.blocks;
         let here = blocks.iter().rposition(|b| b.place == place && &b.workspace == workspace);
         let index = here.or_else(|| blocks.iter().rposition(|b| &b.workspace == workspace))?;
         let block = self.blocks.remove(index);
-        self.index_of(block.serial)
+        self.frames_of(&(block.serial..=block.serial))
     }
 
     /// Attends to scopes whose objects died in other threads.
@@ -273,8 +292,8 @@ impl Thread {
             std::mem::take(&mut *lock(&self.inbox.mail)).into_iter().partition(lost);
         *lock(&self.inbox.mail) = rest;
         for letter in losses {
-            if let Mail::Lost(serial) = letter {
-                self.frames.iter_mut().filter(|f| f.serial == serial).for_each(Frame::lose);
+            if let Mail::Lost(serials) = letter {
+                self.lose(&serials);
             }
         }
     }
@@ -422,21 +441,35 @@ pub fn enter(workspace: &Workspace) -> Result<ScopeToken> {
     workspace.check_enter("notify_scope_entered")?;
     with(|t| {
         t.read_inbox();
-        if workspace.is_dummy() {
-            return Ok(t.push(Kind::Out, Some(workspace.clone())));
+        t.enter(workspace)
+    })
+    .unwrap_or_else(|| Err(ended()))
+}
+
+/// Enters all of these, in their order, or none; `None` scopes out of workspaces. The token closes them
+/// in reverse order; its workspace is the last one.
+pub(crate) fn enter_all(workspaces: &[Option<Workspace>]) -> Result<ScopeToken> {
+    for workspace in workspaces.iter().flatten() {
+        workspace.check_enter("notify_scope_entered")?;
+        if !workspace.is_scope_active() {
+            workspace.prepare_cycle()?;
         }
-        if workspace.is_scope_active() {
-            return Ok(t.push(Kind::Continued, Some(workspace.clone())));
+    }
+    with(|t| {
+        t.read_inbox();
+        let depth = t.frames.len();
+        let entered = t.enter_in_order(workspaces);
+        if entered.is_err() {
+            t.close_down_to(depth, &mut Left::default());
         }
-        workspace.begin_cycle(t.current.as_ref())?;
-        Ok(t.push(Kind::Full, Some(workspace.clone())))
+        entered
     })
     .unwrap_or_else(|| Err(ended()))
 }
 
 /// Enters for a `with ws:` block that stands at `place`, to be left by [`exit_block`].
 pub fn enter_block(workspace: &Workspace, place: usize) -> Result<()> {
-    let serial = enter(workspace)?.serial;
+    let serial = *enter(workspace)?.serials.end();
     let workspace = workspace.clone();
     with(|t| t.blocks.push(Block { workspace, place, serial })).ok_or_else(ended)
 }
@@ -455,8 +488,8 @@ pub fn exit_block(workspace: &Workspace, place: usize) -> Result<Left> {
         }
         t.read_inbox();
         let mut left = Left::default();
-        if let Some(index) = t.end_block(workspace, place) {
-            t.unwind(index, &mut left);
+        if let Some(scopes) = t.end_block(workspace, place) {
+            t.unwind(&scopes, &mut left);
         }
         Ok(left)
     })
@@ -521,7 +554,7 @@ impl ScopeToken {
     pub fn check_open(&self) -> Result<()> {
         with(|t| {
             self.check_thread(t)?;
-            if t.index_of(self.serial).is_some() {
+            if t.frames_of(&self.serials).is_some() {
                 return Ok(());
             }
             let reason = "this scope is closed; enter the workspace again: \
@@ -533,7 +566,7 @@ impl ScopeToken {
 
     /// Whether the scope is still open (asked in its own thread).
     pub fn is_open(&self) -> bool {
-        with(|t| t.index_of(self.serial).is_some()).unwrap_or(false)
+        with(|t| t.frames_of(&self.serials).is_some()).unwrap_or(false)
     }
 
     fn check_thread(&self, t: &Thread) -> Result<()> {
@@ -549,8 +582,8 @@ impl ScopeToken {
             self.check_thread(t)?;
             t.read_inbox();
             let mut left = Left::default();
-            let Some(index) = t.index_of(self.serial) else { return Ok(left) };
-            t.close_innermost(index, &mut left)?;
+            let Some(scopes) = t.frames_of(&self.serials) else { return Ok(left) };
+            t.close_innermost(&scopes, &mut left)?;
             Ok(left)
         })
         .unwrap_or_else(|| Err(ended()))
@@ -563,13 +596,13 @@ impl ScopeToken {
                 return Ok(Left::default());
             }
             if let Err(error) = self.check_thread(t) {
-                self.inbox.post(Mail::Abandoned(self.serial));
+                self.inbox.post(Mail::Abandoned(self.serials.clone()));
                 return Err(error);
             }
             t.read_inbox();
             let mut left = Left::default();
-            if let Some(index) = t.index_of(self.serial) {
-                t.unwind(index, &mut left);
+            if let Some(scopes) = t.frames_of(&self.serials) {
+                t.unwind(&scopes, &mut left);
             }
             Ok(left)
         })
@@ -583,13 +616,11 @@ impl ScopeToken {
             if t.number != self.owner {
                 return false;
             }
-            if let Some(frame) = t.frames.iter_mut().find(|f| f.serial == self.serial) {
-                frame.lose();
-            }
+            t.lose(&self.serials);
             true
         });
         if here == Some(false) {
-            self.inbox.post(Mail::Lost(self.serial));
+            self.inbox.post(Mail::Lost(self.serials.clone()));
         }
     }
 
@@ -600,10 +631,37 @@ impl ScopeToken {
 }
 
 impl Thread {
-    fn close_innermost(&mut self, index: usize, left: &mut Left) -> Result<()> {
-        if index + 1 < self.frames.len() {
-            let inside: Vec<_> = self.frames[index + 1..].iter().rev().map(Frame::label).collect();
-            let frame = &self.frames[index];
+    fn enter(&mut self, workspace: &Workspace) -> Result<ScopeToken> {
+        let kind = match workspace {
+            dummy if dummy.is_dummy() => Kind::Out,
+            open if open.is_scope_active() => Kind::Continued,
+            closed => {
+                closed.begin_cycle(self.current.as_ref())?;
+                Kind::Full
+            }
+        };
+        Ok(self.push(kind, Some(workspace.clone())))
+    }
+
+    fn enter_in_order(&mut self, workspaces: &[Option<Workspace>]) -> Result<ScopeToken> {
+        let mut together: Option<ScopeToken> = None;
+        for workspace in workspaces {
+            let mut token = match workspace {
+                Some(workspace) => self.enter(workspace)?,
+                None => self.push(Kind::Out, None),
+            };
+            if let Some(outer) = together {
+                token.serials = *outer.serials.start()..=*token.serials.end();
+            }
+            together = Some(token);
+        }
+        together.ok_or_else(|| Error::Usage { reason: NOTHING_TO_ENTER.to_owned() })
+    }
+
+    fn close_innermost(&mut self, scopes: &Range<usize>, left: &mut Left) -> Result<()> {
+        if scopes.end < self.frames.len() {
+            let inside: Vec<_> = self.frames[scopes.end..].iter().rev().map(Frame::label).collect();
+            let frame = &self.frames[scopes.end - 1];
             let reason = format!(
                 "a scope of [{}] is closed while scopes inside it are open: [{}]; scopes close in \
                  reverse order (a coroutine or generator suspended inside a `with` closes it out of \
@@ -613,7 +671,7 @@ impl Thread {
             );
             return Err(self.scope_error(frame.workspace.as_ref(), reason));
         }
-        self.pop(left);
+        self.close_down_to(scopes.start, left);
         Ok(())
     }
 }
@@ -632,7 +690,7 @@ pub fn leave(workspace: &Workspace) -> Result<Left> {
             let reason = format!("workspace [{}] has no open scope to close", workspace.id());
             return Err(t.scope_error(Some(workspace), reason));
         };
-        t.close_innermost(index, &mut left)?;
+        t.close_innermost(&(index..index + 1), &mut left)?;
         Ok(left)
     })
     .unwrap_or_else(|| Err(ended()))
@@ -643,7 +701,7 @@ pub fn innermost(workspace: &Workspace) -> Option<ScopeToken> {
     with(|t| {
         let frame = t.frames.iter().rfind(|f| f.workspace.as_ref() == Some(workspace))?;
         Some(ScopeToken {
-            serial: frame.serial,
+            serials: frame.serial..=frame.serial,
             owner: t.number,
             workspace: frame.workspace.clone(),
             inbox: Arc::clone(&t.inbox),

@@ -399,6 +399,25 @@ impl Workspace {
 
     // ------------------------------------------------------------------ cycles
 
+    /// Takes what a full enter needs, so that it can no longer be refused.
+    pub(crate) fn prepare_cycle(&self) -> Result<()> {
+        self.take_arena(&mut lock(&self.0.state))
+    }
+
+    fn take_arena(&self, state: &mut State) -> Result<()> {
+        if state.size() > 0 {
+            state
+                .ensure_block(&self.0.configuration)
+                .map_err(|refused| full(&self.0.id, refused))?;
+        }
+        Ok(())
+    }
+
+    /// Cycles without an allocation are in order: what is made in it is for its roles to decide.
+    pub(crate) fn allow_unused(&self) {
+        lock(&self.0.state).allow_unused();
+    }
+
     pub(crate) fn check_enter(&self, operation: &str) -> Result<()> {
         if self.is_destroyed() {
             return Err(self.destroyed_error(operation));
@@ -409,11 +428,7 @@ impl Workspace {
     /// A full enter. `Err`: the system refuses the arena; nothing has changed.
     pub(crate) fn begin_cycle(&self, parent: Option<&Self>) -> Result<()> {
         let mut state = lock(&self.0.state);
-        if state.size() > 0 {
-            state
-                .ensure_block(&self.0.configuration)
-                .map_err(|refused| full(&self.0.id, refused))?;
-        }
+        self.take_arena(&mut state)?;
         *lock(&self.0.parent) = parent.map(Self::downgrade);
         self.0.clock.tick();
         self.0.generation.fetch_add(1, Ordering::SeqCst);

@@ -12,6 +12,9 @@ import numpy as np
 import ndarena.cycle  # noqa: F401 - gives `Workspace` its methods `run` and `cycle`
 from ndarena._core import (
     DEFAULT_WORKSPACE_ID,
+    ArrayType,
+    LayerWorkspaceMgr,
+    LayerWorkspaceMgrBuilder,
     MemoryManager,
     Scope,
     Workspace,
@@ -116,6 +119,7 @@ __all__ = [
     "DEFAULT_WORKSPACE_ID",
     "AllocationPolicy",
     "ArrayLocationError",
+    "ArrayType",
     "ClosedArrayError",
     "ConfigurationError",
     "DebugMode",
@@ -125,6 +129,8 @@ __all__ = [
     "EscapedViewError",
     "EscapedViewWarning",
     "HugePages",
+    "LayerWorkspaceMgr",
+    "LayerWorkspaceMgrBuilder",
     "LeakedArrayError",
     "LearningPolicy",
     "LocationPolicy",

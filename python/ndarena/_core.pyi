@@ -1,10 +1,22 @@
 """The extension: workspaces, their arrays, and the managers of a thread."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, Final, Literal, NoReturn, ParamSpec, Self, SupportsIndex, TypeAlias, TypeVar, final
+from typing import (
+    Any,
+    ClassVar,
+    Final,
+    Literal,
+    NoReturn,
+    ParamSpec,
+    Self,
+    SupportsIndex,
+    TypeAlias,
+    TypeVar,
+    final,
+)
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -867,6 +879,154 @@ class WorkspaceArray:
         def __buffer__(self, flags: int, /) -> memoryview: ...
     def __format__(self, spec: str, /) -> str: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class ArrayType:
+    """What an array is to a layer. A member, or its name in any case, says so to a `LayerWorkspaceMgr`."""
+
+    INPUT: ClassVar[ArrayType]
+    """Input of a layer, kept for its backward pass."""
+    ACTIVATIONS: ClassVar[ArrayType]
+    """Output of a layer."""
+    ACTIVATION_GRAD: ClassVar[ArrayType]
+    """Gradient with respect to the input of a layer."""
+    FF_WORKING_MEM: ClassVar[ArrayType]
+    """Scratch of a layer's forward pass."""
+    BP_WORKING_MEM: ClassVar[ArrayType]
+    """Scratch of a layer's backward pass."""
+    RNN_FF_LOOP_WORKING_MEM: ClassVar[ArrayType]
+    """Scratch of one time step forward."""
+    RNN_BP_LOOP_WORKING_MEM: ClassVar[ArrayType]
+    """Scratch of one time step backward."""
+    UPDATER_WORKING_MEM: ClassVar[ArrayType]
+    """Scratch of the updater."""
+    FF_CACHE: ClassVar[ArrayType]
+    """What the forward pass keeps for the backward pass, the input apart."""
+    __members__: ClassVar[Mapping[str, ArrayType]]
+    """The members by name."""
+
+    def __new__(cls, value: ArrayType | str) -> Self:
+        """Give the member of that name, in any case."""
+    @property
+    def name(self) -> str:
+        """The name in capitals."""
+    @property
+    def value(self) -> str:
+        """The same as `name`."""
+    @staticmethod
+    def members() -> tuple[ArrayType, ...]:
+        """All members, in the order of their declaration."""
+    def __int__(self) -> int: ...
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+_Type: TypeAlias = ArrayType | str
+_Named: TypeAlias = tuple[str, WorkspaceConfiguration]
+_AnyArray: TypeAlias = WorkspaceArray | np.ndarray[Any, Any]
+
+@final
+class LayerWorkspaceMgr:
+    """Which workspace each kind of array lives in (DL4J: ``LayerWorkspaceMgr``).
+
+    It holds names, not workspaces: it may be used in any thread, and each finds its own. Types that are not
+    named get the default, and where that is ``None``, plain arrays.
+
+    Raises, in every method: `ConfigurationError` for a type that is not configured, `ScopeError` for a
+    workspace that is not open, `TypeError` for a change of an immutable manager. Then nothing has changed.
+    """
+
+    def __new__(cls, types: Mapping[_Type, _Named | None], default: _Named | None = None) -> Self: ...
+    @staticmethod
+    def builder() -> LayerWorkspaceMgrBuilder:
+        """Give a builder in which nothing is configured yet."""
+    @staticmethod
+    def no_workspaces() -> LayerWorkspaceMgr:
+        """Give a manager without workspaces: every array is a plain one."""
+    @staticmethod
+    def no_workspaces_immutable() -> LayerWorkspaceMgr:
+        """Give the one manager without workspaces that refuses every change."""
+    def create(
+        self, t: _Type, shape: _Shape, dtype: DTypeLike | None = ..., order: Literal["C", "F"] = "C"
+    ) -> _AnyArray:
+        """Give zeros of a type."""
+    def create_uninitialized(
+        self, t: _Type, shape: _Shape, dtype: DTypeLike | None = ..., order: Literal["C", "F"] = "C"
+    ) -> _AnyArray:
+        """Give an array of a type whose elements are whatever the memory held."""
+    def dup(self, t: _Type, a: _AnyArray, order: _Order | None = None) -> _AnyArray:
+        """Give a copy, as an array of that type; in the order of ``a`` unless another one is asked for."""
+    def cast_to(
+        self, t: _Type, dtype: DTypeLike, a: _AnyArray, dup_if_correct_type: bool = False
+    ) -> _AnyArray:
+        """Give ``a`` itself if it has that dtype and is plain or lies where the type belongs, else a copy there.
+
+        Always a copy with ``dup_if_correct_type``.
+        """
+    def leverage_to(self, t: _Type, a: _AnyArray) -> _AnyArray:
+        """Give ``a`` itself if it is plain or lies where the type belongs, else a copy there."""
+    def validate_array_location(
+        self, t: _Type, a: _AnyArray, migrate_if_invalid: bool = False, exception_if_detached: bool = True
+    ) -> _AnyArray:
+        """Give ``a`` itself if it lies where the type belongs, else `ArrayLocationError`.
+
+        With ``migrate_if_invalid`` a copy in the right place comes back instead. A plain array where one of a
+        workspace is expected is wrong only with ``exception_if_detached``.
+        """
+    def notify_scope_entered(self, *types: _Type) -> Scope:
+        """Enter the workspaces of these types in their order, all of them or none.
+
+        The ``with`` target is the last one, ``None`` if it is scoped out.
+        """
+    def notify_scope_borrowed(self, t: _Type) -> Scope:
+        """Make the open workspace of a type current."""
+    def is_workspace_open(self, t: _Type) -> bool:
+        """Whether the workspace of a type is open; true if it is scoped out."""
+    def assert_open(self, t: _Type, msg: str | None = None) -> None:
+        """`ScopeError` unless the workspace of a type is open."""
+    def assert_not_open(self, t: _Type, msg: str | None = None) -> None:
+        """`ScopeError` if the workspace of a type is open."""
+    def assert_current_workspace(self, t: _Type, msg: str | None = None) -> None:
+        """`ScopeError` unless the workspace of a type is current."""
+    def set_workspace(self, t: _Type, name: str, conf: WorkspaceConfiguration) -> None:
+        """Put arrays of a type into the workspace of that name, made with that configuration."""
+    def get_configuration(self, t: _Type) -> WorkspaceConfiguration | None:
+        """Tell what the workspace of a type is made with."""
+    def set_configuration(self, t: _Type, conf: WorkspaceConfiguration) -> None:
+        """Change the configuration alone; a type that is scoped out stays so."""
+    def get_workspace_name(self, t: _Type) -> str | None:
+        """Tell the name of the workspace of a type."""
+    def set_workspace_name(self, t: _Type, name: str) -> None:
+        """Change the name alone; a type that is scoped out stays so."""
+    def set_scoped_out_for(self, t: _Type) -> None:
+        """Arrays of a type are plain from now on."""
+    def is_scoped_out(self, t: _Type) -> bool:
+        """Whether arrays of a type are plain."""
+    def has_configuration(self, t: _Type) -> bool:
+        """Whether a type is scoped out or has the name of a workspace."""
+    def set_no_leverage_override(self, name: str) -> None:
+        """Arrays in the workspace of that name stay where they are and are right everywhere."""
+    def get_helper_workspace(self, key: str) -> Any:
+        """Give what a layer put there under a key, or ``None``."""
+    def set_helper_workspace(self, key: str, value: Any) -> None:
+        """Put a value there for all layers."""
+    def __reduce__(self) -> NoReturn: ...
+
+@final
+class LayerWorkspaceMgrBuilder:
+    """Collects where arrays of each type shall live; of two calls about the same type the last one counts."""
+
+    def default_no_workspace(self) -> Self:
+        """Arrays of the types that are not named are plain."""
+    def no_workspace_for(self, t: _Type) -> Self:
+        """Arrays of this type are plain."""
+    def default_workspace(self, name: str, conf: WorkspaceConfiguration) -> Self:
+        """Arrays of the types that are not named live in this workspace."""
+    def with_(self, t: _Type, name: str, conf: WorkspaceConfiguration) -> Self:
+        """Arrays of this type live in this workspace."""
+    def build(self) -> LayerWorkspaceMgr:
+        """Give the manager; what the builder is told later does not change it."""
 
 @final
 class WorkspaceManager:

@@ -42,7 +42,9 @@ fn build(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
             "ConfigurationError"
         }
         Error::DestroyedWorkspace { .. } => "DestroyedWorkspaceError",
-        Error::Dtype { .. } => return Ok(PyTypeError::new_err(error.to_string())),
+        Error::Dtype { .. } | Error::Usage { .. } => {
+            return Ok(PyTypeError::new_err(error.to_string()));
+        }
         Error::Shape { .. } => {
             return Ok(pyo3::exceptions::PyValueError::new_err(error.to_string()));
         }

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod array;
+mod array_type;
 mod collector;
 mod config;
 mod create;
@@ -9,6 +10,7 @@ mod error;
 mod flags;
 mod foreign;
 mod handle;
+mod layer_manager;
 mod makers;
 mod manager;
 mod methods;
@@ -33,9 +35,13 @@ mod _core {
     use pyo3::prelude::*;
 
     #[pymodule_export]
+    use super::array_type::PyArrayType;
+    #[pymodule_export]
     use super::config::PyWorkspaceConfiguration;
     #[pymodule_export]
     use super::handle::WorkspaceArray;
+    #[pymodule_export]
+    use super::layer_manager::{PyBuilder, PyLayerWorkspaceMgr};
     #[pymodule_export]
     use super::manager::{
         MemoryManager, WorkspaceManager, allocated_bytes, allocation_statistics,
@@ -70,6 +76,7 @@ mod _core {
         super::manager::read_environment()?;
         super::collector::watch_forks(module.py())?;
         super::array::register(module)?;
+        super::array_type::register(module)?;
         super::create::register(module)?;
         super::moves::register(module)?;
         let keep = pyo3::types::PyCFunction::new_closure(module.py(), None, None, |_, _| {

@@ -107,7 +107,7 @@ impl WorkspaceArray {
 }
 
 /// The dtype if it says by itself how many bytes an element takes.
-fn plain_number<'py>(dtype: Any<'_, 'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+pub(super) fn plain_number<'py>(dtype: Any<'_, 'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = dtype.py();
     let dtype = numpy(py)?.call_method1(intern!(py, "dtype"), (dtype,))?;
     let kind: char = dtype.getattr(intern!(py, "kind"))?.extract()?;
@@ -179,7 +179,7 @@ fn plain<'py>(array: Any<'_, 'py>) -> Object<'py> {
 }
 
 /// A plain array as exactly an ndarray.
-fn plain_view<'py>(array: Any<'_, 'py>) -> PyResult<Ndarray<'py>> {
+pub(super) fn plain_view<'py>(array: Any<'_, 'py>) -> PyResult<Ndarray<'py>> {
     let py = array.py();
     let view = foreign::call_method(numpy(py)?, "asarray", (plain(array)?,), None)?;
     Ndarray::exact(&view)?.ok_or_else(|| PyTypeError::new_err("asarray gave no ndarray"))

@@ -43,6 +43,8 @@ CORE = {
     "registry": {"workspace", "thread", "config", "error", "sync"},
     "array": {"workspace", "registry", "cycle", "ring", "block", "clock", "layout", "error"},
     "scope": {"array", "registry", "workspace", "config", "layout", "error"},
+    # what is what in a network
+    "layer_manager": {"scope", "array", "registry", "workspace", "thread", "config", "layout", "error"},
 }
 
 # The bindings: files of the core (x) and of src/python (python/x). `mod` is the list of what is exported.
@@ -89,6 +91,22 @@ BINDINGS = {
         "python/foreign",
     },
     "makers": {"python/create", "python/workspace"},
+    "array_type": {"layer_manager", "error", "python/error"},
+    "layer_manager": WORDS
+    | HANDLES
+    | {
+        "layer_manager",
+        "thread",
+        "config",
+        "python/array_type",
+        "python/collector",
+        "python/config",
+        "python/create",
+        "python/moves",
+        "python/place",
+        "python/scope",
+        "python/workspace",
+    },
     "manager": {
         "workspace",
         "registry",

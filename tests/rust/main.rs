@@ -6,6 +6,7 @@ mod arena;
 mod config;
 #[cfg(not(miri))] // which ends the program where memory is exhausted
 mod failing;
+mod layer_manager;
 mod layout;
 mod memory;
 mod model;

@@ -1,0 +1,385 @@
+//! `LayerWorkspaceMgr` as Python sees it: convert, one question to the core, and a copy where it says.
+
+mod builder;
+mod source;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyTuple;
+
+use super::array_type::array_type;
+use super::collector;
+use super::config::PyWorkspaceConfiguration;
+use super::create::create;
+use super::error::to_pyerr;
+use super::npy::numpy;
+use super::scope::PyScope;
+use super::workspace::configuration_argument;
+use crate::layer_manager::Located;
+use crate::registry::ScopeToken;
+use crate::{ArrayType, Destination, Error, LayerWorkspaceMgr, WorkspaceConfiguration};
+
+pub use builder::PyBuilder;
+use source::Source;
+
+type Any<'a, 'py> = &'a Bound<'py, PyAny>;
+type Object<'py> = PyResult<Bound<'py, PyAny>>;
+type Named = (String, WorkspaceConfiguration);
+
+static IMMUTABLE: PyOnceLock<Py<PyLayerWorkspaceMgr>> = PyOnceLock::new();
+
+/// A configuration, which must be given.
+fn configuration(given: Any<'_, '_>) -> PyResult<WorkspaceConfiguration> {
+    configuration_argument(Some(given))?.ok_or_else(|| {
+        PyTypeError::new_err("configuration must be a WorkspaceConfiguration, not None")
+    })
+}
+
+/// A pair of name and configuration, or `None`.
+fn workspace(given: Any<'_, '_>) -> PyResult<Option<Named>> {
+    if given.is_none() {
+        return Ok(None);
+    }
+    let Ok((name, conf)) = given.extract::<(String, Bound<'_, PyAny>)>() else {
+        let shown = given.repr()?;
+        return Err(PyTypeError::new_err(format!(
+            "a workspace is given as (name, configuration), or None for plain arrays, not {shown}"
+        )));
+    };
+    Ok(Some((name, configuration(&conf)?)))
+}
+
+fn borrowed(workspace: Option<&Named>) -> Option<(&str, WorkspaceConfiguration)> {
+    workspace.map(|(name, configuration)| (name.as_str(), configuration.clone()))
+}
+
+/// Which workspace each kind of array lives in (DL4J: `LayerWorkspaceMgr`).
+///
+/// `LayerWorkspaceMgr({type: (name, configuration) | None, …}, default=None)`; types that are not named
+/// get the default, and where that is `None`, plain arrays. It owns no memory: the workspaces are those
+/// of the calling thread, by name.
+#[pyclass(frozen, weakref, name = "LayerWorkspaceMgr", module = "ndarena")]
+pub struct PyLayerWorkspaceMgr {
+    core: Mutex<LayerWorkspaceMgr>,
+}
+
+impl From<LayerWorkspaceMgr> for PyLayerWorkspaceMgr {
+    fn from(core: LayerWorkspaceMgr) -> Self {
+        Self { core: Mutex::new(core) }
+    }
+}
+
+impl PyLayerWorkspaceMgr {
+    fn core(&self) -> MutexGuard<'_, LayerWorkspaceMgr> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the core; the lock is given back before any Python code runs.
+    fn ask<R>(
+        &self,
+        question: impl FnOnce(&mut LayerWorkspaceMgr) -> Result<R, Error>,
+    ) -> PyResult<R> {
+        let answer = question(&mut self.core());
+        answer.map_err(to_pyerr)
+    }
+
+    /// Where `source` goes.
+    fn place(
+        &self,
+        source: &Source<'_>,
+        question: impl FnOnce(&LayerWorkspaceMgr, Located<'_>) -> Result<Destination, Error>,
+    ) -> PyResult<Destination> {
+        let answer = question(&self.core(), source.located());
+        answer.map_err(|error| source.refused(error))
+    }
+
+    fn make<'py>(
+        &self,
+        operation: &str,
+        numpy_name: &str,
+        t: Any<'_, 'py>,
+        args: (Any<'_, 'py>, Option<Any<'_, 'py>>, &str),
+    ) -> Object<'py> {
+        let kind = array_type(t)?;
+        let args = args.into_pyobject(t.py())?;
+        match self.ask(|core| core.place(operation, kind))? {
+            Destination::Workspace(workspace) => create(Some(&workspace), numpy_name, &args, None),
+            _ => create(None, numpy_name, &args, None),
+        }
+    }
+
+    fn scope(
+        &self,
+        py: Python<'_>,
+        open: impl FnOnce(&mut LayerWorkspaceMgr) -> Result<ScopeToken, Error>,
+    ) -> PyResult<PyScope> {
+        let scope = PyScope::new(self.ask(open)?);
+        collector::scope_entered(py)?;
+        Ok(scope)
+    }
+}
+
+#[pymethods]
+impl PyLayerWorkspaceMgr {
+    #[new]
+    #[pyo3(signature = (types, default = None))]
+    fn new(types: Any<'_, '_>, default: Option<Any<'_, '_>>) -> PyResult<Self> {
+        let mut named = Vec::new();
+        for item in types.call_method0("items")?.try_iter()? {
+            let (t, given) = item?.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
+            named.push((array_type(&t)?, workspace(&given)?));
+        }
+        let default = default.map(workspace).transpose()?.flatten();
+        let types = named.iter().map(|(t, workspace)| (*t, borrowed(workspace.as_ref())));
+        Ok(LayerWorkspaceMgr::new(types, borrowed(default.as_ref())).into())
+    }
+
+    /// A builder in which nothing is configured yet.
+    #[staticmethod]
+    fn builder() -> PyBuilder {
+        PyBuilder::default()
+    }
+
+    /// A manager without workspaces: every array is a plain one.
+    #[staticmethod]
+    fn no_workspaces() -> Self {
+        LayerWorkspaceMgr::no_workspaces().into()
+    }
+
+    /// The one manager without workspaces that refuses every change.
+    #[staticmethod]
+    fn no_workspaces_immutable(py: Python<'_>) -> PyResult<Py<Self>> {
+        let make = || Py::new(py, Self::from(LayerWorkspaceMgr::no_workspaces_immutable()));
+        Ok(IMMUTABLE.get_or_try_init(py, make)?.clone_ref(py))
+    }
+
+    // ------------------------------------------------------------------ arrays
+
+    /// Zeros of a type.
+    #[pyo3(
+        signature = (t, shape, dtype = None, order = "C"),
+        text_signature = "($self, t, shape, dtype='float64', order='C')"
+    )]
+    fn create<'py>(
+        &self,
+        t: Any<'_, 'py>,
+        shape: Any<'_, 'py>,
+        dtype: Option<Any<'_, 'py>>,
+        order: &str,
+    ) -> Object<'py> {
+        self.make("create", "zeros", t, (shape, dtype, order))
+    }
+
+    /// An array of a type whose elements are whatever the memory held.
+    #[pyo3(
+        signature = (t, shape, dtype = None, order = "C"),
+        text_signature = "($self, t, shape, dtype='float64', order='C')"
+    )]
+    fn create_uninitialized<'py>(
+        &self,
+        t: Any<'_, 'py>,
+        shape: Any<'_, 'py>,
+        dtype: Option<Any<'_, 'py>>,
+        order: &str,
+    ) -> Object<'py> {
+        self.make("create_uninitialized", "empty", t, (shape, dtype, order))
+    }
+
+    /// A copy, as an array of that type; in the order of `a` unless another one is asked for.
+    #[pyo3(signature = (t, a, order = None))]
+    fn dup<'py>(&self, t: Any<'_, 'py>, a: Any<'_, 'py>, order: Option<&str>) -> Object<'py> {
+        let (t, a) = (array_type(t)?, Source::new(a)?);
+        a.carried(&self.place(&a, |core, place| core.place_dup(t, place))?, order)
+    }
+
+    /// `a` itself if it has that dtype and is plain or lies where the type belongs, else a copy that
+    /// has it, as an array of that type; always a copy with `dup_if_correct_type`.
+    #[pyo3(signature = (t, dtype, a, dup_if_correct_type = false))]
+    fn cast_to<'py>(
+        &self,
+        t: Any<'_, 'py>,
+        dtype: Any<'_, 'py>,
+        a: Any<'_, 'py>,
+        dup_if_correct_type: bool,
+    ) -> Object<'py> {
+        let (t, a) = (array_type(t)?, Source::new(a)?);
+        let dtype = numpy(dtype.py())?.call_method1(intern!(dtype.py(), "dtype"), (dtype,))?;
+        let is_correct = a.view.dtype()?.eq(&dtype)?;
+        let place = self
+            .place(&a, |core, place| core.place_cast(t, place, is_correct, dup_if_correct_type));
+        a.converted(&place?, &dtype)
+    }
+
+    /// `a` itself if it is plain or lies where the type belongs, else a copy there.
+    fn leverage_to<'py>(&self, t: Any<'_, 'py>, a: Any<'_, 'py>) -> Object<'py> {
+        let (t, a) = (array_type(t)?, Source::new(a)?);
+        a.carried(&self.place(&a, |core, place| core.place_leveraged(t, place))?, None)
+    }
+
+    /// `a` itself if it lies where the type belongs, else `ArrayLocationError`, or, with
+    /// `migrate_if_invalid`, a copy in the right place. A plain array where one of a workspace is
+    /// expected is wrong only with `exception_if_detached`.
+    #[pyo3(signature = (t, a, migrate_if_invalid = false, exception_if_detached = true))]
+    fn validate_array_location<'py>(
+        &self,
+        t: Any<'_, 'py>,
+        a: Any<'_, 'py>,
+        migrate_if_invalid: bool,
+        exception_if_detached: bool,
+    ) -> Object<'py> {
+        let (t, a) = (array_type(t)?, Source::new(a)?);
+        let to = self.place(&a, |core, place| {
+            core.place_validated(t, place, migrate_if_invalid, exception_if_detached)
+        });
+        a.carried(&to?, None)
+    }
+
+    // ------------------------------------------------------------------ scopes
+
+    /// Enter the workspaces of these types in their order: all of them or none. The `with` target is
+    /// the last one, `None` if it is scoped out.
+    #[pyo3(signature = (*types))]
+    fn notify_scope_entered(&self, types: &Bound<'_, PyTuple>) -> PyResult<PyScope> {
+        let kinds = types.iter().map(|t| array_type(&t)).collect::<PyResult<Vec<_>>>()?;
+        self.scope(types.py(), |core| core.enter(&kinds))
+    }
+
+    /// Make the open workspace of a type current.
+    fn notify_scope_borrowed(&self, t: Any<'_, '_>) -> PyResult<PyScope> {
+        let kind = array_type(t)?;
+        self.scope(t.py(), |core| core.borrow(kind))
+    }
+
+    /// Whether the workspace of a type is open; true if it is scoped out.
+    fn is_workspace_open(&self, t: Any<'_, '_>) -> PyResult<bool> {
+        let t = array_type(t)?;
+        self.ask(|core| core.is_workspace_open(t))
+    }
+
+    /// `ScopeError` unless the workspace of a type is open.
+    #[pyo3(signature = (t, msg = None))]
+    fn assert_open(&self, t: Any<'_, '_>, msg: Option<&str>) -> PyResult<()> {
+        let t = array_type(t)?;
+        self.ask(|core| core.assert_open(t, msg))
+    }
+
+    /// `ScopeError` if the workspace of a type is open.
+    #[pyo3(signature = (t, msg = None))]
+    fn assert_not_open(&self, t: Any<'_, '_>, msg: Option<&str>) -> PyResult<()> {
+        let t = array_type(t)?;
+        self.ask(|core| core.assert_not_open(t, msg))
+    }
+
+    /// `ScopeError` unless the workspace of a type is current.
+    #[pyo3(signature = (t, msg = None))]
+    fn assert_current_workspace(&self, t: Any<'_, '_>, msg: Option<&str>) -> PyResult<()> {
+        let t = array_type(t)?;
+        self.ask(|core| core.assert_current_workspace(t, msg))
+    }
+
+    // ------------------------------------------------------------------ roles
+
+    /// Put arrays of a type into the workspace of that name, made with that configuration.
+    fn set_workspace(&self, t: Any<'_, '_>, name: &str, conf: Any<'_, '_>) -> PyResult<()> {
+        let (t, conf) = (array_type(t)?, configuration(conf)?);
+        self.ask(|core| core.set_workspace(t, name, conf))
+    }
+
+    /// What the workspace of a type is made with.
+    fn get_configuration(&self, t: Any<'_, '_>) -> PyResult<Option<PyWorkspaceConfiguration>> {
+        let t = array_type(t)?;
+        let found = self.core().get_configuration(t).cloned();
+        Ok(found.map(|core| PyWorkspaceConfiguration { core }))
+    }
+
+    /// Change the configuration alone; a type that is scoped out stays so.
+    fn set_configuration(&self, t: Any<'_, '_>, conf: Any<'_, '_>) -> PyResult<()> {
+        let (t, conf) = (array_type(t)?, configuration(conf)?);
+        self.ask(|core| core.set_configuration(t, conf))
+    }
+
+    /// The name of the workspace of a type.
+    fn get_workspace_name(&self, t: Any<'_, '_>) -> PyResult<Option<String>> {
+        let t = array_type(t)?;
+        Ok(self.core().get_workspace_name(t).map(str::to_owned))
+    }
+
+    /// Change the name alone; a type that is scoped out stays so.
+    fn set_workspace_name(&self, t: Any<'_, '_>, name: &str) -> PyResult<()> {
+        let t = array_type(t)?;
+        self.ask(|core| core.set_workspace_name(t, name))
+    }
+
+    /// Arrays of a type are plain from now on.
+    fn set_scoped_out_for(&self, t: Any<'_, '_>) -> PyResult<()> {
+        let t = array_type(t)?;
+        self.ask(|core| core.set_scoped_out_for(t))
+    }
+
+    /// Whether arrays of a type are plain.
+    fn is_scoped_out(&self, t: Any<'_, '_>) -> PyResult<bool> {
+        let t = array_type(t)?;
+        Ok(self.core().is_scoped_out(t))
+    }
+
+    /// Whether a type is scoped out or has the name of a workspace.
+    fn has_configuration(&self, t: Any<'_, '_>) -> PyResult<bool> {
+        let t = array_type(t)?;
+        Ok(self.core().has_configuration(t))
+    }
+
+    /// Arrays in the workspace of that name stay where they are and are right everywhere.
+    fn set_no_leverage_override(&self, name: &str) -> PyResult<()> {
+        self.ask(|core| core.set_no_leverage_override(name))
+    }
+
+    /// What a layer put there under a key, or `None`.
+    fn get_helper_workspace(&self, py: Python<'_>, key: &str) -> Option<Py<PyAny>> {
+        let value = self.core().get_helper_workspace(key).cloned();
+        value.and_then(|value| value.downcast_ref::<Py<PyAny>>().map(|value| value.clone_ref(py)))
+    }
+
+    /// Put a value there for all layers.
+    fn set_helper_workspace(&self, key: &str, value: Py<PyAny>) -> PyResult<()> {
+        self.ask(|core| core.set_helper_workspace(key, Arc::new(value))).map(drop)
+    }
+
+    fn __repr__(&self) -> String {
+        let core = self.core();
+        let role = |t: &ArrayType| match (core.get_workspace_name(*t), core.is_scoped_out(*t)) {
+            (_, true) => format!("{t}: no workspace"),
+            (Some(name), _) => format!("{t}: [{name}]"),
+            (None, _) => format!("{t}: unconfigured"),
+        };
+        let roles: Vec<_> = ArrayType::ALL.iter().map(role).collect();
+        format!("<LayerWorkspaceMgr {}>", roles.join(", "))
+    }
+
+    #[expect(clippy::unused_self)]
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(PyTypeError::new_err(
+            "a LayerWorkspaceMgr does not pickle: make one where it is needed",
+        ))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let core = match self.core.try_lock() {
+            Ok(core) => core,
+            Err(TryLockError::Poisoned(e)) => e.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(()),
+        };
+        core.helper_workspaces()
+            .filter_map(|value| value.downcast_ref::<Py<PyAny>>())
+            .try_for_each(|value| visit.call(value))
+    }
+
+    fn __clear__(&self) {
+        let helpers = self.core().take_helper_workspaces();
+        drop(helpers);
+    }
+}
