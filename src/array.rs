@@ -10,7 +10,7 @@
 use std::sync::atomic::{AtomicIsize, Ordering};
 use std::sync::{Arc, Weak};
 
-use crate::block::Block;
+use crate::block::{self, Block};
 use crate::clock::{self, Leases};
 use crate::cycle::{Home, Placed};
 use crate::error::{Error, Facts, Result, Validity};
@@ -46,6 +46,8 @@ struct Cut {
 pub struct Lease {
     buffer: Buffer,
     block: Arc<Block>,
+    /// Of a file: forks of the process so far.
+    fork_steps: u64,
 }
 
 /// Where a copy-like operation puts its result. The decision; the caller copies.
@@ -122,7 +124,7 @@ impl Buffer {
     pub fn validity(&self) -> Validity {
         let cut = &*self.0;
         let now = cut.workspace.clock().now();
-        if cut.workspace.is_destroyed() {
+        if cut.workspace.is_destroyed() || self.is_inherited_file() {
             return Validity::Destroyed;
         }
         if let Some(tenure) = &cut.tenure {
@@ -172,19 +174,31 @@ impl Buffer {
         let Some(block) = cut.block.upgrade() else {
             return Err(self.stale(self.why_gone()));
         };
+        if block.is_inherited_file() {
+            return Err(self.stale(Validity::Destroyed));
+        }
+        let fork_steps = block.holds().map_or(0, |_| block::fork_steps());
         block.leases.up();
+        cut.hold(&block);
         let held = match &cut.tenure {
             Some(tenure) => clock::lease(&tenure.clock, &tenure.leases, 0),
             None => cut.workspace.clock().now() == cut.born,
         };
         if !held {
+            cut.release(&block);
             give_back(&block, &cut.workspace);
             return Err(self.stale(self.why_gone()));
         }
         if cut.leases.up() == 0 {
             block.leased_arrays.up();
         }
-        Ok(Lease { buffer: self.clone(), block })
+        Ok(Lease { buffer: self.clone(), block, fork_steps })
+    }
+
+    /// In a forked child: the bytes lie in a file that the parent goes on writing to.
+    fn is_inherited_file(&self) -> bool {
+        self.0.workspace.is_mapped()
+            && self.0.block.upgrade().is_some_and(|block| block.is_inherited_file())
     }
 
     fn why_gone(&self) -> Validity {
@@ -260,6 +274,29 @@ fn unknown(id: &str) -> Error {
     Error::UnknownWorkspace { facts: Box::new(facts) }
 }
 
+impl Cut {
+    fn hold(&self, block: &Block) {
+        if let (Some(holds), None) = (block.holds(), &self.tenure) {
+            holds.add(self.offset, self.len as u64, self.born);
+        }
+    }
+
+    fn release(&self, block: &Block) {
+        if let (Some(holds), None) = (block.holds(), &self.tenure) {
+            holds.remove(self.offset, self.born);
+        }
+    }
+
+    /// A fork fell into the life of a lease on a file: the child may look at the bytes from now on, so
+    /// the parent never gives them to others.
+    fn leave_to_child(&self, block: &Block) {
+        if let (Some(holds), None, false) = (block.holds(), &self.tenure, block.is_inherited_file())
+        {
+            holds.leave_to_child(self.offset, self.born);
+        }
+    }
+}
+
 impl Drop for Cut {
     fn drop(&mut self) {
         self.workspace.die(self.home, (self.offset, self.len as u64), self.born);
@@ -284,8 +321,13 @@ impl Drop for Lease {
         if cut.leases.down() {
             self.block.leased_arrays.down();
         }
-        if let Some(tenure) = &cut.tenure {
-            tenure.leases.down();
+        if self.block.holds().is_some() && self.fork_steps != block::fork_steps() {
+            cut.leave_to_child(&self.block);
+        } else {
+            cut.release(&self.block);
+            if let Some(tenure) = &cut.tenure {
+                tenure.leases.down();
+            }
         }
         give_back(&self.block, &cut.workspace);
     }

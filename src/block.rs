@@ -3,20 +3,32 @@
 //! The only file of the core that touches pointers. Invariants:
 //!
 //! 1. `base` points to `len` bytes that belong to this block alone, readable and writable, from
-//!    `reserve` until `drop`; every byte of them was initialised (zeroed) when taken.
+//!    `reserve` or `map_file` until `drop`; every byte of them was initialised (zeroed, or read from
+//!    the file) when taken.
 //! 2. A range is used only after `check` has found it inside `0..len`.
 //! 3. Bytes are written through raw pointers, and a Rust slice over them exists only inside a closure
 //!    while the caller's borrow (array.rs) says that nobody else reads (for `&mut`) or writes them.
 //! 4. `Element` types have no invalid bit patterns and no padding (sealed in layout.rs), and the
 //!    range is aligned for them.
+//! 5. A file is as long as its mapping, with its blocks on disk, and locked against everybody who
+//!    asks. Others who write to it or truncate it all the same are beyond our reach (SAFETY.md).
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+#[cfg(all(unix, not(miri)))]
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsRawFd, IntoRawFd, RawFd},
+    sync::Arc,
+    sync::atomic::AtomicUsize,
+};
 
 use crate::clock::Leases;
+use crate::holds::Holds;
 use crate::layout::Element;
 
 /// From here on memory is mapped, below it comes from the heap.
@@ -29,6 +41,7 @@ const PAGE: usize = 4096;
 static HELD: AtomicU64 = AtomicU64::new(0);
 static KEEP_ALL: AtomicBool = AtomicBool::new(false);
 static FORKS: AtomicU64 = AtomicU64::new(0);
+static FORK_STEPS: AtomicU64 = AtomicU64::new(0);
 
 /// Bytes held from the system by all blocks of the process.
 pub(crate) fn held_bytes() -> u64 {
@@ -44,17 +57,30 @@ pub fn keep_everything() {
 /// How often this process came out of a fork as the child.
 pub(crate) fn forks() -> u64 {
     static REGISTER: Once = Once::new();
+    extern "C" fn in_parent() {
+        FORK_STEPS.fetch_add(1, Ordering::SeqCst);
+    }
     extern "C" fn in_child() {
         FORKS.fetch_add(1, Ordering::SeqCst);
+        FORK_STEPS.fetch_add(1, Ordering::SeqCst);
+        #[cfg(all(unix, not(miri)))]
+        close_locked();
     }
     REGISTER.call_once(|| {
         #[cfg(unix)]
-        // SAFETY: the handler only adds to an atomic; it stays loaded as long as the process.
+        // SAFETY: the handlers add to atomics and close descriptors; they stay loaded as long as the
+        // process.
         unsafe {
-            libc::pthread_atfork(None, None, Some(in_child));
+            libc::pthread_atfork(Some(in_parent), Some(in_parent), Some(in_child));
         }
     });
     FORKS.load(Ordering::SeqCst)
+}
+
+/// A number that changes before and after each fork, in parent and child: equal at two moments means
+/// that no child has seen the process between them.
+pub(crate) fn fork_steps() -> u64 {
+    FORK_STEPS.load(Ordering::SeqCst)
 }
 
 /// The calling thread's number as Python's `threading.get_ident()` gives it.
@@ -97,6 +123,17 @@ enum Source {
         start: NonNull<libc::c_void>,
         total: usize,
     },
+    #[cfg(all(unix, not(miri)))]
+    File(Mapping),
+}
+
+/// The bytes of a file. The lock goes after the mapping.
+#[cfg(all(unix, not(miri)))]
+#[derive(Debug)]
+struct Mapping {
+    holds: Holds,
+    forks: u64,
+    _lock: Option<Arc<FileLock>>,
 }
 
 // SAFETY: invariants 1 and 3: the memory belongs to the block, whichever thread holds it.
@@ -118,9 +155,48 @@ impl Block {
         } else {
             map(len, huge_pages && len >= HUGE_FROM)?
         };
+        Some(Self::new(base, len, source))
+    }
+
+    /// The first `len` bytes of a file, which is so long and has its blocks on disk. What is written
+    /// reaches the file. The lock is kept as long as the mapping.
+    #[cfg(all(unix, not(miri)))]
+    pub(crate) fn map_file(file: &File, len: u64, lock: Option<Arc<FileLock>>) -> io::Result<Self> {
+        let len = usize::try_from(len).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let (fd, flags) = (file.as_raw_fd(), libc::MAP_SHARED);
+        // SAFETY: a mapping at an address of the system's choice; `file` keeps the descriptor open.
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), len, protection, flags, fd, 0) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let base = NonNull::new(start.cast::<u8>()).ok_or(io::ErrorKind::OutOfMemory)?;
+        let mapping = Mapping { holds: Holds::default(), forks: forks(), _lock: lock };
+        Ok(Self::new(base, len, Source::File(mapping)))
+    }
+
+    fn new(base: NonNull<u8>, len: usize, source: Source) -> Self {
         HELD.fetch_add(len as u64, Ordering::Relaxed);
         let (leases, leased_arrays) = (Leases::new(), Leases::new());
-        Some(Self { base, len, source, leases, leased_arrays, retired: AtomicBool::new(false) })
+        Self { base, len, source, leases, leased_arrays, retired: AtomicBool::new(false) }
+    }
+
+    /// Of a file: which ranges are leased, as such a block cannot be replaced by another.
+    pub(crate) fn holds(&self) -> Option<&Holds> {
+        match &self.source {
+            #[cfg(all(unix, not(miri)))]
+            Source::File(mapping) => Some(&mapping.holds),
+            _ => None,
+        }
+    }
+
+    /// Of a file that the parent of this forked process mapped, and goes on writing to.
+    pub(crate) fn is_inherited_file(&self) -> bool {
+        match &self.source {
+            #[cfg(all(unix, not(miri)))]
+            Source::File(mapping) => mapping.forks != forks(),
+            _ => false,
+        }
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -150,12 +226,19 @@ impl Block {
         unsafe { target.write_bytes(byte, self.count(len)) };
     }
 
-    /// Touches every page, so that the first use does not fault.
+    /// Touches every page, so that the first use does not fault; those of a file are read, as written
+    /// pages would all go back to the disk.
     pub(crate) fn prefault(&self) {
+        let is_file = self.holds().is_some();
         for offset in (0..self.len).step_by(PAGE) {
             let byte = self.at(offset as u64, 1);
-            // SAFETY: invariants 1 and 2; nobody has the block yet.
-            unsafe { byte.write_volatile(0) };
+            if is_file {
+                // SAFETY: invariants 1 and 2.
+                unsafe { byte.read_volatile() };
+            } else {
+                // SAFETY: invariants 1 and 2; nobody has the block yet.
+                unsafe { byte.write_volatile(0) };
+            }
         }
     }
 
@@ -207,14 +290,19 @@ impl Drop for Block {
             return;
         }
         HELD.fetch_sub(self.len as u64, Ordering::Relaxed);
-        match self.source {
+        match &self.source {
             Source::Nothing => {}
             // SAFETY: invariant 1: allocated in `reserve` with this layout, dropped once.
-            Source::Heap(layout) => unsafe { dealloc(self.base.as_ptr(), layout) },
+            Source::Heap(layout) => unsafe { dealloc(self.base.as_ptr(), *layout) },
             #[cfg(all(unix, not(miri)))]
             Source::Mapped { start, total } => {
                 // SAFETY: invariant 1: exactly what `map` mapped, dropped once.
-                unsafe { libc::munmap(start.as_ptr(), total) };
+                unsafe { libc::munmap(start.as_ptr(), *total) };
+            }
+            #[cfg(all(unix, not(miri)))]
+            Source::File(_) => {
+                // SAFETY: invariant 1: exactly what `map_file` mapped, dropped once.
+                unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
             }
         }
     }
@@ -247,4 +335,125 @@ fn map(len: usize, huge: bool) -> Option<(NonNull<u8>, Source)> {
 #[cfg(not(all(unix, not(miri))))]
 fn map(_len: usize, _huge: bool) -> Option<(NonNull<u8>, Source)> {
     None
+}
+
+/// Reserves the first `len` bytes of a file on disk, and makes it so long. Contents stay.
+#[cfg(all(unix, not(miri), not(target_vendor = "apple")))]
+pub(crate) fn reserve_on_disk(file: &File, len: u64) -> io::Result<()> {
+    let end = libc::off_t::try_from(len).map_err(|_| io::ErrorKind::StorageFull)?;
+    loop {
+        // SAFETY: `file` keeps the descriptor open.
+        match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, end) } {
+            0 => return Ok(()),
+            libc::EINTR => {}
+            code => return Err(io::Error::from_raw_os_error(code)),
+        }
+    }
+}
+
+/// Reserves the first `len` bytes of a file on disk, and makes it so long. Contents stay.
+#[cfg(all(unix, not(miri), target_vendor = "apple"))]
+pub(crate) fn reserve_on_disk(file: &File, len: u64) -> io::Result<()> {
+    let present = file.metadata()?.len();
+    let missing = libc::off_t::try_from(len.saturating_sub(present))
+        .map_err(|_| io::ErrorKind::StorageFull)?;
+    if missing == 0 {
+        return Ok(());
+    }
+    let store = libc::fstore_t {
+        fst_flags: libc::F_ALLOCATEALL,
+        fst_posmode: libc::F_PEOFPOSMODE,
+        fst_offset: 0,
+        fst_length: missing,
+        fst_bytesalloc: 0,
+    };
+    // SAFETY: `file` keeps the descriptor open, and `store` outlives the call.
+    if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_PREALLOCATE, &raw const store) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    file.set_len(len)
+}
+
+/// A lock on a file, by a descriptor of its own: that of the mapping lives on in forked children.
+#[cfg(all(unix, not(miri)))]
+#[derive(Debug)]
+pub(crate) struct FileLock {
+    file: Option<File>,
+    forks: u64,
+}
+
+#[cfg(all(unix, not(miri)))]
+impl FileLock {
+    /// `Err(WouldBlock)`: somebody else has it.
+    pub(crate) fn take(file: File) -> io::Result<Self> {
+        let forks = forks();
+        note_locked(file.as_raw_fd())?;
+        let lock = Self { file: Some(file), forks };
+        lock.flock(libc::LOCK_EX | libc::LOCK_NB)?;
+        Ok(lock)
+    }
+
+    fn flock(&self, operation: libc::c_int) -> io::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        // SAFETY: `file` keeps the descriptor open.
+        match unsafe { libc::flock(file.as_raw_fd(), operation) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+#[cfg(all(unix, not(miri)))]
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        if self.forks == forks() {
+            self.file.iter().for_each(|file| forget_locked(file.as_raw_fd()));
+            let _ = self.flock(libc::LOCK_UN); // closing unlocks too, unless a fork is under way
+        } else if let Some(file) = self.file.take() {
+            let _ = file.into_raw_fd(); // closed right after the fork; the number may be another's
+        }
+    }
+}
+
+/// Descriptors of locks, one bit each: what a forked child closes, without any lock or allocation.
+#[cfg(all(unix, not(miri)))]
+static LOCKED: [AtomicU64; 1 << 14] = [const { AtomicU64::new(0) }; 1 << 14];
+/// Words of `LOCKED` that were ever used.
+#[cfg(all(unix, not(miri)))]
+static LOCKED_WORDS: AtomicUsize = AtomicUsize::new(0);
+
+#[cfg(all(unix, not(miri)))]
+fn bit_of(fd: RawFd) -> Option<(usize, u64)> {
+    let fd = usize::try_from(fd).ok()?;
+    (fd / 64 < LOCKED.len()).then_some((fd / 64, 1 << (fd % 64)))
+}
+
+#[cfg(all(unix, not(miri)))]
+fn note_locked(fd: RawFd) -> io::Result<()> {
+    let (word, bit) = bit_of(fd).ok_or_else(|| io::Error::from_raw_os_error(libc::EMFILE))?;
+    LOCKED[word].fetch_or(bit, Ordering::SeqCst);
+    LOCKED_WORDS.fetch_max(word + 1, Ordering::SeqCst);
+    Ok(())
+}
+
+#[cfg(all(unix, not(miri)))]
+fn forget_locked(fd: RawFd) {
+    if let Some((word, bit)) = bit_of(fd) {
+        LOCKED[word].fetch_and(!bit, Ordering::SeqCst);
+    }
+}
+
+#[cfg(all(unix, not(miri)))]
+fn close_locked() {
+    for (word, bits) in LOCKED.iter().enumerate().take(LOCKED_WORDS.load(Ordering::SeqCst)) {
+        let mut bits = bits.swap(0, Ordering::SeqCst);
+        while bits != 0 {
+            let fd = word * 64 + bits.trailing_zeros() as usize;
+            bits &= bits - 1;
+            if let Ok(fd) = RawFd::try_from(fd) {
+                // SAFETY: a descriptor that a lock opened; its owner does not use it after a fork.
+                unsafe { libc::close(fd) };
+            }
+        }
+    }
 }

@@ -16,6 +16,7 @@ use crate::block::Block;
 use crate::clock::Clock;
 use crate::config::{DebugMode, ResetPolicy, ReusePolicy, WorkspaceConfiguration};
 use crate::fit::Bump;
+use crate::holds::Holds;
 use crate::layout::align_up;
 use crate::ring::{Ring, Tenure};
 
@@ -91,6 +92,8 @@ pub(crate) struct State {
     spills: Vec<Spill>,
     pins: VecDeque<Pin>,
     retired: Vec<Arc<Block>>,
+    /// Of a file: arrays born before this time have ended.
+    released_at: u64,
     pool: Option<Arc<Block>>,
     next_key: u64,
     in_use: bool,
@@ -127,7 +130,11 @@ pub(crate) struct Counters {
 }
 
 impl State {
-    pub(crate) fn new(config: &WorkspaceConfiguration) -> Result<Self, Refused> {
+    /// `file`: the arena, where it is a file; its size is what it is.
+    pub(crate) fn new(
+        config: &WorkspaceConfiguration,
+        file: Option<Block>,
+    ) -> Result<Self, Refused> {
         let shelf = if config.policy_reset == ResetPolicy::EndOfBufferReached {
             Shelf::Circular(Ring::new(config.nd4j))
         } else if config.policy_reuse == ReusePolicy::WithinCycle {
@@ -142,6 +149,7 @@ impl State {
             spills: Vec::new(),
             pins: VecDeque::new(),
             retired: Vec::new(),
+            released_at: 0,
             pool: None,
             next_key: 0,
             in_use: true,
@@ -157,7 +165,13 @@ impl State {
             site: None,
             counters: Counters::default(),
         };
-        if config.initial_size > 0 {
+        if let Some(block) = file {
+            state.set_size(block.len());
+            state.block = Some(Arc::new(block));
+            if !config.nd4j {
+                state.divide(config);
+            }
+        } else if config.initial_size > 0 {
             let aligned = align_up(config.initial_size, config.alignment);
             if let (Shelf::Circular(_), false, Some(block)) = (&state.shelf, config.nd4j, aligned) {
                 state.commit(config, block);
@@ -185,7 +199,15 @@ impl State {
     }
 
     pub(crate) fn retired_size(&self) -> u64 {
-        self.retired.iter().map(|b| b.len()).sum()
+        let own = self.block.as_ref().filter(|block| !block.is_inherited_file());
+        let holds = own.and_then(|block| block.holds());
+        let held = holds.map_or(0, |holds| holds.bytes_before(self.released_at));
+        held + self.retired.iter().map(|b| b.len()).sum::<u64>()
+    }
+
+    /// Of a file: which ranges are leased.
+    fn holds(&self) -> Option<&Holds> {
+        self.block.as_ref().and_then(|block| block.holds())
     }
 
     /// How requests were served, under WITHIN_CYCLE.
@@ -239,7 +261,7 @@ impl State {
         clock: &Clock,
         debug: bool,
     ) -> Closed {
-        let escaped = self.count_escapes();
+        let escaped = self.count_escapes(clock);
         let c = &mut self.counters;
         c.escaped += escaped as u64;
         c.cycles += 1;
@@ -285,11 +307,14 @@ impl State {
         self.alive_bytes = 0;
     }
 
-    fn count_escapes(&self) -> usize {
+    fn count_escapes(&self, clock: &Clock) -> usize {
         if matches!(self.shelf, Shelf::Circular(_)) {
             return 0;
         }
-        let arena = self.block.as_ref().map_or(0, |b| b.leased_arrays.count());
+        let arena = match self.holds() {
+            Some(holds) => holds.arrays_born(clock.now() - 1),
+            None => self.block.as_ref().map_or(0, |b| b.leased_arrays.count()),
+        };
         arena + self.spills.iter().map(|s| s.block.leased_arrays.count()).sum::<usize>()
     }
 

@@ -9,6 +9,7 @@
 //! | `clock` | time, leases, and the pair of the two |
 //! | `config` | wishes |
 //! | `block` | memory from the system; the only pointers of the core |
+//! | `mapping` `holds` | arenas in files: which file, and which of its bytes are leased |
 //! | `fit` `arena` `plan` `ring` | offsets: good fit, reuse within a cycle, the learned plan, circular workspaces |
 //! | `cycle` | what a cycle does with bytes: enter, place, die, close, learn |
 //! | `workspace` | id, owner, configuration, clock, state |
@@ -24,8 +25,10 @@ mod config;
 mod cycle;
 mod error;
 mod fit;
+mod holds;
 mod layer_manager;
 mod layout;
+mod mapping;
 mod plan;
 pub mod registry;
 mod ring;

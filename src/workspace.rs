@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::{LocationPolicy, ResetPolicy, WorkspaceConfiguration, WorkspaceType};
 use crate::cycle::{Closed, Counters, Home, Placed, Refused, State};
 use crate::error::{Error, Facts, Result};
+use crate::mapping;
 use crate::registry;
 use crate::sync::lock;
 use crate::thread::{self, Inbox};
@@ -105,13 +106,6 @@ pub struct WorkspaceStats {
 impl Workspace {
     /// A workspace owned by the calling thread and in no registry.
     pub fn new(configuration: WorkspaceConfiguration, id: &str) -> Result<Self> {
-        if configuration.policy_location == LocationPolicy::Mmap {
-            return Err(Error::configuration(
-                "policy_location",
-                "MMAP",
-                "memory-mapped workspaces come with a later version; use RAM",
-            ));
-        }
         let kind = if configuration.policy_reset == ResetPolicy::EndOfBufferReached {
             WorkspaceType::Circular
         } else {
@@ -130,9 +124,10 @@ impl Workspace {
         configuration: WorkspaceConfiguration,
         id: &str,
     ) -> Result<Self> {
-        let state = State::new(&configuration).map_err(|refused| full(id, refused))?;
         let owner = thread::owner_number();
         let inbox = thread::own_inbox().ok_or_else(thread::ended)?;
+        let file = mapping::open(&configuration, id)?;
+        let state = State::new(&configuration, file).map_err(|refused| full(id, refused))?;
         let workspace = Self(Arc::new(Shared {
             id: id.to_owned(),
             serial: SERIALS.fetch_add(1, Ordering::Relaxed),
@@ -192,6 +187,17 @@ impl Workspace {
     /// Whether this is the dummy of BYPASS_EVERYTHING.
     pub fn is_dummy(&self) -> bool {
         self.0.kind == WorkspaceType::Dummy
+    }
+
+    /// Whether its arena lies in a file.
+    pub(crate) fn is_mapped(&self) -> bool {
+        self.0.configuration.policy_location == LocationPolicy::Mmap
+    }
+
+    /// Whether its arena lies in the very file that this configuration names.
+    pub(crate) fn shares_file(&self, configuration: &WorkspaceConfiguration) -> bool {
+        let path = &self.0.configuration.temp_file_path;
+        path.is_some() && *path == configuration.temp_file_path
     }
 
     pub(crate) fn downgrade(&self) -> Weak<Shared> {

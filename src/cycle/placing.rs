@@ -73,7 +73,9 @@ impl State {
             Shelf::Bump(bump) => (bump.alloc(request, self.size), None),
             Shelf::Circular(_) => (None, None),
         };
+        let held = offset.is_some_and(|offset| self.is_held(offset, request));
         let placed = match offset {
+            _ if held => self.spill_beside_views(config, request, ticket),
             Some(offset) => self.ensure_block(config).map(|block| Placed {
                 block,
                 offset,
@@ -106,6 +108,25 @@ impl State {
                 Err(refused)
             }
         }
+    }
+
+    /// Of a file: whether a view of an earlier cycle lies there.
+    fn is_held(&self, offset: u64, request: u64) -> bool {
+        self.holds().is_some_and(|holds| holds.meet(offset, request))
+    }
+
+    fn spill_beside_views(
+        &mut self,
+        config: &WorkspaceConfiguration,
+        request: u64,
+        ticket: Option<Ticket>,
+    ) -> Result<Placed, Refused> {
+        if config.policy_spill != SpillPolicy::Fail {
+            return self.spill(config, request, ticket);
+        }
+        let reason = "its place in the file is still viewed from an earlier cycle and policy_spill is \
+                      FAIL; drop the views, or choose policy_spill=\"EXTERNAL\"";
+        Err(Refused { requested: request, reason: reason.to_owned() })
     }
 
     pub(super) fn place_in_ring(
@@ -255,7 +276,7 @@ impl State {
             Home::Arena(ticket) => {
                 if let (true, Shelf::Reusing(arena)) = (running, &mut self.shelf) {
                     arena.free(ticket, request);
-                    if let (true, Some(block)) = (debug, &self.block) {
+                    if let (true, None, Some(block)) = (debug, self.holds(), &self.block) {
                         block.fill(offset, request, POISON);
                     }
                 }

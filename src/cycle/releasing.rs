@@ -15,6 +15,10 @@ impl State {
             Shelf::Bump(bump) => bump.reset(),
             Shelf::Reusing(_) => {}
         }
+        if self.holds().is_some() {
+            self.released_at = clock.now(); // whoever comes next looks at what is held
+            return;
+        }
         let Some(block) = self.block.take() else { return };
         if !clock::is_free(clock, &block.leases) {
             self.block = self.pool.take();
@@ -127,10 +131,12 @@ impl State {
         }
     }
 
-    /// Gives back what the closed workspace does not need now; a learned size is learned anew.
+    /// Gives back what the closed workspace does not need now; a learned size is learned anew. A file
+    /// stays mapped, as its contents matter.
     pub(crate) fn trim(&mut self, open: bool) -> u64 {
         let pooled = self.pool.take().map_or(0, |b| b.len());
-        if open || self.alive_arrays > 0 || matches!(self.shelf, Shelf::Circular(_)) {
+        let stays = self.holds().is_some() || matches!(self.shelf, Shelf::Circular(_));
+        if open || self.alive_arrays > 0 || stays {
             return pooled;
         }
         let unused = self.block.as_ref().filter(|b| b.leases.count() == 0);

@@ -6,12 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import ndarena as nd
-
 FOLDER = Path(__file__).parents[1] / "conformance"
-
-# These need memory-mapped files, which the package does not have yet. All other traces are replayed.
-NEED_MMAP = {"B-34", "S-13", "B-34@16", "S-13@16"}
 
 
 def load_replayer():
@@ -23,15 +18,6 @@ def load_replayer():
 
 replayer = load_replayer()
 SCENARIOS = [s for folder in ("workspaces", "workspaces16") for s in replayer.load(FOLDER / folder)]
-
-
-def mapped_configurations(scenario):
-    """List the MMAP configurations that the ancestor accepted."""
-    return [
-        (step["ws"], step["config"])
-        for step in scenario["steps"]
-        if step.get("config", {}).get("policy_location") == "MMAP" and "error" not in step
-    ]
 
 
 def test_every_trace_is_there():
@@ -53,24 +39,7 @@ def test_the_copies_are_unchanged():
     assert found == listed
 
 
-def test_only_traces_that_need_mmap_are_not_replayed():
-    """The exceptions are exactly the traces in which a mapped arena works: nothing else can hide there."""
-    assert {s["id"] for s in SCENARIOS if mapped_configurations(s)} == NEED_MMAP
-
-
-@pytest.mark.parametrize("scenario", [s for s in SCENARIOS if s["id"] in NEED_MMAP], ids=lambda s: s["id"])
-def test_mmap_is_refused_cleanly(scenario):
-    """While mapped arenas are missing, asking for one is a configuration error that leaves nothing behind."""
-    for name, fields in mapped_configurations(scenario):
-        with pytest.raises(nd.ConfigurationError) as caught:
-            nd.get_workspace_for_current_thread(nd.WorkspaceConfiguration.nd4j(**fields), id=name)
-        assert caught.value.field == "policy_location"
-        assert not nd.check_if_workspace_exists(name)
-
-
-@pytest.mark.parametrize(
-    "scenario", [s for s in SCENARIOS if s["id"] not in NEED_MMAP], ids=lambda s: s["id"]
-)
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s["id"])
 def test_trace(scenario):
     """Every observable of every step is as recorded, or as the contract's deviation says."""
     assert replayer.replay(scenario) == []

@@ -19,13 +19,15 @@ CORE = {
     "sync": set(),
     "clock": {"sync"},
     "config": {"error", "layout"},
-    "block": {"clock", "layout"},
+    "holds": {"sync"},
+    "block": {"clock", "holds", "layout"},
+    "mapping": {"block", "config", "error", "sync"},
     # one workspace
     "plan": {"layout"},
     "fit": set(),
     "arena": {"plan", "fit"},
     "ring": {"clock"},
-    "cycle": {"arena", "fit", "ring", "block", "clock", "config", "layout"},
+    "cycle": {"arena", "fit", "ring", "block", "holds", "clock", "config", "layout"},
     # whose, how long: a workspace knows its thread, a thread its workspaces
     "workspace": {
         "cycle",
@@ -37,6 +39,7 @@ CORE = {
         "clock",
         "config",
         "error",
+        "mapping",
         "sync",
     },
     "thread": {"workspace", "cycle", "block", "error", "sync"},

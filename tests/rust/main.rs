@@ -8,6 +8,8 @@ mod config;
 mod failing;
 mod layer_manager;
 mod layout;
+#[cfg(all(unix, not(miri)))] // which map files
+mod mapped;
 mod memory;
 mod model;
 mod moves;
