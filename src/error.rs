@@ -226,6 +226,15 @@ impl Error {
         self
     }
 
+    /// The same error, naming the operation that could not be served.
+    #[must_use]
+    pub fn in_call(mut self, operation: &str) -> Self {
+        if let Some(facts) = self.facts_mut() {
+            facts.operation = Some(operation.to_owned());
+        }
+        self
+    }
+
     /// The same error, naming shape and element type of the array concerned.
     #[must_use]
     pub fn of_array(mut self, shape: &[usize], dtype: &str) -> Self {

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use crate::array::Array;
 use crate::config::EscapePolicy;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::layout::Element;
 use crate::registry::{self, Left, ScopeToken};
 use crate::workspace::Workspace;
@@ -51,8 +51,7 @@ fn escapes(left: &Left) -> Result<()> {
     for report in &left.reports {
         let raises = report.workspace.configuration().policy_escape == EscapePolicy::Raise;
         if report.escaped > 0 && raises {
-            let (arrays, facts) = (report.escaped, report.workspace.facts());
-            return Err(Error::Escaped { arrays, facts });
+            return Err(report.escaped_error());
         }
     }
     Ok(())

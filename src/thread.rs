@@ -125,6 +125,15 @@ pub struct Report {
     pub many_retired: bool,
 }
 
+impl Report {
+    /// What is to be raised where its policy is [`EscapePolicy::Raise`](crate::EscapePolicy::Raise).
+    pub fn escaped_error(&self) -> Error {
+        let mut facts = self.workspace.facts();
+        facts.array_generation = facts.workspace_generation;
+        Error::Escaped { arrays: self.escaped, facts }
+    }
+}
+
 /// What closing one or more scopes did.
 #[derive(Clone, Debug, Default)]
 pub struct Left {

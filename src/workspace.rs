@@ -354,17 +354,40 @@ impl Workspace {
         let mode = registry::debug_mode();
         let placed = {
             let mut state = self.owned_state("allocation")?;
+            let placed = state
+                .place(&self.0.configuration, mode, bytes as u64)
+                .map_err(|refused| self.full_error(refused))?;
             if site.is_some() {
                 state.set_site(site.as_deref());
             }
-            state
-                .place(&self.0.configuration, mode, bytes as u64)
-                .map_err(|refused| self.full_error(refused))?
+            placed
         };
         if zeroed && bytes > 0 && !is_fresh(&placed) {
             placed.block.fill(placed.offset, bytes as u64, 0);
         }
         Ok(Buffer::new(self.clone(), placed, bytes, site))
+    }
+
+    /// Cuts several at once: all of them, or none and the number of the one that was refused.
+    pub fn allocate_all(
+        &self,
+        sizes: &[usize],
+        site: Option<&str>,
+    ) -> std::result::Result<Vec<Buffer>, (Error, usize)> {
+        self.check_may_allocate().map_err(|error| (error, 0))?;
+        let mode = registry::debug_mode();
+        let placed = {
+            let mut state = self.owned_state("allocation").map_err(|error| (error, 0))?;
+            let placed = state.place_all(&self.0.configuration, mode, sizes);
+            let placed = placed.map_err(|(refused, i)| (self.full_error(refused), i))?;
+            if site.is_some() {
+                state.set_site(site);
+            }
+            placed
+        };
+        let buffer =
+            |(placed, &bytes)| Buffer::new(self.clone(), placed, bytes, site.map(str::to_owned));
+        Ok(placed.into_iter().zip(sizes).map(buffer).collect())
     }
 
     fn check_may_allocate(&self) -> Result<()> {

@@ -315,9 +315,13 @@ fn a_steady_loop_does_not_fault() {
         drop(last);
     };
     (0..8).for_each(|_| cycle(&ws, body));
-    let before = faults();
-    (0..200).for_each(|_| cycle(&ws, body));
-    assert_eq!(faults() - before, 0);
+    // What a cycle causes is in every window; the kernel may take a page of code away at any time.
+    let window = || {
+        let before = faults();
+        (0..200).for_each(|_| cycle(&ws, body));
+        faults() - before
+    };
+    assert!((0..5).any(|_| window() == 0));
 }
 
 /// Bytes of the process that are in memory.

@@ -166,6 +166,8 @@ class Scope:
 class WorkspaceStats:
     """All counters of a workspace at one moment."""
 
+    def __new__(cls, **fields: Any) -> Self: ...
+    def __reduce__(self) -> tuple[Any, tuple[()]]: ...
     @property
     def id(self) -> str:
         """Name of the workspace."""

@@ -40,6 +40,49 @@ impl State {
         Ok(placed)
     }
 
+    /// Places them all, or none; with a refusal, which of them was refused.
+    pub(crate) fn place_all(
+        &mut self,
+        config: &WorkspaceConfiguration,
+        mode: DebugMode,
+        sizes: &[usize],
+    ) -> Result<Vec<Placed>, (Refused, usize)> {
+        let before = (self.counters, self.alive_arrays, self.alive_bytes, self.ever_allocated);
+        let offset = self.offset();
+        let mut placed: Vec<Placed> = Vec::with_capacity(sizes.len());
+        for (i, &bytes) in sizes.iter().enumerate() {
+            match self.place(config, mode, bytes as u64) {
+                Ok(one) => placed.push(one),
+                Err(refused) => {
+                    for (one, &bytes) in placed.iter().zip(sizes).rev() {
+                        let request = align_up(bytes as u64, config.alignment).unwrap_or(0);
+                        self.take_back(one.home, request, offset);
+                    }
+                    (self.counters, self.alive_arrays, self.alive_bytes, self.ever_allocated) =
+                        before;
+                    return Err((refused, i));
+                }
+            }
+        }
+        Ok(placed)
+    }
+
+    /// The last request, as if it had not been made. Arrays of a ring that it took the place of have
+    /// ended all the same.
+    fn take_back(&mut self, home: Home, request: u64, offset: u64) {
+        match (home, &mut self.shelf) {
+            (Home::Nobody, Shelf::Bump(bump)) => bump.set_offset(offset),
+            (Home::Nobody, Shelf::Circular(ring)) => ring.offset = offset,
+            (Home::Arena(ticket) | Home::Spill(_, Some(ticket)), Shelf::Reusing(arena)) => {
+                arena.cancel(ticket, request);
+            }
+            _ => {}
+        }
+        if let Home::Spill(key, _) = home {
+            self.drop_spill(key);
+        }
+    }
+
     pub(super) fn place_nothing(
         &mut self,
         config: &WorkspaceConfiguration,

@@ -41,16 +41,18 @@ impl PyWorkspaceConfiguration {
     /// ND4J's arithmetic to the byte; the release decides about the alignment.
     #[classmethod]
     #[pyo3(
-        signature = (*, release = None, **fields),
+        signature = (**fields),
         text_signature = "($cls, *, release='1.0.0-M2.1', **fields)"
     )]
-    fn nd4j(
-        cls: &Bound<'_, PyType>,
-        release: Option<&Bound<'_, PyAny>>,
-        fields: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<Self> {
-        let base = preset(release)?;
-        changed(cls.py(), base, fields, "WorkspaceConfiguration.nd4j")
+    fn nd4j(cls: &Bound<'_, PyType>, fields: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        let fields = fields.map(PyDictMethods::copy).transpose()?;
+        let mut release = None;
+        if let Some(fields) = &fields {
+            release = fields.get_item("release")?;
+            fields.call_method1("pop", ("release", cls.py().None()))?;
+        }
+        let base = preset(release.as_ref())?;
+        changed(cls.py(), base, fields.as_ref(), "WorkspaceConfiguration.nd4j")
     }
 
     /// The same configuration with some fields changed.

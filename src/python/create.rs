@@ -54,49 +54,57 @@ const ASARRAY: Signature = Signature {
     required: 1,
 };
 
-/// NumPy's function `name`, with its result in `workspace`.
+/// Where a new array goes, and who asked for it.
+struct Room<'a, 'py> {
+    workspace: &'a Workspace,
+    call: Call<'a, 'py>,
+}
+
+/// NumPy's function `name`, called as `operation`, with its result in `workspace`.
 pub fn create<'py>(
     workspace: Option<&Workspace>,
-    name: &str,
+    (operation, name): (&str, &str),
     args: &Bound<'py, PyTuple>,
     kwargs: Option<&Bound<'py, PyDict>>,
 ) -> Object<'py> {
     let py = args.py();
     let function = numpy(py)?.getattr(PyString::intern(py, name))?;
-    let mut operands = Operands::new(py, Call::Function(&function));
+    let call = Call::Maker { name: operation, function: &function };
+    let mut operands = Operands::new(py, call);
     let args = operands.add_args(args)?;
     let kwargs = operands.add_kwargs(kwargs)?;
     let Some(workspace) = workspace.filter(|w| !w.is_dummy()) else {
         return foreign::call(&function, &args, kwargs.as_ref());
     };
+    let room = &Room { workspace, call };
     let bind = |signature: &Signature| signature.bind(name, &args, kwargs.as_ref());
     match name {
-        "empty" | "zeros" | "ones" => by_shape(workspace, name, &bind(&EMPTY)?),
-        "full" => by_shape(workspace, name, &bind(&FULL)?),
-        "empty_like" => by_example(workspace, name, &bind(&EMPTY_LIKE)?, "prototype"),
-        "zeros_like" | "ones_like" => by_example(workspace, name, &bind(&FILLED_LIKE)?, "a"),
-        "full_like" => by_example(workspace, name, &bind(&FULL_LIKE)?, "a"),
-        "array" => by_values(workspace, &operands, &bind(&ARRAY)?, "object", true),
-        "asarray" => by_values(workspace, &operands, &bind(&ASARRAY)?, "a", false),
-        _ => moved(workspace, &foreign::call(&function, &args, kwargs.as_ref())?),
+        "empty" | "zeros" | "ones" => by_shape(room, name, &bind(&EMPTY)?),
+        "full" => by_shape(room, name, &bind(&FULL)?),
+        "empty_like" => by_example(room, name, &bind(&EMPTY_LIKE)?, "prototype"),
+        "zeros_like" | "ones_like" => by_example(room, name, &bind(&FILLED_LIKE)?, "a"),
+        "full_like" => by_example(room, name, &bind(&FULL_LIKE)?, "a"),
+        "array" => by_values(room, &operands, &bind(&ARRAY)?, "object", true),
+        "asarray" => by_values(room, &operands, &bind(&ASARRAY)?, "a", false),
+        _ => moved(room, &foreign::call(&function, &args, kwargs.as_ref())?),
     }
 }
 
 /// A result of NumPy's, moved into the workspace; of a tuple, the arrays in it.
-fn moved<'py>(workspace: &Workspace, result: &Bound<'py, PyAny>) -> Object<'py> {
+fn moved<'py>(room: &Room<'_, 'py>, result: &Bound<'py, PyAny>) -> Object<'py> {
     if let Some(array) = Ndarray::exact(result)? {
         refuse_references(&array.dtype()?)?;
-        return Ok(copy_into(workspace, &array)?.into_any());
+        return Ok(copy_into(room.workspace, &array, &room.call)?.into_any());
     }
     let Ok(tuple) = result.cast::<PyTuple>() else {
         return Ok(result.clone());
     };
-    let items = tuple.iter().map(|item| moved(workspace, &item)).collect::<PyResult<Vec<_>>>()?;
+    let items = tuple.iter().map(|item| moved(room, &item)).collect::<PyResult<Vec<_>>>()?;
     Ok(PyTuple::new(result.py(), items)?.into_any())
 }
 
 /// `empty`, `zeros`, `ones`, `full`.
-fn by_shape<'py>(workspace: &Workspace, name: &str, given: &Arguments<'py>) -> Object<'py> {
+fn by_shape<'py>(room: &Room<'_, 'py>, name: &str, given: &Arguments<'py>) -> Object<'py> {
     given.check_device_and_like()?;
     let shape = shape_of(&given.required("shape")?)?;
     let fill = given.get("fill_value").map(as_values).transpose()?;
@@ -110,7 +118,7 @@ fn by_shape<'py>(workspace: &Workspace, name: &str, given: &Arguments<'py>) -> O
     };
     let plan = Plan { dtype: &dtype, shape: &shape, strides: &strides, zeroed: name == "zeros" };
     let fill = fill.map(|fill| fitting(fill, &dtype, &shape)).transpose()?;
-    filled(workspace, &plan, name, fill.as_ref())
+    filled(room, &plan, name, fill.as_ref())
 }
 
 /// The fill value in the new dtype, refused before memory is asked for if it does not fit.
@@ -128,7 +136,7 @@ fn fitting<'py>(
 
 /// `empty_like`, `zeros_like`, `ones_like`, `full_like`.
 fn by_example<'py>(
-    workspace: &Workspace,
+    room: &Room<'_, 'py>,
     name: &str,
     given: &Arguments<'py>,
     example: &str,
@@ -154,16 +162,16 @@ fn by_example<'py>(
     let fill = given.get("fill_value").map(as_values).transpose()?;
     let zeroed = name == "zeros_like";
     let plan = Plan { dtype: &dtype, shape: &shape, strides: &strides, zeroed };
-    filled(workspace, &plan, name, fill.as_ref())
+    filled(room, &plan, name, fill.as_ref())
 }
 
 fn filled<'py>(
-    workspace: &Workspace,
+    room: &Room<'_, 'py>,
     plan: &Plan<'_, 'py>,
     name: &str,
     fill: Option<&Ndarray<'py>>,
 ) -> Object<'py> {
-    let array: Bound<'py, WorkspaceArray> = allocate(workspace, plan)?;
+    let array: Bound<'py, WorkspaceArray> = allocate(room.workspace, plan, &room.call)?;
     match fill {
         Some(values) => copy_values(&array, values.object(), "unsafe")?,
         None if name.starts_with("ones") => {
@@ -176,7 +184,7 @@ fn filled<'py>(
 
 /// `array`, `asarray`: the given array itself where it may be and lies there already, else a copy.
 fn by_values<'py>(
-    workspace: &Workspace,
+    room: &Room<'_, 'py>,
     operands: &Operands<'_, 'py>,
     given: &Arguments<'py>,
     values: &str,
@@ -201,7 +209,7 @@ fn by_values<'py>(
         Some(copy) => (!copy.is_truthy()?, !copy.is_truthy()?),
     };
     if may_share {
-        if let Some(same) = operands.found_in(workspace, &source)? {
+        if let Some(same) = operands.found_in(room.workspace, &source)? {
             return Ok(same);
         }
     }
@@ -209,7 +217,7 @@ fn by_values<'py>(
         let reason = "Unable to avoid copy while creating an array as requested.";
         return Err(PyValueError::new_err(reason));
     }
-    Ok(copy_into(workspace, &source)?.into_any())
+    Ok(copy_into(room.workspace, &source, &room.call)?.into_any())
 }
 
 /// Whatever NumPy makes an array of, as exactly an ndarray.
@@ -348,7 +356,8 @@ macro_rules! functions {
                 args: &Bound<'py, PyTuple>,
                 kwargs: Option<&Bound<'py, PyDict>>,
             ) -> Object<'py> {
-                create(registry::current_workspace().as_ref(), stringify!($name), args, kwargs)
+                let name = stringify!($name);
+                create(registry::current_workspace().as_ref(), (name, name), args, kwargs)
             }
         )*
 

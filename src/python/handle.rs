@@ -7,6 +7,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::error::to_pyerr;
+use super::naming::Call;
 use super::npy::{Layout, Ndarray};
 use super::{order, view};
 use crate::{Buffer, Error, Facts, Validity, Workspace, registry};
@@ -15,7 +16,8 @@ use crate::{Buffer, Error, Facts, Validity, Workspace, registry};
 ///
 /// It is a container, not a subclass of `numpy.ndarray`: every use first asks whether the memory
 /// is still its own, and raises `StaleArrayError` if it is not.
-#[pyclass(frozen, weakref, name = "WorkspaceArray", module = "ndarena")]
+/// To CPython a mapping, as its sequences are asked for elements by NumPy, which hides why they refuse.
+#[pyclass(frozen, mapping, weakref, name = "WorkspaceArray", module = "ndarena")]
 #[repr(C)]
 pub struct WorkspaceArray {
     /// Where an unchecked cast to `PyArrayObject` would read data, shape, strides and flags, it
@@ -146,30 +148,59 @@ pub struct Plan<'a, 'py> {
 pub fn allocate<'py>(
     workspace: &Workspace,
     plan: &Plan<'_, 'py>,
+    call: &Call<'_, 'py>,
 ) -> PyResult<Bound<'py, WorkspaceArray>> {
     let py = plan.dtype.py();
-    let itemsize = plan.dtype.getattr(intern!(py, "itemsize"))?.extract()?;
-    let bytes = order::byte_size(plan.shape, itemsize).ok_or_else(too_big)?;
     let site = if workspace.is_debug() { calling_line(py)? } else { None };
-    let buffer = workspace.allocate_at(bytes, plan.zeroed, site);
-    let buffer = match buffer {
-        Ok(buffer) => buffer,
-        Err(error) => {
-            let shape: Vec<usize> = plan.shape.iter().map(|n| n.unsigned_abs()).collect();
-            let dtype = plan.dtype.str()?;
-            return Err(to_pyerr(error.of_array(&shape, &dtype.to_string_lossy())));
+    let buffer = workspace.allocate_at(plan.bytes()?, plan.zeroed, site);
+    plan.handle_on(buffer.map_err(|error| plan.refused(error, call))?)
+}
+
+/// New arrays in `workspace`: all of them, or none.
+pub fn allocate_all<'py>(
+    workspace: &Workspace,
+    plans: &[Plan<'_, 'py>],
+    call: &Call<'_, 'py>,
+) -> PyResult<Vec<Bound<'py, WorkspaceArray>>> {
+    let [first, _, ..] = plans else {
+        return plans.iter().map(|plan| allocate(workspace, plan, call)).collect();
+    };
+    let site = if workspace.is_debug() { calling_line(first.dtype.py())? } else { None };
+    let sizes = plans.iter().map(Plan::bytes).collect::<PyResult<Vec<_>>>()?;
+    let buffers = workspace.allocate_all(&sizes, site.as_deref());
+    let buffers = buffers.map_err(|(error, i)| plans[i].refused(error, call))?;
+    plans.iter().zip(buffers).map(|(plan, buffer)| plan.handle_on(buffer)).collect()
+}
+
+impl<'py> Plan<'_, 'py> {
+    fn bytes(&self) -> PyResult<usize> {
+        let itemsize = self.dtype.getattr(intern!(self.dtype.py(), "itemsize"))?.extract()?;
+        order::byte_size(self.shape, itemsize).ok_or_else(too_big)
+    }
+
+    fn handle_on(&self, buffer: Buffer) -> PyResult<Bound<'py, WorkspaceArray>> {
+        // NumPy's way where there are no bytes: no step leads anywhere.
+        let still = vec![0; self.shape.len()];
+        let layout = Layout {
+            dtype: self.dtype,
+            shape: self.shape,
+            strides: if buffer.is_empty() { &still } else { self.strides },
+            data: std::ptr::with_exposed_provenance_mut(buffer.address()),
+            writeable: true,
+        };
+        WorkspaceArray::new(self.dtype.py(), buffer, &layout)
+    }
+
+    fn refused(&self, error: Error, call: &Call<'_, 'py>) -> PyErr {
+        let shape: Vec<usize> = self.shape.iter().map(|n| n.unsigned_abs()).collect();
+        match self.dtype.str() {
+            Ok(dtype) => {
+                let error = error.in_call(&call.operation());
+                to_pyerr(error.of_array(&shape, &dtype.to_string_lossy()))
+            }
+            Err(failed) => failed,
         }
-    };
-    // NumPy's way where there are no bytes: no step leads anywhere.
-    let still = vec![0; plan.shape.len()];
-    let layout = Layout {
-        dtype: plan.dtype,
-        shape: plan.shape,
-        strides: if bytes == 0 { &still } else { plan.strides },
-        data: std::ptr::with_exposed_provenance_mut(buffer.address()),
-        writeable: true,
-    };
-    WorkspaceArray::new(py, buffer, &layout)
+    }
 }
 
 fn too_big() -> PyErr {

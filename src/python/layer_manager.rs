@@ -107,9 +107,10 @@ impl PyLayerWorkspaceMgr {
     ) -> Object<'py> {
         let kind = array_type(t)?;
         let args = args.into_pyobject(t.py())?;
+        let name = (operation, numpy_name);
         match self.ask(|core| core.place(operation, kind))? {
-            Destination::Workspace(workspace) => create(Some(&workspace), numpy_name, &args, None),
-            _ => create(None, numpy_name, &args, None),
+            Destination::Workspace(workspace) => create(Some(&workspace), name, &args, None),
+            _ => create(None, name, &args, None),
         }
     }
 
@@ -193,7 +194,7 @@ impl PyLayerWorkspaceMgr {
     /// A copy, as an array of that type; in the order of `a` unless another one is asked for.
     #[pyo3(signature = (t, a, order = None))]
     fn dup<'py>(&self, t: Any<'_, 'py>, a: Any<'_, 'py>, order: Option<&str>) -> Object<'py> {
-        let (t, a) = (array_type(t)?, Source::new(a)?);
+        let (t, a) = (array_type(t)?, Source::new(a, "dup")?);
         a.carried(&self.place(&a, |core, place| core.place_dup(t, place))?, order)
     }
 
@@ -207,7 +208,7 @@ impl PyLayerWorkspaceMgr {
         a: Any<'_, 'py>,
         dup_if_correct_type: bool,
     ) -> Object<'py> {
-        let (t, a) = (array_type(t)?, Source::new(a)?);
+        let (t, a) = (array_type(t)?, Source::new(a, "cast_to")?);
         let dtype = numpy(dtype.py())?.call_method1(intern!(dtype.py(), "dtype"), (dtype,))?;
         let is_correct = a.view.dtype()?.eq(&dtype)?;
         let place = self
@@ -217,7 +218,7 @@ impl PyLayerWorkspaceMgr {
 
     /// `a` itself if it is plain or lies where the type belongs, else a copy there.
     fn leverage_to<'py>(&self, t: Any<'_, 'py>, a: Any<'_, 'py>) -> Object<'py> {
-        let (t, a) = (array_type(t)?, Source::new(a)?);
+        let (t, a) = (array_type(t)?, Source::new(a, "leverage_to")?);
         a.carried(&self.place(&a, |core, place| core.place_leveraged(t, place))?, None)
     }
 
@@ -232,7 +233,7 @@ impl PyLayerWorkspaceMgr {
         migrate_if_invalid: bool,
         exception_if_detached: bool,
     ) -> Object<'py> {
-        let (t, a) = (array_type(t)?, Source::new(a)?);
+        let (t, a) = (array_type(t)?, Source::new(a, "validate_array_location")?);
         let to = self.place(&a, |core, place| {
             core.place_validated(t, place, migrate_if_invalid, exception_if_detached)
         });

@@ -18,7 +18,7 @@ macro_rules! makers {
                     args: &Bound<'py, PyTuple>,
                     kwargs: Option<&Bound<'py, PyDict>>,
                 ) -> PyResult<Bound<'py, PyAny>> {
-                    create(Some(&self.core), $numpy, args, kwargs)
+                    create(Some(&self.core), (stringify!($method), $numpy), args, kwargs)
                 }
             )*
         }

@@ -94,12 +94,13 @@ impl WorkspaceArray {
         copy: bool,
     ) -> Object<'py> {
         let py = slf.py();
-        let mut operands = Operands::new(py, Call::Method("astype"));
+        let call = Call::Method("astype");
+        let mut operands = Operands::new(py, call);
         let view = operands.add_self(slf)?;
         if let (Some(workspace), "K" | "k", true, Some(dtype)) =
             (registry::current_workspace(), order, copy, plain_number(dtype)?)
         {
-            return Ok(copy_as(&workspace, &view, &dtype, casting)?.into_any());
+            return Ok(copy_as(&workspace, &view, (&dtype, casting), &call)?.into_any());
         }
         let args = (dtype, order, casting, subok, copy);
         operands.settle(foreign::call_method(view.object(), "astype", args, None)?)
@@ -124,12 +125,16 @@ fn moved<'py>(
     // Checked first, and leased until the copy is made.
     let view = slf.get().lend_for(py, operation)?;
     let destination = slf.get().buffer().and_then(|buffer| decide(&buffer));
-    let destination =
-        destination.map_err(|error| to_pyerr(error.in_operation(operation, "self")))?;
+    let destination = destination.or_else(|error| {
+        let error = slf.get().described(py, error)?;
+        Err(to_pyerr(error.in_operation(operation, "self")))
+    })?;
     match destination {
         Destination::Itself => Ok(slf.clone().into_any()),
         Destination::Detached => detached(slf, operation),
-        Destination::Workspace(workspace) => Ok(copy_into(&workspace, &view)?.into_any()),
+        Destination::Workspace(workspace) => {
+            Ok(copy_into(&workspace, &view, &Call::Method(operation))?.into_any())
+        }
     }
 }
 
@@ -138,7 +143,7 @@ fn duplicate<'py>(source: &Ndarray<'py>, order: Option<&str>) -> Object<'py> {
     let workspace = registry::current_workspace();
     if let (Some(workspace), None | Some("K" | "k")) = (&workspace, order) {
         if !has_references(&source.dtype()?)? {
-            return Ok(copy_into(workspace, source)?.into_any());
+            return Ok(copy_into(workspace, source, &Call::Method("dup"))?.into_any());
         }
     }
     let copy = foreign::call_method(source.object(), "copy", (order.unwrap_or("K"),), None)?;
@@ -162,7 +167,7 @@ fn cast<'py>(array: Any<'_, 'py>, view: &Ndarray<'py>, dtype: Any<'_, 'py>) -> O
     };
     match plain_number(&dtype)? {
         Some(number) if !has_references(&view.dtype()?)? => {
-            Ok(copy_as(&workspace, view, &number, "unsafe")?.into_any())
+            Ok(copy_as(&workspace, view, (&number, "unsafe"), &Call::Method("cast_to"))?.into_any())
         }
         _ => placed(foreign::call_method(view.object(), "astype", (dtype,), None)?),
     }
@@ -233,7 +238,7 @@ fn migrate<'py>(array: Any<'_, 'py>, detach_on_no_workspace: bool) -> Object<'py
         Some(workspace) => {
             let view = plain_view(array)?;
             refuse_references(&view.dtype()?)?;
-            Ok(copy_into(&workspace, &view)?.into_any())
+            Ok(copy_into(&workspace, &view, &Call::Method("migrate"))?.into_any())
         }
         None => plain(array),
     }

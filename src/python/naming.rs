@@ -7,6 +7,7 @@ use pyo3::types::PyTuple;
 use super::npy::numpy;
 
 /// Which of our doors a caller came through.
+#[derive(Clone, Copy)]
 pub enum Call<'a, 'py> {
     /// An operator: its operands are `left` and `right`.
     Operator(&'a str),
@@ -16,6 +17,8 @@ pub enum Call<'a, 'py> {
     Ufunc { ufunc: &'a Bound<'py, PyAny>, method: &'a str },
     /// A function of NumPy's, or one of ours with NumPy's signature.
     Function(&'a Bound<'py, PyAny>),
+    /// A method of ours with the signature of a function of NumPy's.
+    Maker { name: &'a str, function: &'a Bound<'py, PyAny> },
 }
 
 /// Where an argument stands in a call.
@@ -29,7 +32,9 @@ impl Call<'_, '_> {
     /// Name of the operation.
     pub fn operation(&self) -> String {
         match self {
-            Self::Operator(name) | Self::Method(name) => (*name).to_owned(),
+            Self::Operator(name) | Self::Method(name) | Self::Maker { name, .. } => {
+                (*name).to_owned()
+            }
             Self::Ufunc { ufunc, method: "__call__" } => name_of(ufunc),
             Self::Ufunc { ufunc, method } => format!("{}.{method}", name_of(ufunc)),
             Self::Function(function) => name_of(function),
@@ -49,7 +54,9 @@ impl Call<'_, '_> {
             (Self::Ufunc { method: "at", .. }, Place::Position(2)) => "x2".to_owned(),
             (Self::Ufunc { .. }, Place::Position(i)) => format!("x{}", i + 1),
             (Self::Method(name), Place::Position(i)) => method_parameter(py, name, i),
-            (Self::Function(function), Place::Position(i)) => parameter(function, i),
+            (Self::Function(function) | Self::Maker { function, .. }, Place::Position(i)) => {
+                parameter(function, i)
+            }
         };
         inside.iter().fold(name, |name, index| format!("{name}[{index}]"))
     }

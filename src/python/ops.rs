@@ -277,14 +277,14 @@ fn elementwise<'py>(
     if shape.is_empty() {
         return Ok(None);
     }
-    let mut outputs = Vec::with_capacity(dtypes.len());
-    for dtype in dtypes {
-        let strides = inputs.result_strides(&shape, &dtype)?;
-        let plan = Plan { dtype: &dtype, shape: &shape, strides: &strides, zeroed: false };
-        outputs.push(operands.add_new(&workspace, &plan)?.into_object());
-    }
+    let strides = dtypes.iter().map(|dtype| inputs.result_strides(&shape, dtype));
+    let strides = strides.collect::<PyResult<Vec<_>>>()?;
+    let plan = |(dtype, strides)| Plan { dtype, shape: &shape, strides, zeroed: false };
+    let plans: Vec<_> = dtypes.iter().zip(strides.iter().map(Vec::as_slice)).map(plan).collect();
+    let outputs = operands.add_all_new(&workspace, &plans)?;
+    let outputs = outputs.into_iter().map(Ndarray::into_object);
     let kwargs = PyDict::new(py);
-    kwargs.set_item(intern!(py, "out"), PyTuple::new(py, outputs)?)?;
+    kwargs.set_item(intern!(py, "out"), PyTuple::new(py, outputs.collect::<Vec<_>>())?)?;
     foreign::call(ufunc, args, Some(&kwargs)).map(Some)
 }
 

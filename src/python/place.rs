@@ -10,7 +10,7 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::error::to_pyerr;
 use super::foreign;
-use super::handle::{Plan, WorkspaceArray, allocate, has_references};
+use super::handle::{Plan, WorkspaceArray, allocate, allocate_all, has_references};
 use super::naming::{Call, Place};
 use super::npy::{Layout, Ndarray, is_shared, numpy};
 use super::order;
@@ -166,8 +166,18 @@ impl<'a, 'py> Operands<'a, 'py> {
         workspace: &Workspace,
         plan: &Plan<'_, 'py>,
     ) -> PyResult<Ndarray<'py>> {
-        let handle = allocate(workspace, plan)?;
+        let handle = allocate(workspace, plan, &self.call)?;
         self.lend(&handle)?.map_err(to_pyerr)
+    }
+
+    /// The same for several, of which all are made or none.
+    pub fn add_all_new(
+        &mut self,
+        workspace: &Workspace,
+        plans: &[Plan<'_, 'py>],
+    ) -> PyResult<Vec<Ndarray<'py>>> {
+        let handles = allocate_all(workspace, plans, &self.call)?;
+        handles.iter().map(|handle| self.lend(handle)?.map_err(to_pyerr)).collect()
     }
 
     /// What the caller gets for NumPy's result.
@@ -252,7 +262,7 @@ impl<'a, 'py> Operands<'a, 'py> {
     }
 
     fn moved(&self, workspace: &Workspace, array: &Ndarray<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let copy = copy_into(workspace, array)?;
+        let copy = copy_into(workspace, array, &self.call)?;
         if !array.is_writeable() {
             copy.get().make_read_only(self.py)?;
         }
@@ -346,16 +356,17 @@ fn like_tuple<'py>(
 pub fn copy_into<'py>(
     workspace: &Workspace,
     source: &Ndarray<'py>,
+    call: &Call<'_, 'py>,
 ) -> PyResult<Bound<'py, WorkspaceArray>> {
-    copy_as(workspace, source, &source.dtype()?, "unsafe")
+    copy_as(workspace, source, (&source.dtype()?, "unsafe"), call)
 }
 
 /// A copy of `source` with another element type in `workspace`, in the same memory order.
 pub fn copy_as<'py>(
     workspace: &Workspace,
     source: &Ndarray<'py>,
-    dtype: &Bound<'py, PyAny>,
-    casting: &str,
+    (dtype, casting): (&Bound<'py, PyAny>, &str),
+    call: &Call<'_, 'py>,
 ) -> PyResult<Bound<'py, WorkspaceArray>> {
     let py = source.object().py();
     let itemsize = dtype.getattr(intern!(py, "itemsize"))?.extract()?;
@@ -363,7 +374,7 @@ pub fn copy_as<'py>(
     let kept = order::broadcast_strides(shape.len(), &shape, &source.strides());
     let strides = order::kept_strides(&shape, &[kept], itemsize);
     let plan = Plan { dtype, shape: &shape, strides: &strides, zeroed: false };
-    let copy = allocate(workspace, &plan)?;
+    let copy = allocate(workspace, &plan, call)?;
     copy_values(&copy, source.object(), casting)?;
     Ok(copy)
 }

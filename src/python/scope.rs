@@ -164,7 +164,7 @@ fn escapes(py: Python<'_>, cycle: &Report) -> PyResult<()> {
     if cycle.escaped == 0 {
         return Ok(());
     }
-    let error = Error::Escaped { arrays: cycle.escaped, facts: cycle.workspace.facts() };
+    let error = cycle.escaped_error();
     match cycle.workspace.configuration().policy_escape {
         EscapePolicy::Retire => Ok(()),
         EscapePolicy::Warn => warn(py, &class(py, "EscapedViewWarning")?, &error.to_string()),

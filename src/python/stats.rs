@@ -1,47 +1,71 @@
 //! A workspace's counters at one moment, and how they look: one line, or a bar in a notebook.
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyTuple};
 
 use super::config::policy_member;
 use crate::{Workspace, WorkspaceStats};
 
-/// All counters of a workspace at one moment; sizes in bytes. It does not keep the workspace.
-#[pyclass(frozen, get_all, name = "WorkspaceStats", module = "ndarena")]
-pub struct PyWorkspaceStats {
-    pub id: String,
-    pub thread_id: u64,
-    pub device_id: u32,
-    pub configuration: Py<PyAny>,
-    pub workspace_type: Py<PyAny>,
-    pub generation_id: u64,
-    pub current_size: u64,
-    pub current_offset: u64,
-    pub this_cycle_allocations: u64,
-    pub last_cycle_allocations: u64,
-    pub max_cycle_allocations: u64,
-    pub peak_size: u64,
-    pub cycles_count: u64,
-    pub step_number: u64,
-    pub initial_block_size: u64,
-    pub number_of_external_allocations: u64,
-    pub spilled_size: u64,
-    pub number_of_pinned_allocations: u64,
-    pub pinned_size: u64,
-    pub retired_size: u64,
-    pub escaped_count: u64,
-    pub host_offset: u64,
-    pub primary_offset: u64,
+macro_rules! record {
+    ($($(#[$doc:meta])* $field:ident: $kind:ty,)*) => {
+        /// All counters of a workspace at one moment; sizes in bytes. It does not keep the workspace.
+        #[pyclass(frozen, get_all, name = "WorkspaceStats", module = "ndarena")]
+        pub struct PyWorkspaceStats {
+            $($(#[$doc])* pub $field: $kind,)*
+        }
+
+        const NAMES: &[&str] = &[$(stringify!($field)),*];
+
+        /// A record with these fields, all of which must be given.
+        fn record(fields: &Bound<'_, PyDict>) -> PyResult<PyWorkspaceStats> {
+            $(let $field = field(fields, stringify!($field))?.extract::<$kind>()?;)*
+            Ok(PyWorkspaceStats { $($field),* })
+        }
+    };
+}
+
+record! {
+    id: String,
+    thread_id: u64,
+    device_id: u32,
+    configuration: Py<PyAny>,
+    workspace_type: Py<PyAny>,
+    generation_id: u64,
+    current_size: u64,
+    current_offset: u64,
+    host_offset: u64,
+    primary_offset: u64,
+    this_cycle_allocations: u64,
+    last_cycle_allocations: u64,
+    max_cycle_allocations: u64,
+    peak_size: u64,
+    cycles_count: u64,
+    step_number: u64,
+    initial_block_size: u64,
+    number_of_external_allocations: u64,
+    spilled_size: u64,
+    number_of_pinned_allocations: u64,
+    pinned_size: u64,
+    retired_size: u64,
+    escaped_count: u64,
+    is_scope_active: bool,
+    is_destroyed: bool,
+    /// Id of what was current at the running full enter.
+    parent_workspace: Option<String>,
     /// Open scopes whose object died without closing them.
-    pub lost_scopes: u64,
-    /// Requests served by a learned plan, or dynamically; cycles that left their plan.
-    pub requests_on_plan: u64,
-    pub requests_dynamic: u64,
-    pub cycles_diverged: u64,
-    pub is_scope_active: bool,
-    pub is_destroyed: bool,
-    /// Id of the parent.
-    pub parent_workspace: Option<String>,
+    lost_scopes: u64,
+    /// Requests served by a learned plan.
+    requests_on_plan: u64,
+    /// Requests served without one.
+    requests_dynamic: u64,
+    /// Cycles that left their plan.
+    cycles_diverged: u64,
+}
+
+fn field<'py>(fields: &Bound<'py, PyDict>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    let missing = || PyTypeError::new_err(format!("WorkspaceStats lacks the field {name}"));
+    fields.get_item(name)?.ok_or_else(missing)
 }
 
 impl PyWorkspaceStats {
@@ -81,28 +105,37 @@ impl PyWorkspaceStats {
     }
 }
 
-/// Names of the fields, in the order of the class.
-fn names<'py>(stats: &Bound<'py, PyWorkspaceStats>) -> PyResult<Vec<Bound<'py, PyAny>>> {
-    let class = stats.get_type();
-    let members = class.getattr("__dict__")?.call_method0("items")?;
-    let mut names = Vec::new();
-    for item in members.try_iter()? {
-        let (name, member): (Bound<'py, PyAny>, Bound<'py, PyAny>) = item?.extract()?;
-        let kind = member.get_type().name()?.to_string();
-        if kind == "getset_descriptor" || kind == "member_descriptor" {
-            names.push(name);
-        }
-    }
-    Ok(names)
-}
-
 #[pymethods]
 impl PyWorkspaceStats {
+    /// What pickle makes it of.
+    #[new]
+    #[pyo3(signature = (**fields))]
+    fn from_fields(py: Python<'_>, fields: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        let given = fields.map_or_else(|| PyDict::new(py), Clone::clone);
+        let record = record(&given)?;
+        let unknown = given.keys().iter().find(|name| {
+            name.extract::<String>().map_or(true, |name| !NAMES.contains(&name.as_str()))
+        });
+        match unknown {
+            Some(name) => Err(PyTypeError::new_err(format!("WorkspaceStats has no field {name}"))),
+            None => Ok(record),
+        }
+    }
+
+    fn __reduce__<'py>(
+        slf: &Bound<'py, Self>,
+    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
+        let py = slf.py();
+        let partial = py.import("functools")?.getattr("partial")?;
+        let make = partial.call((slf.get_type(),), Some(&Self::to_dict(slf)?))?;
+        Ok((make, PyTuple::empty(py)))
+    }
+
     /// All fields by name.
     fn to_dict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
         let dict = PyDict::new(slf.py());
-        for name in names(slf)? {
-            dict.set_item(&name, slf.getattr(name.extract::<String>()?.as_str())?)?;
+        for name in NAMES {
+            dict.set_item(name, slf.getattr(*name)?)?;
         }
         Ok(dict)
     }
@@ -116,7 +149,7 @@ impl PyWorkspaceStats {
 
     fn __hash__(slf: &Bound<'_, Self>) -> PyResult<isize> {
         let stats = slf.get();
-        pyo3::types::PyTuple::new(slf.py(), [stats.generation_id, stats.cycles_count])?.hash()
+        PyTuple::new(slf.py(), [stats.generation_id, stats.cycles_count])?.hash()
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {

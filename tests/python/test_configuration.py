@@ -475,7 +475,7 @@ def test_the_latest_release_is_the_default():
     assert WorkspaceConfiguration.nd4j() == WorkspaceConfiguration.nd4j(release="1.0.0-M2.1")
 
 
-@pytest.mark.parametrize("release", ["", "1.0.0", "1.0.0-m2", "1.0.0-M3", "0.9.1", 2, b"1.0.0-M2", []])
+@pytest.mark.parametrize("release", ["", "1.0.0", "1.0.0-m2", "1.0.0-M3", "0.9.1", 2, b"1.0.0-M2", [], None])
 def test_unknown_releases(release):
     error = refused(WorkspaceConfiguration.nd4j, release=release)
     assert error.field == "release"

@@ -59,6 +59,30 @@ fn what_the_system_refuses_changes_nothing() {
 }
 
 #[test]
+fn of_several_arrays_all_are_cut_or_none() {
+    for ws in kinds() {
+        cycle(&ws, || bytes(&ws, 100, 1));
+        let scope = ws.notify_scope_entered().unwrap();
+        let array = bytes(&ws, 100, 2);
+        let before = counters(&ws);
+        for sizes in [vec![TOO_MUCH], vec![100, TOO_MUCH], vec![0, 300, 200, 0, TOO_MUCH, 100]] {
+            let place = sizes.iter().position(|&n| n == TOO_MUCH).unwrap();
+            let (error, refused) = ws.allocate_all(&sizes, None).unwrap_err();
+            assert_eq!((full::<()>(Err(error)), refused), (TOO_MUCH as u64, place));
+            assert_eq!(counters(&ws), before, "{sizes:?}");
+        }
+        let made = ws.allocate_all(&[100, 0, 200], None).unwrap();
+        assert_eq!(made.iter().map(ndarena::Buffer::len).collect::<Vec<_>>(), [100, 0, 200]);
+        assert!(ws.allocate_all(&[], None).unwrap().is_empty());
+        assert_eq!(array.detach::<u8>().unwrap(), [2; 100]);
+        drop(made);
+        assert_eq!(bytes(&ws, 100, 3).detach::<u8>().unwrap(), [3; 100]);
+        scope.close().unwrap();
+        assert_eq!(ws.allocate_all(&[100, 100], None).unwrap_err().1, 0, "not open");
+    }
+}
+
+#[test]
 fn lengths_at_the_end_of_the_address_space() {
     let largest = isize::MAX.unsigned_abs();
     for ws in kinds() {

@@ -7,6 +7,7 @@ use super::super::error::to_pyerr;
 use super::super::foreign;
 use super::super::handle::{WorkspaceArray, has_references};
 use super::super::moves::{plain_number, plain_view};
+use super::super::naming::Call;
 use super::super::npy::Ndarray;
 use super::super::place::{copy_as, copy_into};
 use super::{Any, Object};
@@ -18,21 +19,23 @@ pub(super) struct Source<'py> {
     object: Bound<'py, PyAny>,
     pub(super) view: Ndarray<'py>,
     memory: Option<Result<Buffer, Error>>,
+    method: &'static str,
 }
 
 impl<'py> Source<'py> {
-    pub(super) fn new(object: Any<'_, 'py>) -> PyResult<Self> {
+    /// The array that a method of this name was given.
+    pub(super) fn new(object: Any<'_, 'py>, method: &'static str) -> PyResult<Self> {
         let object = object.clone();
         let Ok(ours) = object.cast::<WorkspaceArray>() else {
             let view = plain_view(&object)?;
-            return Ok(Self { object, view, memory: None });
+            return Ok(Self { object, view, memory: None, method });
         };
         let py = object.py();
         let (view, memory) = match ours.get().lend(py)? {
             Ok((view, buffer)) => (view, Ok(buffer)),
             Err(error) => (ours.get().template(py)?, Err(error)),
         };
-        Ok(Self { view, memory: Some(memory), object })
+        Ok(Self { view, memory: Some(memory), object, method })
     }
 
     pub(super) fn located(&self) -> Located<'_> {
@@ -60,10 +63,10 @@ impl<'py> Source<'py> {
         let is_same_order = matches!(order, None | Some("K" | "k"));
         if let (Destination::Workspace(workspace), true) = (to, is_same_order) {
             refuse_references(&self.view.dtype()?)?;
-            return Ok(copy_into(workspace, &self.view)?.into_any());
+            return Ok(copy_into(workspace, &self.view, &Call::Method(self.method))?.into_any());
         }
         let order = (order.unwrap_or("K"),);
-        settled(to, foreign::call_method(self.view.object(), "copy", order, None)?)
+        self.settled(to, foreign::call_method(self.view.object(), "copy", order, None)?)
     }
 
     /// The same with another element type.
@@ -74,20 +77,26 @@ impl<'py> Source<'py> {
         let number = plain_number(dtype)?;
         if let (Destination::Workspace(workspace), Some(number)) = (to, number) {
             if !has_references(&self.view.dtype()?)? {
-                return Ok(copy_as(workspace, &self.view, &number, "unsafe")?.into_any());
+                return Ok(copy_as(
+                    workspace,
+                    &self.view,
+                    (&number, "unsafe"),
+                    &Call::Method(self.method),
+                )?
+                .into_any());
             }
         }
-        settled(to, foreign::call_method(self.view.object(), "astype", (dtype,), None)?)
+        self.settled(to, foreign::call_method(self.view.object(), "astype", (dtype,), None)?)
     }
-}
 
-/// A fresh plain array, in its place.
-fn settled<'py>(to: &Destination, fresh: Bound<'py, PyAny>) -> Object<'py> {
-    match (to, Ndarray::exact(&fresh)?) {
-        (Destination::Workspace(workspace), Some(array)) => {
-            refuse_references(&array.dtype()?)?;
-            Ok(copy_into(workspace, &array)?.into_any())
+    /// A fresh plain array, in its place.
+    fn settled(&self, to: &Destination, fresh: Bound<'py, PyAny>) -> Object<'py> {
+        match (to, Ndarray::exact(&fresh)?) {
+            (Destination::Workspace(workspace), Some(array)) => {
+                refuse_references(&array.dtype()?)?;
+                Ok(copy_into(workspace, &array, &Call::Method(self.method))?.into_any())
+            }
+            _ => Ok(fresh),
         }
-        _ => Ok(fresh),
     }
 }
