@@ -30,6 +30,7 @@ impl Tenure {
 
 #[derive(Debug)]
 struct Stretch {
+    serial: u64,
     start: u64,
     end: u64,
     cycle: u64,
@@ -63,7 +64,19 @@ pub(crate) struct Ring {
     cycle: u64,
     fresh: bool,
     is_packed: bool,
+    /// Stretches that were ever begun.
+    begun: u64,
     stretches: VecDeque<Stretch>,
+}
+
+/// How far a ring had come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    offset: u64,
+    wrapped: bool,
+    fresh: bool,
+    begun: u64,
+    end: u64,
 }
 
 impl Ring {
@@ -128,6 +141,25 @@ impl Ring {
         Some((start, tenure))
     }
 
+    /// Where the ring is now.
+    pub(crate) fn mark(&self) -> Mark {
+        let end = self.stretches.back().map_or(0, |last| last.end);
+        let &Self { offset, wrapped, fresh, begun, .. } = self;
+        Mark { offset, wrapped, fresh, begun, end }
+    }
+
+    /// Gives back what was taken since. What lay there has ended all the same.
+    pub(crate) fn go_back(&mut self, mark: Mark) {
+        while self.stretches.back().is_some_and(|last| last.serial > mark.begun) {
+            self.stretches.pop_back();
+        }
+        match self.stretches.back_mut() {
+            Some(last) if last.serial == mark.begun => last.end = mark.end,
+            _ => {}
+        }
+        (self.offset, self.wrapped, self.fresh) = (mark.offset, mark.wrapped, mark.fresh);
+    }
+
     /// Ends every array of the ring, for a rebuild or the workspace's end.
     pub(crate) fn end_all(&mut self) {
         for stretch in self.stretches.drain(..) {
@@ -145,7 +177,9 @@ impl Ring {
             _ => {
                 let tenure = Tenure::begin();
                 let cycle = self.cycle;
+                self.begun += 1;
                 self.stretches.push_back(Stretch {
+                    serial: self.begun,
                     start,
                     end,
                     cycle,

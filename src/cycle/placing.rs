@@ -49,6 +49,7 @@ impl State {
     ) -> Result<Vec<Placed>, (Refused, usize)> {
         let before = (self.counters, self.alive_arrays, self.alive_bytes, self.ever_allocated);
         let offset = self.offset();
+        let mark = if let Shelf::Circular(ring) = &self.shelf { Some(ring.mark()) } else { None };
         let mut placed: Vec<Placed> = Vec::with_capacity(sizes.len());
         for (i, &bytes) in sizes.iter().enumerate() {
             match self.place(config, mode, bytes as u64) {
@@ -57,6 +58,9 @@ impl State {
                     for (one, &bytes) in placed.iter().zip(sizes).rev() {
                         let request = align_up(bytes as u64, config.alignment).unwrap_or(0);
                         self.take_back(one.home, request, offset);
+                    }
+                    if let (Shelf::Circular(ring), Some(mark)) = (&mut self.shelf, mark) {
+                        ring.go_back(mark);
                     }
                     (self.counters, self.alive_arrays, self.alive_bytes, self.ever_allocated) =
                         before;
@@ -67,12 +71,10 @@ impl State {
         Ok(placed)
     }
 
-    /// The last request, as if it had not been made. Arrays of a ring that it took the place of have
-    /// ended all the same.
+    /// The last request, as if it had not been made.
     fn take_back(&mut self, home: Home, request: u64, offset: u64) {
         match (home, &mut self.shelf) {
             (Home::Nobody, Shelf::Bump(bump)) => bump.set_offset(offset),
-            (Home::Nobody, Shelf::Circular(ring)) => ring.offset = offset,
             (Home::Arena(ticket) | Home::Spill(_, Some(ticket)), Shelf::Reusing(arena)) => {
                 arena.cancel(ticket, request);
             }
