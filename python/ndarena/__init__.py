@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import ndarena.cycle  # noqa: F401 - gives `Workspace` its methods `run` and `cycle`
+from ndarena import memory
 from ndarena._core import (
     DEFAULT_WORKSPACE_ID,
     ArrayType,
@@ -200,6 +201,7 @@ __all__ = [
     "leverage_or_detach",
     "leverage_to",
     "linspace",
+    "memory",
     "migrate",
     "ones",
     "ones_like",

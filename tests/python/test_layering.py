@@ -127,10 +127,11 @@ BINDINGS = {
 
 # The package: `errors` and `policies` are words and stand at the bottom; `__init__` is the door.
 PYTHON = {
-    "__init__": {"_core", "cycle", "errors", "policies"},
+    "__init__": {"_core", "cycle", "errors", "memory", "policies"},
     "_core": {"errors", "policies"},
     "cycle": {"_core"},
     "errors": {"policies"},
+    "memory": {"_core"},
     "policies": set(),
 }
 
