@@ -935,7 +935,8 @@ class LayerWorkspaceMgr:
     It holds names, not workspaces: it may be used in any thread, and each finds its own. Types that are not
     named get the default, and where that is ``None``, plain arrays.
 
-    Raises, in every method: `ConfigurationError` for a type that is not configured, `ScopeError` for a
+    Raises, in every method: `ConfigurationError` for a type that is not configured (a plain array still
+    passes `leverage_to`, and `cast_to` to its own dtype, as in DL4J), `ScopeError` for a
     workspace that is not open, `TypeError` for a change of an immutable manager. Then nothing has changed.
     """
 

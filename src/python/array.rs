@@ -3,7 +3,7 @@
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyDict, PySlice, PyString};
 
 use super::config::policy_member;
 use super::error::to_pyerr;
@@ -13,6 +13,7 @@ use super::handle::WorkspaceArray;
 use super::naming::{Call, Place};
 use super::npy::numpy;
 use super::place::Operands;
+use super::view;
 use super::workspace::workspace_object;
 use crate::Validity;
 
@@ -120,14 +121,13 @@ impl WorkspaceArray {
         if view.shape().is_empty() {
             return Err(PyTypeError::new_err("iteration over a 0-d array"));
         }
-        let length = isize::try_from(slf.len()?)?;
-        items(slf, (0, length, 1))
+        view::items(slf.as_any())
     }
 
     fn __reversed__<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
         slf.get().lend_for(slf.py(), "reversed")?;
-        let length = isize::try_from(slf.len()?)?;
-        items(slf, (length - 1, -1, -1))
+        slf.len()?;
+        view::items(&slf.get_item(PySlice::new(slf.py(), isize::MAX, isize::MIN, -1))?)
     }
 
     fn __getitem__<'py>(slf: Slf<'_, 'py>, key: &Bound<'py, PyAny>) -> Object<'py> {
@@ -195,13 +195,6 @@ impl WorkspaceArray {
     fn __deepcopy__<'py>(slf: Slf<'_, 'py>, _memo: &Bound<'py, PyAny>) -> Object<'py> {
         detached(slf, "deepcopy")
     }
-}
-
-/// The elements from start to stop by steps, each asked for when its turn comes.
-fn items<'py>(slf: Slf<'_, 'py>, range: (isize, isize, isize)) -> Object<'py> {
-    let builtins = slf.py().import("builtins")?;
-    let places = builtins.getattr("range")?.call1(range)?;
-    builtins.getattr("map")?.call1((slf.getattr("__getitem__")?, places))
 }
 
 /// An independent plain array with the same elements in the same memory order.

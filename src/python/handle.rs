@@ -16,8 +16,7 @@ use crate::{Buffer, Error, Facts, Validity, Workspace, registry};
 ///
 /// It is a container, not a subclass of `numpy.ndarray`: every use first asks whether the memory
 /// is still its own, and raises `StaleArrayError` if it is not.
-/// To CPython a mapping, as its sequences are asked for elements by NumPy, which hides why they refuse.
-#[pyclass(frozen, mapping, weakref, name = "WorkspaceArray", module = "ndarena")]
+#[pyclass(frozen, sequence, weakref, name = "WorkspaceArray", module = "ndarena")]
 #[repr(C)]
 pub struct WorkspaceArray {
     /// Where an unchecked cast to `PyArrayObject` would read data, shape, strides and flags, it

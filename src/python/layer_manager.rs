@@ -131,7 +131,13 @@ impl PyLayerWorkspaceMgr {
     #[pyo3(signature = (types, default = None))]
     fn new(types: Any<'_, '_>, default: Option<Any<'_, '_>>) -> PyResult<Self> {
         let mut named = Vec::new();
-        for item in types.call_method0("items")?.try_iter()? {
+        let Some(items) = types.getattr_opt("items")? else {
+            return Err(PyTypeError::new_err(format!(
+                "types must be a dict of array types and (name, configuration) or None, not {}",
+                types.get_type().name()?
+            )));
+        };
+        for item in items.call0()?.try_iter()? {
             let (t, given) = item?.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
             named.push((array_type(&t)?, workspace(&given)?));
         }

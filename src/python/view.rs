@@ -1,4 +1,4 @@
-//! Leases as NumPy sees them: arrays over workspace memory, the buffer protocol.
+//! Leases as NumPy sees them: arrays over workspace memory, the buffer protocol, iteration.
 //!
 //! Invariants
 //! 1. Memory of a `Buffer` stays mapped, and is given to nobody else, while a `Lease` on it lives.
@@ -103,4 +103,12 @@ fn comes_back(view: &Ndarray<'_>) -> PyResult<bool> {
     let Ok(back) = npy::numpy(py)?.call_method1("asarray", (buffer,)) else { return Ok(false) };
     let back = back.getattr(pyo3::intern!(py, "dtype"))?;
     Ok(back.eq(&dtype)? && back.repr()?.as_any().eq(dtype.repr()?)?)
+}
+
+/// An iterator that asks `sequence` for item after item.
+pub fn items<'py>(sequence: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: a live object; the iterator owns a reference to it.
+    let iterator = unsafe { ffi::PySeqIter_New(sequence.as_ptr()) };
+    // SAFETY: a new reference, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(sequence.py(), iterator) }
 }

@@ -1,6 +1,10 @@
 """What an error tells besides its words: the call that was refused, and what it was refused for."""
 
+import bisect
+import operator
 import pickle
+import random
+import sqlite3
 import threading
 
 import numpy as np
@@ -158,7 +162,7 @@ def test_of_two_outputs_both_are_made_or_none(policy_reuse, reset):
 
 
 def test_a_stale_scalar_is_named_wherever_numpy_wants_a_number():
-    """NumPy does not put an error of its own in place of ours."""
+    """Into an element of a plain array: to NumPy a refusing sequence, but ours is the cause it names."""
     ws = Workspace(id="W")
     with ws:
         loss = ws.full((), 3.0)
@@ -168,7 +172,10 @@ def test_a_stale_scalar_is_named_wherever_numpy_wants_a_number():
         losses[0] = loss
 
     for call in (write, lambda: losses.fill(loss), lambda: losses.sum(initial=loss), lambda: float(loss)):
-        error = refusal(nd.LeakedArrayError, call)
+        with pytest.raises((nd.LeakedArrayError, ValueError)) as caught:
+            call()
+        error = caught.value.__cause__ or caught.value
+        assert type(error) is nd.LeakedArrayError
         assert (error.workspace_id, error.operation, error.argument) == ("W", "float", "self")
     assert not losses.any()
 
@@ -198,5 +205,24 @@ def test_elements_in_turn_and_backwards():
         assert [row.tolist() for row in reversed(a)] == [[3.0, 4.0], [1.0, 2.0]]
         rest = iter(a)
         next(rest)
-    error = refusal(nd.LeakedArrayError, lambda: next(rest))
-    assert error.operation == "getitem"
+    for _ in range(2):
+        error = refusal(nd.LeakedArrayError, lambda: next(rest))
+        assert error.operation == "getitem"
+
+
+def test_an_array_is_a_sequence_to_those_who_want_one():
+    """Shapes, axes, sizes, weights, parameters of a query: as an ndarray."""
+    ws = Workspace(id="W")
+    with ws:
+        s = ws.array([2, 3])
+        assert np.zeros(s).shape == np.arange(6).reshape(s).shape == (2, 3)
+        assert np.ones((2, 3)).transpose(ws.array([1, 0])).shape == (3, 2)
+        assert np.broadcast_shapes(s, (1, 3)) == (2, 3)
+        assert np.random.default_rng(0).random(s).shape == (2, 3)
+        assert bisect.bisect(s, 2) == 1
+        assert random.Random(0).choices("ab", cum_weights=s)
+        assert operator.length_hint(iter(s)) == 2
+        with sqlite3.connect(":memory:") as connection:
+            assert connection.execute("select ?, ?", ws.array([1.0, 2.0])).fetchone() == (1.0, 2.0)
+        with pytest.raises(ValueError, match="sequence"):
+            np.zeros(2)[0] = ws.array([5.0, 6.0])

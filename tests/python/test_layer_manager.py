@@ -259,8 +259,9 @@ class TestDirectForm:
         refused(ConfigurationError, LayerWorkspaceMgr, {"NOTHING": None})
 
     def test_what_is_no_mapping_is_refused(self):
-        with pytest.raises(AttributeError):
-            LayerWorkspaceMgr(["ACTIVATIONS"])
+        for wrong in (["ACTIVATIONS"], None, [("ACTIVATIONS", None)]):
+            with pytest.raises(TypeError, match="must be a dict"):
+                LayerWorkspaceMgr(wrong)
 
 
 class TestRoles:
