@@ -1,0 +1,18 @@
+"""Data for networks: data sets, and iterators over them (DL4J: ``org.nd4j.linalg.dataset``)."""
+
+from ndarena.data.dataset import DataSet, SplitTestAndTrain
+from ndarena.data.iterators import (
+    ArrayDataSetIterator,
+    AsyncShieldDataSetIterator,
+    DataSetIterator,
+    ListDataSetIterator,
+)
+
+__all__ = [
+    "ArrayDataSetIterator",
+    "AsyncShieldDataSetIterator",
+    "DataSet",
+    "DataSetIterator",
+    "ListDataSetIterator",
+    "SplitTestAndTrain",
+]

@@ -1,0 +1,187 @@
+"""What every kind of network has: parameters, workspace modes, listeners (DL4J: ``Model``)."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from ndarena._core import destroy_workspace, get_all_workspaces_for_current_thread, scope_out_of_workspaces
+from ndarena.nn.batches import numeric
+from ndarena.nn.configuration import WorkspaceMode
+from ndarena.nn.layer import Flat, Layer, ParamPart, cut
+from ndarena.nn.memory import NAMES, InferenceMemory, TrainingMemory
+from ndarena.nn.words import Array, member, refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ndarena.nn.configuration import MultiLayerConfiguration
+    from ndarena.nn.listeners import TrainingListener
+    from ndarena.nn.update import NetworkUpdater
+
+__all__ = ["Network", "note_workspaces"]
+
+
+class Network:
+    """Base of networks; `MultiLayerNetwork` is the one to use."""
+
+    layers: list[Layer]
+    param_layout: list[ParamPart]
+    updater: NetworkUpdater
+    _params: Flat
+    _gradient: Flat
+
+    def __init__(self, configuration: MultiLayerConfiguration) -> None:
+        self.configuration = configuration
+        self.dtype: np.dtype[Any] = np.dtype(configuration.dtype)
+        self._training_mode = WorkspaceMode(configuration.training_workspace_mode)
+        self._inference_mode = WorkspaceMode(configuration.inference_workspace_mode)
+        self._listeners: tuple[TrainingListener, ...] = ()
+        self._fitting = threading.Lock()
+        self._here = threading.local()
+        self.iteration_count = 0
+        self.epoch_count = 0
+
+    # Parameters.
+
+    def params(self) -> Flat:
+        """Return all parameters, ``[P]``: the living vector, not a copy."""
+        return self._params
+
+    def gradient(self) -> Flat:
+        """Return the gradient of all parameters, ``[P]``, living; after `fit` it holds the last step."""
+        return self._gradient
+
+    def updater_state(self) -> Flat:
+        """Return the state of the updaters, flat and living."""
+        return self.updater.state
+
+    def param_table(self) -> dict[str, Flat]:
+        """Return the parameters as living views by name, ``0_W``, ``0_b`` and so on."""
+        return cut(self._params, self.param_layout)
+
+    def gradient_table(self) -> dict[str, Flat]:
+        """Return the gradients as living views by name."""
+        return cut(self._gradient, self.param_layout)
+
+    def num_params(self) -> int:
+        """Return the number of parameters, ``P``."""
+        return len(self._params)
+
+    def set_params(self, flat: Array) -> None:
+        """Copy parameters, ``[P]``, into the network; another shape is a `ValueError`."""
+        _copy_flat(flat, self._params, "parameters")
+
+    def set_updater_state(self, flat: Array) -> None:
+        """Copy a state into the updaters; another shape is a `ValueError`."""
+        _copy_flat(flat, self.updater.state, "updater state")
+
+    def calc_regularization_score(self) -> float:
+        """Return what the parameters add to the score."""
+        return self.updater.penalty()
+
+    # Modes.
+
+    @property
+    def training_workspace_mode(self) -> WorkspaceMode:
+        """Whether training uses workspaces; it may be set at any time by name or member."""
+        return self._training_mode
+
+    @training_workspace_mode.setter
+    def training_workspace_mode(self, mode: WorkspaceMode | str) -> None:
+        self._training_mode = _mode(mode, "training_workspace_mode")
+
+    @property
+    def inference_workspace_mode(self) -> WorkspaceMode:
+        """Whether everything else uses workspaces; it may be set at any time by name or member."""
+        return self._inference_mode
+
+    @inference_workspace_mode.setter
+    def inference_workspace_mode(self, mode: WorkspaceMode | str) -> None:
+        self._inference_mode = _mode(mode, "inference_workspace_mode")
+
+    @contextmanager
+    def workspace_mode(
+        self, *, training: WorkspaceMode | str | None = None, inference: WorkspaceMode | str | None = None
+    ) -> Iterator[Self]:
+        """Change the modes inside a ``with`` block; what is not given stays."""
+        before = self._training_mode, self._inference_mode
+        new = [old if mode is None else mode for mode, old in zip((training, inference), before, strict=True)]
+        modes = _mode(new[0], "training"), _mode(new[1], "inference")
+        self._training_mode, self._inference_mode = modes
+        try:
+            yield self
+        finally:
+            self._training_mode, self._inference_mode = before
+
+    def _training(self) -> TrainingMemory:
+        """Return this thread's memory for training, as the mode is."""
+        mode = self._training_mode
+        memory: TrainingMemory | None = vars(self._here).get(f"training {mode.name}")
+        if memory is None or not memory.is_usable():
+            memory = TrainingMemory(len(self.layers), enabled=mode is WorkspaceMode.ENABLED)
+            setattr(self._here, f"training {mode.name}", memory)
+        return memory
+
+    def _inference(self, *, training: bool = False) -> InferenceMemory:
+        """Return this thread's memory for a forward pass alone; as training it goes by that mode."""
+        mode = self._training_mode if training else self._inference_mode
+        memory: InferenceMemory | None = vars(self._here).get(f"inference {mode.name}")
+        if memory is None or not memory.is_usable():
+            memory = InferenceMemory(len(self.layers), enabled=mode is WorkspaceMode.ENABLED)
+            setattr(self._here, f"inference {mode.name}", memory)
+        return memory
+
+    # Listeners.
+
+    def set_listeners(self, *listeners: TrainingListener) -> None:
+        """Tell these listeners about training, and no others."""
+        self._listeners = listeners
+
+    def add_listeners(self, *listeners: TrainingListener) -> None:
+        """Tell these listeners too."""
+        self._listeners += listeners
+
+    def _tell(self, event: str, *facts: object) -> None:
+        if self._listeners:
+            with scope_out_of_workspaces():
+                for listener in self._listeners:
+                    getattr(listener, event)(self, *facts)
+
+    # The end.
+
+    def close(self) -> None:
+        """Give this thread's workspaces of the network's names back to the system; it stays usable."""
+        for ws in get_all_workspaces_for_current_thread():
+            if ws.id in NAMES and not ws.is_scope_active:
+                destroy_workspace(ws)
+
+    def __enter__(self) -> Self:
+        """Return the network."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Do as `close`."""
+        self.close()
+
+
+def _mode(mode: WorkspaceMode | str, field: str) -> WorkspaceMode:
+    if not isinstance(mode, WorkspaceMode | str):
+        refuse("MultiLayerNetwork", field, mode, "must be a WorkspaceMode or its name")
+    return member(WorkspaceMode, mode, "MultiLayerNetwork", field)
+
+
+def _copy_flat(source: Array, target: Flat, what: str) -> None:
+    values = numeric(source, what)
+    if values.shape != target.shape:
+        raise ValueError(f"{what} must have shape {target.shape}, not {tuple(values.shape)}")
+    target[...] = values
+
+
+def note_workspaces(error: MemoryError) -> None:
+    """Add to the error what the workspaces of this thread hold."""
+    lines = [repr(ws) for ws in get_all_workspaces_for_current_thread()]
+    error.add_note("\n".join(["workspaces of this thread:", *lines]))

@@ -1,0 +1,253 @@
+"""The base of all layers: a configuration that makes working twins of itself (DL4J: ``Layer``)."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import FrozenInstanceError, dataclass
+from typing import TYPE_CHECKING, Any, Self, TypedDict, dataclass_transform
+
+import numpy as np
+
+from ndarena.nn.words import Array, refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import DTypeLike
+
+    from ndarena._core import LayerWorkspaceMgr
+    from ndarena.nn.input_type import InputType
+
+__all__ = ["Layer", "ParamPart", "cut"]
+
+Flat = np.ndarray[Any, np.dtype[Any]]
+
+
+class ParamPart(TypedDict):
+    """Where a parameter lies in the flat vector."""
+
+    name: str
+    offset: int
+    length: int
+    shape: tuple[int, ...]
+    order: str
+
+
+def layout_of(shapes: Mapping[str, tuple[int, ...]]) -> list[ParamPart]:
+    """Lay parameters out one after the other: those of rank 2 in Fortran order, the others in C order."""
+    parts: list[ParamPart] = []
+    offset = 0
+    for name, shape in shapes.items():
+        length = int(np.prod(shape, dtype=np.int64))
+        order = "f" if len(shape) == 2 else "c"
+        parts.append(
+            {"name": name, "offset": offset, "length": length, "shape": tuple(shape), "order": order}
+        )
+        offset += length
+    return parts
+
+
+def cut(flat: Flat, layout: list[ParamPart]) -> dict[str, Flat]:
+    """Return the parts of a flat vector as views by name."""
+    return {
+        part["name"]: flat[part["offset"] : part["offset"] + part["length"]].reshape(
+            part["shape"], order="F" if part["order"] == "f" else "C"
+        )
+        for part in layout
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """What a working twin has and a configuration has not."""
+
+    index: int
+    params: Flat
+    gradient: Flat
+    layout: list[ParamPart]
+    param_table: dict[str, Flat]
+    gradient_table: dict[str, Flat]
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+class _Declared:
+    """Makes a keyword-only dataclass of every subclass; declared fields are read-only."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        dataclass(frozen=True, kw_only=True)(cls)
+        # The generated methods would refuse every attribute; those below refuse the declared ones.
+        del cls.__setattr__, cls.__delattr__
+
+    def __setattr__(self, name: str, value: object) -> None:
+        self._refuse_change(name)
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        self._refuse_change(name)
+        object.__delattr__(self, name)
+
+    def _refuse_change(self, name: str) -> None:
+        if name in type(self).__dataclass_fields__:  # type: ignore[attr-defined]  # of the subclass
+            raise FrozenInstanceError(f"{type(self).__name__}.{name} is declared and so read-only")
+        if "_memory" not in self.__dict__:
+            raise FrozenInstanceError(
+                f"{type(self).__name__}.{name}: this layer is configuration; what it works with belongs to "
+                "the twin that instantiate() makes"
+            )
+
+
+class Layer(_Declared):
+    """Base of all layers (DL4J: ``org.deeplearning4j.nn.api.Layer`` and its configuration).
+
+    A subclass becomes a keyword-only dataclass by itself: it declares fields, and overrides `param_shapes`,
+    `init_params`, `activate` and `backprop_gradient`. An object is configuration until `instantiate` makes a
+    working
+    twin of it.
+
+    Parameters
+    ----------
+    name : str, optional
+        Default ``layer<index>``.
+    """
+
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        if self.name is not None and not isinstance(self.name, str):
+            refuse(type(self).__name__, "name", self.name, "must be a str")
+
+    # What a subclass says of itself.
+
+    def param_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the parameters by name; rank 2 lies in Fortran order, others in C order."""
+        return {}
+
+    def init_params(self, table: dict[str, Flat], rng: np.random.Generator) -> None:
+        """Fill the parameters, given as views by name. They are 0 before."""
+
+    def get_output_type(self, input_type: InputType) -> InputType:
+        """Return what comes out of the layer when this goes in; by default the same."""
+        return input_type
+
+    def with_input_type(self, input_type: InputType) -> Self:
+        """Return a copy that has taken from the input what it needs to know, such as ``n_in``."""
+        return self
+
+    def activate(
+        self, x: Array, *, training: bool = False, workspace_mgr: LayerWorkspaceMgr, mask: Array = None
+    ) -> Array:
+        """Return the activation of ``x``, an array of ``ArrayType.ACTIVATIONS``."""
+        raise NotImplementedError(f"{type(self).__name__}.activate")
+
+    def backprop_gradient(self, epsilon: Array, *, workspace_mgr: LayerWorkspaceMgr) -> Array:
+        """Set the gradient views and return the epsilon of the layer below, of ``ArrayType.ACTIVATION_GRAD``.
+
+        ``epsilon`` is the derivative of the loss with respect to this layer's activation. Gradients are sums
+        over the
+        batch. ``None`` comes back where there is nothing to hand down.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.backprop_gradient")
+
+    def feed_forward_mask(self, mask: Array) -> Array:
+        """Return the mask of the next layer."""
+        return mask
+
+    def clear(self) -> None:
+        """Forget what the forward pass kept for the backward pass."""
+
+    # The working twin.
+
+    def instantiate(
+        self,
+        *,
+        index: int = 0,
+        params: Flat | None = None,
+        gradient: Flat | None = None,
+        dtype: DTypeLike = "float64",
+        rng: np.random.Generator | None = None,
+    ) -> Self:
+        """Return a working twin: a layer of the same class and fields that has parameters.
+
+        Parameters
+        ----------
+        index : int
+            The place in the network, counted from 0.
+        params, gradient : ndarray, optional
+            Flat vectors of `num_params` elements, of which the twin takes views. Omitted: allocated; then
+            the parameters
+            are filled by `init_params`.
+        dtype : dtype
+            Of what is allocated here.
+        rng : numpy.random.Generator, optional
+            For `init_params`; default: fresh entropy.
+
+        Raises
+        ------
+        ValueError
+            A vector of another shape.
+        """
+        twin = dataclasses.replace(self, name=f"layer{index}" if self.name is None else self.name)
+        layout = layout_of(twin.param_shapes())
+        size = sum(part["length"] for part in layout)
+        fresh = params is None
+        params = np.zeros(size, dtype) if params is None else params
+        gradient = np.zeros(size, params.dtype) if gradient is None else gradient
+        for what, flat in (("params", params), ("gradient", gradient)):
+            if flat.shape != (size,):
+                raise ValueError(f"{twin.name}: {what} must have shape {(size,)}, not {flat.shape}")
+        memory = _Memory(index, params, gradient, layout, cut(params, layout), cut(gradient, layout))
+        object.__setattr__(twin, "_memory", memory)
+        if fresh and size:
+            twin.init_params(memory.param_table, np.random.default_rng() if rng is None else rng)
+        twin.clear()
+        return twin
+
+    def num_params(self) -> int:
+        """Return the number of parameters."""
+        return sum(part["length"] for part in layout_of(self.param_shapes()))
+
+    def _working(self) -> _Memory:
+        memory: _Memory | None = self.__dict__.get("_memory")
+        if memory is None:
+            raise AttributeError(
+                f"{type(self).__name__} is configuration; instantiate() makes a working twin"
+            )
+        return memory
+
+    @property
+    def index(self) -> int:
+        """The place in the network."""
+        return self._working().index
+
+    @property
+    def params(self) -> Flat:
+        """All parameters, flat."""
+        return self._working().params
+
+    @property
+    def gradient(self) -> Flat:
+        """The gradient of all parameters, flat."""
+        return self._working().gradient
+
+    @property
+    def param_table(self) -> dict[str, Flat]:
+        """The parameters, views by name."""
+        return self._working().param_table
+
+    @property
+    def gradient_table(self) -> dict[str, Flat]:
+        """The gradients, views by name."""
+        return self._working().gradient_table
+
+    @property
+    def param_layout(self) -> list[ParamPart]:
+        """Where each parameter lies in the flat vector."""
+        return layout_of(self.param_shapes())
+
+    def __copy__(self) -> Self:
+        """Return a second worker on the same parameters, with attributes of its own."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        return twin

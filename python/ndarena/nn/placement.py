@@ -1,0 +1,95 @@
+"""A layer at work: in its scratch, and with its result in its place, or told what is wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ndarena._core import ArrayType, LayerWorkspaceMgr, WorkspaceArray
+from ndarena.errors import ArrayLocationError, ScopeError
+from ndarena.nn.words import Array, share_memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from ndarena.nn.layer import Layer
+
+__all__ = ["brought_in", "described", "in_scratch", "placed"]
+
+
+def described(layer: Layer) -> str:
+    """Name a working layer as errors do."""
+    return f"layer {layer.index} ({layer.name}, {type(layer).__name__})"
+
+
+def in_scratch(
+    layer: Layer, scratch: AbstractContextManager[object], call: Callable[[], Array], *, tolerant: bool
+) -> Array:
+    """Call a layer inside its scratch; a scope left open is closed, and an error unless ``tolerant``."""
+    returned = False
+    result = None
+    try:
+        with scratch:
+            result = call()
+            returned = True
+    except ScopeError as error:
+        if not returned:
+            raise
+        if not tolerant:
+            raise ScopeError(
+                f"{described(layer)} left a scope open: {error}",
+                workspace_id=error.workspace_id,
+                open_workspaces=error.open_workspaces,
+            ) from None
+    return result
+
+
+def placed(layer: Layer, mgr: LayerWorkspaceMgr, role: ArrayType, result: Array, source: Array) -> Array:
+    """Return a layer's result where its role belongs, copied if it is made of ``source``.
+
+    Raises
+    ------
+    TypeError
+        It is no array.
+    ArrayLocationError
+        It lies elsewhere.
+    """
+    if not isinstance(result, WorkspaceArray | np.ndarray):
+        kind = "None" if result is None else type(result).__name__
+        raise TypeError(f"{described(layer)} must return an array of {role.name}, not {kind}")
+    try:
+        return mgr.validate_array_location(role, result)
+    except ArrayLocationError as error:
+        if _is_readable(result) and source is not None and share_memory(result, source):
+            return mgr.dup(role, result)
+        facts = {
+            name: getattr(error, name)
+            for name in ("workspace_id", "array_generation", "workspace_generation", "open_workspaces")
+        }
+        raise ArrayLocationError(
+            f"{described(layer)}: {error}",
+            operation=error.operation,
+            argument=role.name,
+            shape=error.shape,
+            dtype=error.dtype,
+            **facts,
+        ) from None
+
+
+def _is_readable(a: Array) -> bool:
+    return not isinstance(a, WorkspaceArray) or a.is_in_scope
+
+
+def brought_in(mgr: LayerWorkspaceMgr, x: Array, dtype: np.dtype[np.floating], role: ArrayType) -> Array:
+    """Return an input of a network in a role's place, in that dtype and C order; as it is if it is all that.
+
+    An input is copied into its workspace, so that what a layer makes of it lands in a workspace too.
+    """
+    in_order = x.flags["C_CONTIGUOUS"] and x.dtype == dtype
+    if in_order and (isinstance(x, WorkspaceArray) or mgr.is_scoped_out(role)):
+        return mgr.leverage_to(role, x)
+    copy = mgr.create_uninitialized(role, x.shape, dtype)
+    copy[...] = x
+    return copy

@@ -1,0 +1,75 @@
+"""What the whole package speaks: arrays of either kind, names of choices, refusals."""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+from typing import Any, NoReturn, TypeVar
+
+import numpy as np
+
+from ndarena.errors import ConfigurationError
+
+__all__ = ["Array", "Choice", "at_least_one", "member", "number", "refuse", "share_memory", "size_or_none"]
+
+Array = Any  # an ndarray or a WorkspaceArray: every operation takes both
+
+
+def share_memory(a: Array, b: Array) -> bool:
+    """Tell whether two arrays have bytes in common."""
+    return a is b or (np.may_share_memory(a, b) and np.shares_memory(a, b))
+
+
+class Choice(Enum):
+    """An enumeration whose members are found by name, without regard to case and underscores."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Enum | None:
+        if not isinstance(value, str):
+            return None
+        wanted = value.replace("_", "").upper()
+        return next((m for name, m in cls.__members__.items() if name.replace("_", "") == wanted), None)
+
+    def __repr__(self) -> str:
+        """Tell the name."""
+        return f"{type(self).__name__}.{self.name}"
+
+
+C = TypeVar("C", bound=Choice)
+
+
+def refuse(owner: str, field: str, value: object, reason: str) -> NoReturn:
+    """Raise the `ConfigurationError` about a field of a layer, a network or one of its parts."""
+    raise ConfigurationError(f"{owner}: {field}={value!r}: {reason}", field=field, value=value, reason=reason)
+
+
+def member(kind: type[C], value: object, owner: str, field: str) -> C:
+    """Return the member meant by a name, or refuse the name and list those that are known."""
+    try:
+        return kind(value)
+    except ValueError:
+        refuse(owner, field, value, f"is none of {', '.join(m.name for m in kind)}")
+
+
+def at_least_one(value: object, owner: str, field: str) -> int:
+    """Return a count as an ``int``; anything but a whole number from 1 on is refused."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        refuse(owner, field, value, "must be a whole number from 1 on")
+    return int(value)
+
+
+def size_or_none(value: object, owner: str, field: str) -> int | None:
+    """Return a count, or ``None`` where it is to be inferred."""
+    return None if value is None else at_least_one(value, owner, field)
+
+
+def number(
+    value: object, owner: str, field: str, *, least: float = -math.inf, below: float = math.inf
+) -> float:
+    """Return a finite number of ``least <= value < below`` as a ``float``; anything else is refused."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        refuse(owner, field, value, "must be a number")
+    if not (math.isfinite(value) and least <= value < below):
+        limits = [f"from {least:g} on"] * (least > -math.inf) + [f"below {below:g}"] * (below < math.inf)
+        refuse(owner, field, value, " ".join(["must be a finite number", *limits]))
+    return float(value)

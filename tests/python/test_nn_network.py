@@ -1,0 +1,557 @@
+"""MultiLayerNetwork: modes, memory, what comes out, what is refused, and what is left behind."""
+
+import gc
+import itertools
+import resource
+import threading
+
+import numpy as np
+import pytest
+from nn_support import chain, differences, examples
+from support import in_thread
+
+import ndarena
+from ndarena import ConfigurationError, ScopeError, StaleArrayError, Workspace, WorkspaceArray, nn
+from ndarena.data import ArrayDataSetIterator, DataSet, DataSetIterator
+
+MODES = ["NONE", "ENABLED"]
+PAIRS = list(itertools.product(MODES, MODES))
+X, Y = examples(8, 5, 3)
+
+
+def data(n=8, seed=0, dtype="float32"):
+    return DataSet(*examples(n, 5, 3, dtype, seed))
+
+
+def trained(training, inference, sizes=(5, 7, 6, 3), **fields):
+    net = chain(*sizes, training_workspace_mode=training, inference_workspace_mode=inference, **fields)
+    for i, n in enumerate((8, 8, 3, 8)):  # a smaller batch in between
+        net.fit(data(n, seed=i))
+    return net
+
+
+# The same bits, everywhere.
+
+
+@pytest.mark.parametrize("sizes", [(5, 3), (5, 7, 3), (5, 7, 6, 3), (5, 4, 4, 4, 4, 3)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_all_modes_give_the_same_bits(sizes, dtype):
+    bits = set()
+    for training, inference in PAIRS:
+        net = trained(training, inference, sizes, dtype=dtype, l1=0.01, l2=0.02)
+        test = data(5, seed=9)
+        parts = [net.params(), net.updater_state(), net.output(X), *net.feed_forward(X)]
+        numbers = [net.score(), net.score(test), *net.score_examples(test)]
+        bits.add(b"".join(p.tobytes() for p in parts) + np.array(numbers).tobytes())
+        assert net.output(X).dtype == dtype
+    assert len(bits) == 1
+
+
+@pytest.mark.parametrize("order", ["strided", "fortran", "double", "list", "attached", "integers"])
+def test_the_form_of_the_input_does_not_matter(order):
+    values = np.round(X * 4)
+    forms = {
+        "strided": lambda: np.repeat(values, 2, axis=1)[:, ::2],
+        "fortran": lambda: np.asfortranarray(values),
+        "double": lambda: values.astype("f8"),
+        "list": values.tolist,
+        "integers": lambda: values.astype("i8"),
+    }
+    for training, inference in PAIRS:
+        plain, other = (
+            chain(5, 7, 3, training_workspace_mode=training, inference_workspace_mode=inference)
+            for _ in range(2)
+        )
+        plain.fit(values, Y)
+        if order == "attached":
+            with Workspace(id="OWN") as ws:
+                x, y = ws.array(values), ws.array(Y)
+                other.fit(x, y)
+                out = other.output(x)
+                assert isinstance(out, np.ndarray)
+                assert ndarena.get_current_workspace() is ws
+        else:
+            x = forms[order]()
+            other.fit(x, Y.tolist())
+            out = other.output(x)
+        assert other.params().tobytes() == plain.params().tobytes()
+        assert out.tobytes() == plain.output(values).tobytes()
+
+
+def test_modes_change_at_run_time():
+    net, reference = chain(5, 7, 3), chain(5, 7, 3)
+    for training, inference in PAIRS * 2:
+        with net.workspace_mode(training=training, inference=inference):
+            assert net.training_workspace_mode.name == training
+            assert net.inference_workspace_mode.name == inference
+            net.fit(X, Y)
+            out = net.output(X)
+        reference.fit(X, Y)
+        assert out.tobytes() == reference.output(X).tobytes()
+    net.training_workspace_mode = "none"
+    assert net.training_workspace_mode is nn.WorkspaceMode.NONE
+    for wrong in ("SOMETIMES", None, 3):
+        with pytest.raises(ConfigurationError, match="training_workspace_mode"):
+            net.training_workspace_mode = wrong
+    with pytest.raises(ConfigurationError), net.workspace_mode(training="SOMETIMES"):
+        pass
+    assert net.training_workspace_mode is nn.WorkspaceMode.NONE
+
+
+def test_without_workspaces_there_are_none():
+    net = trained("NONE", "NONE")
+    net.output(X)
+    net.evaluate([data()])
+    assert ndarena.get_all_workspaces_ids_for_current_thread() == []
+
+
+def test_networks_of_different_depth_share_a_thread():
+    nets = [chain(5, *sizes, 3) for sizes in ((), (7,), (7, 6), (4, 4, 4, 4))]
+    before = [net.params().copy() for net in nets]
+    for _ in range(3):
+        for net in nets:
+            net.fit(X, Y)
+            net.output(X)
+    for net, old in zip(nets, before, strict=True):
+        alone = in_thread(lambda n=net: fitted_anew(n, 3))
+        assert net.params().tobytes() == alone
+        assert net.params().tobytes() != old.tobytes()
+
+
+def fitted_anew(net, times):
+    again = nn.MultiLayerNetwork(net.configuration)
+    again.fit(X, Y, epochs=times)
+    return again.params().tobytes()
+
+
+def test_destroyed_workspaces_are_made_again():
+    net, reference = chain(5, 7, 3), chain(5, 7, 3, training_workspace_mode="NONE")
+    for _ in range(3):
+        net.fit(X, Y)
+        net.output(X)
+        ndarena.destroy_all_workspaces_for_current_thread()
+        reference.fit(X, Y)
+    assert net.params().tobytes() == reference.params().tobytes()
+    with net:
+        net.fit(X, Y)
+    assert ndarena.get_all_workspaces_ids_for_current_thread() == []
+
+
+@pytest.mark.parametrize("mode", ["SPILL_EVERYTHING", "BYPASS_EVERYTHING"])
+def test_debug_modes_change_nothing(mode):
+    net, reference = chain(5, 7, 3), chain(5, 7, 3)
+    net.fit(X, Y)
+    ndarena.set_debug_mode(mode)
+    net.fit(X, Y)
+    out = net.output(X)
+    ndarena.set_debug_mode("DISABLED")
+    net.fit(X, Y)
+    reference.fit(X, Y, epochs=2)
+    assert out.tobytes() == reference.output(X).tobytes()
+    reference.fit(X, Y)
+    assert net.params().tobytes() == reference.params().tobytes()
+
+
+# Memory.
+
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+
+
+@pytest.mark.parametrize("use", ["fit", "output", "evaluate", "score"])
+def test_a_steady_loop_takes_nothing(use):
+    """After warming up: no page fault, no new byte, no spill in any workspace, and no arena grows."""
+    net = chain(64, 100, 80, 10, l2=0.01)
+    batch = DataSet(*examples(48, 64, 10))
+    uses = {
+        "fit": lambda: net.fit(batch),
+        "output": lambda: net.output(batch.features, out=out),
+        "evaluate": lambda: net.evaluate([batch]),
+        "score": lambda: net.score(batch),
+    }
+    out = np.empty((48, 10), "f4")
+    turn = uses[use]
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(150):
+            turn()
+        workspaces = ndarena.get_all_workspaces_for_current_thread()
+        assert workspaces
+        sizes = [ws.current_size for ws in workspaces]
+        held, before, spilled = ndarena.allocated_bytes(), faults(), 0
+        for _ in range(150):
+            turn()
+            spilled += sum(ws.spilled_size for ws in workspaces)
+        after = faults()
+    finally:
+        gc.enable()
+    assert (after - before, ndarena.allocated_bytes() - held, spilled) == (0, 0, 0)
+    assert [ws.current_size for ws in workspaces] == sizes
+    assert all(ws.escaped_count == ws.retired_size == 0 for ws in workspaces)
+
+
+def test_the_first_turn_sizes_every_workspace():
+    net = chain(5, 7, 6, 3)
+    net.fit(X, Y)
+    first = ndarena.get_all_workspaces_for_current_thread()
+    assert {ws.id for ws in first} == {
+        "WS_ALL_LAYERS_ACT",
+        "WS_LAYER_ACT_1",
+        "WS_LAYER_ACT_2",
+        "WS_LAYER_WORKING_MEM",
+    }
+    assert all(ws.current_size > 0 for ws in first)
+    sizes = in_thread(lambda: (net.output(X), sizes_here())[1])
+    assert sizes.keys() == {"WS_LAYER_ACT_1", "WS_LAYER_ACT_2", "WS_LAYER_WORKING_MEM"}
+    assert all(size > 0 for size in sizes.values())
+
+
+def sizes_here():
+    return {ws.id: ws.current_size for ws in ndarena.get_all_workspaces_for_current_thread()}
+
+
+def test_closing_the_network_gives_everything_back():
+    gc.collect()
+    start = ndarena.allocated_bytes()
+    net = trained("ENABLED", "ENABLED")
+    net.output(X)
+    net.evaluate([data()])
+    assert ndarena.allocated_bytes() > start
+    net.close()
+    assert ndarena.allocated_bytes() == start
+
+
+# What comes out.
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_output_may_be_put_somewhere(mode):
+    net = chain(5, 7, 3, inference_workspace_mode=mode)
+    want = net.output(X)
+    assert isinstance(want, np.ndarray)
+    out = np.empty((8, 3), "f4")
+    assert net.output(X, out=out) is out
+    assert out.tobytes() == want.tobytes()
+    with Workspace(id="CALLER") as ws:
+        kept = net.output(X, workspace=ws)
+        assert (kept.workspace.id, ndarena.get_current_workspace()) == ("CALLER", ws)
+        assert kept.tobytes() == want.tobytes()
+        assert isinstance(net.output(X), np.ndarray)
+        with pytest.raises(ValueError, match="not to both"):
+            net.output(X, workspace=ws, out=out)
+        with pytest.raises(ValueError, match="out must have shape"):
+            net.output(X, out=np.empty((8, 4)))
+    with pytest.raises(StaleArrayError):
+        kept.sum()
+    with pytest.raises(ScopeError, match="CALLER"):
+        net.output(X, workspace=ws)
+
+
+def test_outputs_of_an_iterator_are_joined():
+    net = chain(5, 7, 3)
+    x, y = examples(10, 5, 3)
+    np.testing.assert_allclose(net.output(ArrayDataSetIterator(x, y, batch_size=4)), net.output(x), rtol=1e-6)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_empty_batch_comes_out_empty(mode):
+    net = chain(5, 7, 3, inference_workspace_mode=mode)
+    assert net.output(np.zeros((0, 5))).shape == (0, 3)
+    assert net.output(np.zeros((1, 5))).shape == (1, 3)
+
+
+def test_a_single_row_has_the_bits_of_its_mode():
+    out = {chain(5, 7, 3, inference_workspace_mode=m).output(X[:1]).tobytes() for m in MODES}
+    assert len(out) == 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("loss", ["mcxent", "mse"])
+@pytest.mark.parametrize("activation", ["identity", "relu", "sigmoid", "softmax", "tanh"])
+def test_gradients_are_those_of_the_score(activation, loss, mode):
+    last = "softmax" if loss == "mcxent" else activation
+    conf = nn.MultiLayerConfiguration(
+        layers=[
+            nn.DenseLayer(n_out=6, activation=activation),
+            nn.DenseLayer(n_out=4, activation=activation, has_bias=False),
+            nn.OutputLayer(n_out=3, loss=loss, activation=last),
+        ],
+        input_type=nn.InputType.feed_forward(5),
+        dtype="float64",
+        seed=2,
+        training_workspace_mode=mode,
+        inference_workspace_mode=mode,
+    )
+    net = nn.MultiLayerNetwork(conf)
+    batch = data(dtype="float64")
+    score, gradient = net.compute_gradient_and_score(batch)
+    assert score == net.score(batch) == net.score()
+    wanted = differences(lambda: net.score(batch), net.params())
+    np.testing.assert_allclose(gradient / 8, wanted, rtol=1e-5, atol=1e-8)
+    table, epsilon = net.calculate_gradients(batch.features, batch.labels)
+    assert list(table) == ["0_W", "0_b", "1_W", "2_W", "2_b"] == list(net.gradient_table())
+    assert table["0_W"].shape == (5, 6)
+    wanted = differences(lambda: net.score(batch), batch.features)
+    np.testing.assert_allclose(epsilon / 8, wanted, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_masked_rows_count_nothing(mode):
+    net = chain(5, 7, 3, dtype="float64", training_workspace_mode=mode, inference_workspace_mode=mode)
+    batch = data(dtype="float64")
+    mask = np.array([[1.0], [0.0]] * 4)
+    masked = DataSet(batch.features, batch.labels, None, mask)
+    kept = DataSet(batch.features[::2], batch.labels[::2])
+    assert net.score(masked) == pytest.approx(net.score(kept) / 2)
+    gradient = net.compute_gradient_and_score(masked)[1]
+    np.testing.assert_allclose(gradient, net.compute_gradient_and_score(kept)[1], atol=1e-12)
+    for form in (mask, mask.tolist(), mask.astype("i4")):
+        assert (net.output(batch.features, labels_mask=form)[1::2] == 0.0).all()
+        assert (net.feed_forward(batch.features, labels_mask=form)[-1][1::2] == 0.0).all()
+    assert net.evaluate([masked]).row_count == 4
+
+
+def test_parameters_live_and_are_set_by_copy():
+    net = chain(5, 7, 3)
+    flat = np.arange(net.num_params(), dtype="f4")
+    net.set_params(flat)
+    flat[:] = 0.0
+    table = net.param_table()
+    assert list(table) == ["0_W", "0_b", "1_W", "1_b"]
+    assert table["0_W"][1, 0] == 1.0  # Fortran order
+    table["0_b"][:] = -1.0
+    assert (net.params()[35:42] == -1.0).all()
+    assert net.layers[0].param_table["b"].base is not None
+    assert np.shares_memory(net.layers[0].params, net.params())
+    for wrong in (np.zeros(3), np.zeros((1, net.num_params()))):
+        with pytest.raises(ValueError, match="parameters must have shape"):
+            net.set_params(wrong)
+    with pytest.raises(ValueError, match="updater state must have shape"):
+        net.set_updater_state(np.zeros(1))
+    net.init(params=np.ones(net.num_params()))
+    assert (net.params() == 1.0).all()
+
+
+def test_equal_seeds_give_equal_parameters():
+    assert chain(5, 7, 3).params().tobytes() == chain(5, 7, 3).params().tobytes()
+    assert chain(5, 7, 3).params().tobytes() != chain(5, 7, 3, seed=4).params().tobytes()
+    fresh = chain(5, 7, 3, seed=None)
+    again = nn.MultiLayerNetwork(fresh.configuration)
+    assert fresh.params().tobytes() == again.params().tobytes()
+
+
+# Epochs, listeners, and who may do what at once.
+
+
+class Counter(nn.TrainingListener):
+    def __init__(self, action=None):
+        self.calls, self.action = [], action
+
+    def iteration_done(self, model, iteration, epoch):
+        self.calls.append((iteration, epoch))
+        if self.action is not None:
+            self.action(model)
+
+
+def test_iterations_and_epochs_are_counted():
+    net, listener = chain(5, 7, 3), Counter()
+    net.set_listeners(listener)
+    x, y = examples(10, 5, 3)
+    net.fit(ArrayDataSetIterator(x, y, batch_size=4), epochs=2)
+    assert listener.calls == [(0, 0), (1, 0), (2, 0), (3, 1), (4, 1), (5, 1)]
+    net.fit(x, y, epochs=3)
+    net.fit([data(), data()])
+    assert (net.iteration_count, net.epoch_count) == (11, 3)
+    net.fit(x, y, epochs=0)
+    assert net.iteration_count == 11
+
+
+def test_a_source_that_cannot_begin_again_gives_one_epoch():
+    net = chain(5, 7, 3)
+    net.fit(data(seed=i) for i in range(3))
+    assert (net.iteration_count, net.epoch_count) == (3, 1)
+    with pytest.raises(ValueError, match="cannot begin again"):
+        net.fit((data() for _ in range(3)), epochs=2)
+
+    class Once(DataSetIterator):
+        reset_supported = False
+
+    with pytest.raises(ValueError, match="Once gives one epoch"):
+        net.fit(Once(), epochs=2)
+    assert net.iteration_count == 3
+
+
+class Busy(nn.TrainingListener):
+    """Uses the network at every event."""
+
+    def __getattribute__(self, name):
+        if name in {"on_forward_pass", "on_backward_pass", "on_gradient_calculation", "iteration_done"}:
+            return self.use
+        return object.__getattribute__(self, name)
+
+    def use(self, model, *facts):
+        before = model.gradient().tobytes()
+        model.output(X)
+        model.output(X[:2], training=True)
+        model.feed_forward(X)
+        model.score(data())
+        model.evaluate([data()])
+        assert model.gradient().tobytes() == before
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_listener_may_use_the_network(mode):
+    nets = [chain(5, 7, 6, 3, training_workspace_mode=mode, inference_workspace_mode=mode) for _ in range(2)]
+    nets[0].add_listeners(Busy())
+    for net in nets:
+        net.fit(X, Y, epochs=3)
+    assert nets[0].params().tobytes() == nets[1].params().tobytes()
+
+
+def test_one_fit_at_a_time():
+    net = chain(5, 7, 3)
+    net.set_listeners(Counter(lambda model: model.fit(X, Y)))
+    with pytest.raises(RuntimeError, match="learning already"):
+        net.fit(X, Y)
+    net.set_listeners(Counter(lambda model: model.compute_gradient_and_score(data())))
+    with pytest.raises(RuntimeError, match="learning already"):
+        net.fit(X, Y)
+    net.set_listeners()
+    net.fit(X, Y)
+
+
+def test_many_threads_may_ask_while_one_learns():
+    net = chain(5, 7, 6, 3, updater=nn.Sgd(0.0))
+    want = net.output(X).tobytes()
+    wrong = []
+
+    def ask():
+        wrong.extend(i for i in range(50) if net.output(X).tobytes() != want)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        net.fit(X, Y)
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert net.iteration_count > 0
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "event",
+    ["on_epoch_start", "on_forward_pass", "on_backward_pass", "on_gradient_calculation", "iteration_done"],
+)
+def test_an_exception_leaves_nothing_open(event, mode):
+    net, reference = (
+        chain(5, 7, 6, 3, training_workspace_mode=mode, inference_workspace_mode=mode) for _ in range(2)
+    )
+
+    def fail(*_):
+        raise KeyError(event)
+
+    listener = nn.TrainingListener()
+    setattr(listener, event, fail)
+    net.set_listeners(listener)
+    with pytest.raises(KeyError):
+        net.fit([data()])
+    ndarena.assert_no_workspaces_open("after the exception")
+    assert ndarena.get_current_workspace() is None
+    net.set_listeners()
+    net.set_params(reference.params())
+    net.set_updater_state(reference.updater_state())
+    net.iteration_count = 0
+    net.fit(X, Y)
+    reference.fit(X, Y)
+    assert net.params().tobytes() == reference.params().tobytes()
+
+
+def test_a_memory_error_tells_what_the_workspaces_hold():
+    net = chain(5, 7, 3)
+    net.fit(X, Y)
+
+    def fail(_):
+        raise MemoryError
+
+    net.set_listeners(Counter(fail))
+    with pytest.raises(MemoryError) as caught:
+        net.fit(X, Y)
+    assert "WS_ALL_LAYERS_ACT" in caught.value.__notes__[0]
+
+
+def test_layers_keep_nothing_of_an_iteration():
+    net = chain(5, 7, 3)
+    seen = []
+
+    class Keeper(nn.TrainingListener):
+        def on_forward_pass(self, model, activations):
+            seen.extend(activations)
+
+    net.set_listeners(Keeper())
+    net.fit(X, Y)
+    assert isinstance(seen[1], WorkspaceArray)
+    with pytest.raises(StaleArrayError):
+        seen[1].sum()
+    assert all(layer._kept is None for layer in net.layers)  # noqa: SLF001
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("x", "y", "error", "message"),
+    [
+        (X[:, :4], Y, ValueError, r"layer 0 \(layer0, DenseLayer\): expected .*\[batch, 5\], not \[8, 4\]"),
+        (X[:, 0], Y, ValueError, r"layer 0 .* not \[8\]"),
+        (
+            X,
+            Y[:, :2],
+            ValueError,
+            r"layer 1 \(layer1, OutputLayer\): expected labels .*\[8, 3\], not \[8, 2\]",
+        ),
+        (X, Y[:3], ValueError, "8 examples in features, 3 in labels"),
+        (X[:0], Y[:0], ValueError, "no examples"),
+        (X.astype("c8"), Y, TypeError, "features must be real numbers"),
+        (X, Y.astype("U"), TypeError, "labels must be real numbers"),
+    ],
+)
+def test_data_that_do_not_fit_are_refused(x, y, error, message, mode):
+    net = chain(5, 7, 3, training_workspace_mode=mode)
+    before = net.params().copy()
+    with pytest.raises(error, match=message):
+        net.fit(x, y)
+    assert net.params().tobytes() == before.tobytes()
+    assert net.iteration_count == 0
+    ndarena.assert_no_workspaces_open("after the refusal")
+    net.fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("data", "labels", "error", "message"),
+    [
+        (X, None, TypeError, "fit takes"),
+        (3, None, TypeError, "fit takes"),
+        (DataSet(X), None, ValueError, "no labels"),
+        ([X], None, TypeError, "expected a DataSet"),
+        (DataSet(X, Y, None, np.ones((8, 2))), None, ValueError, "labels_mask must have shape"),
+    ],
+)
+def test_what_is_no_data_is_refused(data, labels, error, message):
+    with pytest.raises(error, match=message):
+        chain(5, 7, 3).fit(data, labels)
+
+
+@pytest.mark.parametrize("epochs", [-1, 1.5, True, "2"])
+def test_epochs_are_a_whole_number(epochs):
+    with pytest.raises(ValueError, match="epochs"):
+        chain(5, 7, 3).fit(X, Y, epochs=epochs)
+
+
+def test_a_network_is_made_of_a_configuration():
+    with pytest.raises(TypeError, match="MultiLayerConfiguration"):
+        nn.MultiLayerNetwork([nn.OutputLayer(n_in=2, n_out=2)])
