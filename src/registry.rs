@@ -10,9 +10,10 @@ use crate::thread::{ended, with};
 use crate::workspace::Workspace;
 
 pub use crate::thread::{
-    Left, Report, ScopeToken, borrow, current_workspace, end_thread, enter, enter_block,
-    exit_block, innermost, leave, lost_scopes, open_workspaces, scope_depth,
-    scope_out_of_workspaces, set_current_workspace, threads_in_scope,
+    Left, Report, ScopeToken, Task, TaskId, any_workspace_active, borrow, current_workspace,
+    end_thread, enter, enter_block, enter_task_block, exit_block, innermost, leave, lost_scopes,
+    open_workspaces, scope_depth, scope_out_of_workspaces, set_current_workspace, set_task_finder,
+    threads_in_scope,
 };
 pub(crate) use crate::thread::{enter_all, is_current};
 
@@ -173,12 +174,6 @@ pub fn workspaces() -> Vec<Workspace> {
     registered().into_iter().map(|(_, workspace)| workspace).collect()
 }
 
-/// Whether any workspace of this thread is open.
-pub fn any_workspace_active() -> bool {
-    with(|t| t.by_id.values().any(Workspace::is_scope_active) || t.has_open_scope())
-        .unwrap_or(false)
-}
-
 /// Destroys a workspace and frees its id.
 pub fn destroy_workspace(workspace: &Workspace) -> Result<()> {
     if workspace.is_dummy() {
@@ -214,17 +209,12 @@ pub fn assert_no_workspaces_open(message: &str, allow_scoped_out: bool) -> Resul
     if !any_workspace_active() || allow_scoped_out && current_workspace().is_none() {
         return Ok(());
     }
-    let mut open = open_workspaces();
-    for workspace in workspaces().iter().filter(|w| w.is_scope_active()) {
-        if !open.iter().any(|id| id == workspace.id()) {
-            open.push(workspace.id().to_owned());
-        }
-    }
     let lost = match lost_scopes() {
         0 => String::new(),
         n => format!(", {n} scope(s) without an object"),
     };
-    let reason = format!("{message}: workspaces are open: [{}]{lost}", open.join(", "));
+    let reason =
+        format!("{message}: workspaces are open: [{}]{lost}", open_workspaces().join(", "));
     Err(violated(reason, None))
 }
 

@@ -354,14 +354,13 @@ impl Workspace {
         let mode = registry::debug_mode();
         let placed = {
             let mut state = self.owned_state("allocation")?;
-            let placed = state
-                .place(&self.0.configuration, mode, bytes as u64)
-                .map_err(|refused| self.full_error(refused))?;
-            if site.is_some() {
+            let placed = state.place(&self.0.configuration, mode, bytes as u64);
+            if site.is_some() && placed.is_ok() {
                 state.set_site(site.as_deref());
             }
             placed
         };
+        let placed = placed.map_err(|refused| self.full_error(refused))?;
         if zeroed && bytes > 0 && !is_fresh(&placed) {
             placed.block.fill(placed.offset, bytes as u64, 0);
         }
@@ -379,12 +378,12 @@ impl Workspace {
         let placed = {
             let mut state = self.owned_state("allocation").map_err(|error| (error, 0))?;
             let placed = state.place_all(&self.0.configuration, mode, sizes);
-            let placed = placed.map_err(|(refused, i)| (self.full_error(refused), i))?;
-            if site.is_some() {
+            if site.is_some() && placed.is_ok() {
                 state.set_site(site);
             }
             placed
         };
+        let placed = placed.map_err(|(refused, i)| (self.full_error(refused), i))?;
         let buffer =
             |(placed, &bytes)| Buffer::new(self.clone(), placed, bytes, site.map(str::to_owned));
         Ok(placed.into_iter().zip(sizes).map(buffer).collect())

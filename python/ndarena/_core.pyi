@@ -146,7 +146,12 @@ class WorkspaceConfiguration:
 
 @final
 class Scope:
-    """One entering of a workspace: a context manager whose ``with`` target is the workspace."""
+    """One entering of a workspace: a context manager whose ``with`` target is the workspace.
+
+    ``async with`` makes the scope one of the asyncio task that runs: it may span an ``await``, and nobody
+    else is inside, child tasks included. `ScopeError` without such a task, or if something else was
+    entered since.
+    """
 
     @property
     def workspace(self) -> Workspace | None:
@@ -161,6 +166,14 @@ class Scope:
         traceback: TracebackType | None,
         /,
     ) -> bool: ...
+    async def __aenter__(self) -> Workspace: ...
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
 
 @final
 class WorkspaceStats:
@@ -286,6 +299,14 @@ class Workspace:
         traceback: TracebackType | None,
         /,
     ) -> bool: ...
+    async def __aenter__(self) -> Workspace: ...
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
     def run(self, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Call the function inside a scope and detach every WorkspaceArray in its result."""
     def cycle(self, function: Callable[_P, _T]) -> Callable[_P, _T]:

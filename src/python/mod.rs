@@ -25,6 +25,7 @@ mod protocol;
 mod reduce;
 mod scope;
 mod stats;
+mod task;
 mod thread_end;
 mod view;
 mod workspace;
@@ -74,6 +75,7 @@ mod _core {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         super::manager::read_environment()?;
+        crate::registry::set_task_finder(super::task::find);
         super::collector::watch_forks(module.py())?;
         super::array::register(module)?;
         super::array_type::register(module)?;

@@ -2,17 +2,15 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pyo3::exceptions::{PyGeneratorExit, PyNotImplementedError, PyResourceWarning};
+use pyo3::exceptions::{PyGeneratorExit, PyResourceWarning};
 use pyo3::prelude::*;
 
 use super::collector;
 use super::error::{add_note, class, to_pyerr, warn};
+use super::task::{self, Done};
 use super::workspace::workspace_object;
 use crate::registry::{Left, Report, ScopeToken};
 use crate::{Error, EscapePolicy, Facts, WorkspaceType, registry};
-
-pub const NO_ASYNC: &str =
-    "`async with` scopes come with a later version; leave the scope before every `await`";
 
 /// An open scope of a workspace: a context manager whose `with` target is the workspace.
 ///
@@ -61,14 +59,30 @@ impl PyScope {
         finish(py, self.token.exit(), exception)
     }
 
-    fn __aenter__(&self, py: Python<'_>) -> PyResult<()> {
-        self.close(py)?;
-        Err(PyNotImplementedError::new_err(NO_ASYNC))
+    /// The scope becomes the running task's, with a stack of its own, and may span an `await`.
+    fn __aenter__(&self, py: Python<'_>) -> PyResult<Done> {
+        let workspace = self.workspace(py)?;
+        let Some(task) = task::own(py)? else {
+            // Nobody has a name for the scope of `async with ws.notify_scope_entered():`.
+            let closed = self.close(py);
+            let error = task::no_task();
+            closed.or_else(|failed| report(&failed, py, Some(error.value(py))))?;
+            return Err(error);
+        };
+        self.token.move_to_task(task).map_err(to_pyerr)?;
+        Ok(Done::new(workspace.unwrap_or_else(|| py.None())))
     }
 
-    #[expect(clippy::unused_self)]
-    #[pyo3(signature = (*_details))]
-    fn __aexit__(&self, _details: &Bound<'_, pyo3::types::PyTuple>) {}
+    fn __aexit__(
+        &self,
+        py: Python<'_>,
+        class: &Bound<'_, PyAny>,
+        exception: &Bound<'_, PyAny>,
+        traceback: &Bound<'_, PyAny>,
+    ) -> PyResult<Done> {
+        self.__exit__(py, class, exception, traceback)?;
+        Ok(Done::new(py.None()))
+    }
 
     fn __repr__(&self) -> String {
         let state = if self.token.is_open() { "open" } else { "closed" };
@@ -139,8 +153,9 @@ fn problems(py: Python<'_>, left: &Left) -> Vec<PyErr> {
     if !left.left_open.is_empty() {
         let reason = format!(
             "the `with` block ended with scopes still open inside: [{}]; they were closed first, \
-             innermost first: close each inside, or use `with` for them too (a coroutine or generator \
-             suspended inside a `with` leaves it open: leave the scope before `await` or `yield`)",
+             innermost first: close each inside, or use `with` for them too (a coroutine suspended inside \
+             a `with` leaves it open: write `async with ws.notify_scope_entered():` around an `await`; a \
+             generator: leave the scope before `yield`)",
             left.left_open.join(", ")
         );
         let facts = Facts {

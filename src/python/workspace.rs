@@ -5,14 +5,15 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::{PyNotImplementedError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple, PyWeakrefMethods, PyWeakrefReference};
+use pyo3::types::{PyString, PyWeakrefMethods, PyWeakrefReference};
 
 use super::config::{PyWorkspaceConfiguration, policy_member};
 
 use super::error::to_pyerr;
 use super::scope::{PyScope, finish, settle};
 use super::stats::{self, PyWorkspaceStats};
-use super::{collector, foreign, scope, thread_end};
+use super::task::{self, Done};
+use super::{collector, foreign, thread_end};
 use crate::{DEFAULT_WORKSPACE_ID, Workspace, WorkspaceConfiguration, registry};
 
 /// The Python object of each workspace that has one, so that every way leads to the same.
@@ -142,14 +143,25 @@ impl PyWorkspace {
         finish(py, registry::exit_block(&self.core, foreign::running_frame(py)), exception)
     }
 
-    #[expect(clippy::unused_self)]
-    fn __aenter__(&self) -> PyResult<()> {
-        Err(PyNotImplementedError::new_err(scope::NO_ASYNC))
+    fn __aenter__(slf: Bound<'_, Self>) -> PyResult<Done> {
+        let py = slf.py();
+        let task = task::own(py)?.ok_or_else(task::no_task)?;
+        let place = foreign::running_frame(py);
+        registry::enter_task_block(&slf.get().core, place, task).map_err(to_pyerr)?;
+        collector::scope_entered(py)?;
+        Ok(Done::new(slf.into_any().unbind()))
     }
 
-    #[expect(clippy::unused_self)]
-    #[pyo3(signature = (*_details))]
-    fn __aexit__(&self, _details: &Bound<'_, PyTuple>) {}
+    fn __aexit__(
+        &self,
+        py: Python<'_>,
+        class: &Bound<'_, PyAny>,
+        exception: &Bound<'_, PyAny>,
+        traceback: &Bound<'_, PyAny>,
+    ) -> PyResult<Done> {
+        self.__exit__(py, class, exception, traceback)?;
+        Ok(Done::new(py.None()))
+    }
 
     // ------------------------------------------------------------------ control
 

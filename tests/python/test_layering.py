@@ -80,7 +80,16 @@ BINDINGS = {
     "moves": WORDS | HANDLES | {"python/place", "python/create", "python/array"},
     # workspaces and their managers
     "stats": {"workspace", "python/config"},
-    "scope": {"registry", "config", "error", "python/collector", "python/error", "python/workspace"},
+    "task": {"registry", "error", "python/error", "python/foreign"},
+    "scope": {
+        "registry",
+        "config",
+        "error",
+        "python/collector",
+        "python/error",
+        "python/task",
+        "python/workspace",
+    },
     "workspace": {
         "workspace",
         "registry",
@@ -90,6 +99,7 @@ BINDINGS = {
         "python/error",
         "python/scope",
         "python/stats",
+        "python/task",
         "python/thread_end",
         "python/foreign",
     },

@@ -1,6 +1,5 @@
 """Scopes: entering, leaving, borrowing, re-entry, nesting, order and what happens when it is broken."""
 
-import asyncio
 import dataclasses
 import gc
 import warnings
@@ -530,20 +529,6 @@ def test_the_warning_as_an_error_comes_after_the_close(ws):
 
 
 # ---------------------------------------------------------------- what comes later
-
-
-@pytest.mark.parametrize("form", ["scope", "workspace"])
-def test_async_with_says_that_it_comes_later(ws, form):
-    """Until it is there, `async with` is refused in words that name it, and leaves no scope open."""
-
-    async def body():
-        async with ws.notify_scope_entered() if form == "scope" else ws:
-            pass
-
-    with pytest.raises(NotImplementedError, match="async"):
-        asyncio.run(body())
-    assert not ws.is_scope_active
-    assert current() is None
 
 
 def test_capture_says_that_it_comes_later(ws):

@@ -16,4 +16,5 @@ mod moves;
 mod rings;
 mod scopes;
 mod support;
+mod tasks;
 mod threads;

@@ -1,0 +1,91 @@
+//! What others leave for a thread: scopes of its that ended in another thread, tasks that are over.
+
+use std::ops::RangeInclusive;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::tasks::TaskId;
+use super::{Left, Thread};
+use crate::block;
+use crate::sync::lock;
+use crate::workspace::Workspace;
+
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    pub(super) forks: u64,
+    /// The thread is over; its scopes are closed.
+    ended: AtomicBool,
+    full: AtomicBool,
+    mail: Mutex<Vec<Mail>>,
+}
+
+#[derive(Debug)]
+pub(super) enum Mail {
+    /// The scope's `__exit__` ran over there.
+    Abandoned(RangeInclusive<u64>),
+    /// The innermost `with ws:` of this workspace ended over there.
+    AbandonedBlock(Workspace, usize),
+    /// The scope's object died over there.
+    Lost(RangeInclusive<u64>),
+    /// The task is over.
+    TaskEnded(TaskId),
+}
+
+impl Inbox {
+    pub(super) fn new() -> Self {
+        Self {
+            forks: block::forks(),
+            ended: AtomicBool::new(false),
+            full: AtomicBool::new(false),
+            mail: Mutex::default(),
+        }
+    }
+
+    /// Whether the thread is over.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn end(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn post(&self, mail: Mail) {
+        lock(&self.mail).push(mail);
+        self.full.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Thread {
+    /// Attends to what others left: silently, as nobody here asked.
+    pub(super) fn read_inbox(&mut self) {
+        if !self.inbox.full.swap(false, Ordering::SeqCst) {
+            return;
+        }
+        let mail = std::mem::take(&mut *lock(&self.inbox.mail));
+        for letter in mail {
+            let mut left = Left::default();
+            match letter {
+                Mail::Abandoned(serials) => self.exit(&serials, &mut left),
+                Mail::AbandonedBlock(workspace, place) => {
+                    self.exit_block(&workspace, place, &mut left);
+                }
+                Mail::Lost(serials) => self.lose(&serials),
+                Mail::TaskEnded(task) => self.end_task(task),
+            }
+        }
+    }
+
+    /// Attends to scopes whose objects died in other threads.
+    pub(super) fn read_losses(&mut self) {
+        let lost = |letter: &Mail| matches!(letter, Mail::Lost(_));
+        let (losses, rest): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut *lock(&self.inbox.mail)).into_iter().partition(lost);
+        *lock(&self.inbox.mail) = rest;
+        for letter in losses {
+            if let Mail::Lost(serials) = letter {
+                self.lose(&serials);
+            }
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! Entering and leaving, as the rest of the crate asks for it.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use super::inbox::{Inbox, Mail};
+use super::stack::Kind;
+use super::tasks::{TaskId, Whose, on_stack};
+use super::{Thread, ended, with};
+use crate::block;
+use crate::error::{Error, Result};
+use crate::workspace::Workspace;
+
+/// Names one open scope, or several that were opened together; may travel, but only its own thread can
+/// close it.
+#[derive(Clone, Debug)]
+pub struct ScopeToken {
+    pub(super) serials: RangeInclusive<u64>,
+    pub(super) owner: u64,
+    pub(super) workspace: Option<Workspace>,
+    pub(super) inbox: Arc<Inbox>,
+}
+
+/// What a closed cycle has to tell.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Whose cycle it was.
+    pub workspace: Workspace,
+    /// Creation site of its last array, where debug is on.
+    pub site: Option<String>,
+    /// Arrays whose views are still alive.
+    pub escaped: usize,
+    /// Three cycles without one allocation.
+    pub unused: bool,
+    /// Many retired blocks alive at once.
+    pub many_retired: bool,
+}
+
+impl Report {
+    /// What is to be raised where its policy is [`EscapePolicy::Raise`](crate::EscapePolicy::Raise).
+    pub fn escaped_error(&self) -> Error {
+        let mut facts = self.workspace.facts();
+        facts.array_generation = facts.workspace_generation;
+        Error::Escaped { arrays: self.escaped, facts }
+    }
+}
+
+/// What closing one or more scopes did.
+#[derive(Clone, Debug, Default)]
+pub struct Left {
+    /// Full cycles that ended, in their order.
+    pub reports: Vec<Report>,
+    /// Ids of scopes that were still open inside and were closed first, innermost first.
+    pub left_open: Vec<String>,
+}
+
+/// Enters: a new cycle, or the running one if the workspace is open already.
+pub fn enter(workspace: &Workspace) -> Result<ScopeToken> {
+    workspace.check_enter("notify_scope_entered")?;
+    on_stack(|t| {
+        t.read_inbox();
+        t.enter(workspace)
+    })
+    .unwrap_or_else(|| Err(ended()))
+}
+
+/// Enters all of these, in their order, or none; `None` scopes out of workspaces. The token closes them
+/// in reverse order; its workspace is the last one.
+pub(crate) fn enter_all(workspaces: &[Option<Workspace>]) -> Result<ScopeToken> {
+    for workspace in workspaces.iter().flatten() {
+        workspace.check_enter("notify_scope_entered")?;
+        if !workspace.is_scope_active() {
+            workspace.prepare_cycle()?;
+        }
+    }
+    on_stack(|t| {
+        t.read_inbox();
+        let depth = t.stack.frames.len();
+        let entered = t.enter_in_order(workspaces);
+        if entered.is_err() {
+            t.close_down_to(depth, &mut Left::default());
+        }
+        entered
+    })
+    .unwrap_or_else(|| Err(ended()))
+}
+
+/// Enters for a `with ws:` block that stands at `place`, to be left by [`exit_block`].
+pub fn enter_block(workspace: &Workspace, place: usize) -> Result<()> {
+    workspace.check_enter("notify_scope_entered")?;
+    on_stack(|t| {
+        t.read_inbox();
+        t.enter_block(workspace, place)
+    })
+    .unwrap_or_else(|| Err(ended()))
+}
+
+/// The same for an `async with ws:` block of the task that runs.
+pub fn enter_task_block(workspace: &Workspace, place: usize, task: TaskId) -> Result<()> {
+    workspace.check_enter("notify_scope_entered")?;
+    with(|t| {
+        t.read_inbox();
+        t.switch(Whose::Task(task));
+        t.begin_stack(task, t.stack.frames.len());
+        let entered = t.enter_block(workspace, place);
+        t.settle();
+        entered
+    })
+    .unwrap_or_else(|| Err(ended()))
+}
+
+/// Leaves the `with ws:` block that stands at `place`; scopes still open inside are closed first.
+/// In another thread: refused, and the owner closes it at its next enter or leave.
+pub fn exit_block(workspace: &Workspace, place: usize) -> Result<Left> {
+    let inbox = workspace.inbox();
+    on_stack(|t| {
+        let mut left = Left::default();
+        if inbox.forks != t.forks || inbox.has_ended() {
+            return Ok(left);
+        }
+        if !Arc::ptr_eq(inbox, &t.inbox) {
+            inbox.post(Mail::AbandonedBlock(workspace.clone(), place));
+            return Err(foreign_scope(t, Some(workspace)));
+        }
+        t.read_inbox();
+        t.exit_block(workspace, place, &mut left);
+        Ok(left)
+    })
+    .unwrap_or_else(|| Err(ended()))
+}
+
+fn foreign_scope(t: &Thread, workspace: Option<&Workspace>) -> Error {
+    let label = workspace.map_or("scope_out_of_workspaces", Workspace::id);
+    let reason = format!(
+        "a scope of [{label}] is closed in a thread that did not open it; close it in its own thread"
+    );
+    Error::WrongThread { reason, facts: t.facts(workspace) }
+}
+
+/// Makes an open workspace current, in its running cycle.
+pub fn borrow(workspace: &Workspace) -> Result<ScopeToken> {
+    workspace.check_enter("notify_scope_borrowed")?;
+    on_stack(|t| {
+        t.read_inbox();
+        if workspace.is_dummy() {
+            return Ok(t.push(Kind::Out, Some(workspace.clone())));
+        }
+        if !workspace.is_scope_active() {
+            let reason = format!(
+                "workspace [{}] is not open, so it cannot be borrowed; enter it: \
+                 `with ws.notify_scope_entered():`",
+                workspace.id()
+            );
+            return Err(t.scope_error(Some(workspace), reason));
+        }
+        Ok(t.push(Kind::Continued, Some(workspace.clone())))
+    })
+    .unwrap_or_else(|| Err(ended()))
+}
+
+/// Inside, no workspace is current while all stay open.
+pub fn scope_out_of_workspaces() -> Result<ScopeToken> {
+    on_stack(|t| {
+        t.read_inbox();
+        t.push(Kind::Out, None)
+    })
+    .ok_or_else(ended)
+}
+
+/// Closes the innermost open scope of a workspace (`close`, `notifyScopeLeft`).
+pub fn leave(workspace: &Workspace) -> Result<Left> {
+    if workspace.inbox().forks != block::forks() {
+        return Ok(Left::default());
+    }
+    workspace.check_owner("notify_scope_left")?;
+    on_stack(|t| {
+        t.read_inbox();
+        let mut left = Left::default();
+        let frames = &t.stack.frames;
+        let Some(index) = frames.iter().rposition(|f| f.workspace.as_ref() == Some(workspace))
+        else {
+            let reason = format!("workspace [{}] has no open scope to close", workspace.id());
+            return Err(t.scope_error(Some(workspace), reason));
+        };
+        t.close_innermost(&(index..index + 1), &mut left)?;
+        Ok(left)
+    })
+    .unwrap_or_else(|| Err(ended()))
+}
+
+/// The token of a workspace's innermost open scope, if any.
+pub fn innermost(workspace: &Workspace) -> Option<ScopeToken> {
+    on_stack(|t| {
+        let frame = t.stack.frames.iter().rfind(|f| f.workspace.as_ref() == Some(workspace))?;
+        Some(ScopeToken {
+            serials: frame.serial..=frame.serial,
+            owner: t.number,
+            workspace: frame.workspace.clone(),
+            inbox: Arc::clone(&t.inbox),
+        })
+    })
+    .flatten()
+}
+
+impl ScopeToken {
+    /// The workspace it belongs to, if any.
+    pub fn workspace(&self) -> Option<&Workspace> {
+        self.workspace.as_ref()
+    }
+
+    /// `Err` unless the scope is open, in its own thread and task.
+    pub fn check_open(&self) -> Result<()> {
+        on_stack(|t| self.open_frames(t).map(drop)).unwrap_or_else(|| Err(ended()))
+    }
+
+    fn open_frames(&self, t: &Thread) -> Result<std::ops::Range<usize>> {
+        self.check_thread(t)?;
+        t.own_frames(&self.serials, self.workspace())?.ok_or_else(|| {
+            let reason = "this scope is closed; enter the workspace again: \
+                          `with ws.notify_scope_entered():`";
+            t.scope_error(self.workspace(), reason.to_owned())
+        })
+    }
+
+    /// Whether the scope is still open (asked in its own thread).
+    pub fn is_open(&self) -> bool {
+        with(|t| t.is_open(&self.serials)).unwrap_or(false)
+    }
+
+    fn check_thread(&self, t: &Thread) -> Result<()> {
+        if t.number == self.owner { Ok(()) } else { Err(foreign_scope(t, self.workspace())) }
+    }
+
+    /// The scope, which must be the innermost one, becomes one of the task that runs: from its first on
+    /// a task has a stack of its own.
+    pub fn move_to_task(&self, task: TaskId) -> Result<()> {
+        with(|t| {
+            t.switch(Whose::Task(task));
+            let scopes = self.open_frames(t)?;
+            let cure = "enter and `async with` belong together: write \
+                        `async with ws.notify_scope_entered():`";
+            t.check_innermost(&scopes, "is to be the task's", cure)?;
+            t.begin_stack(task, scopes.start);
+            Ok(())
+        })
+        .unwrap_or_else(|| Err(ended()))
+    }
+
+    /// Explicit close: the innermost scope only; closed already is no error.
+    pub fn close(&self) -> Result<Left> {
+        on_stack(|t| {
+            let mut left = Left::default();
+            if self.is_over(t) {
+                return Ok(left);
+            }
+            self.check_thread(t)?;
+            t.read_inbox();
+            if let Some(scopes) = t.own_frames(&self.serials, self.workspace())? {
+                t.close_innermost(&scopes, &mut left)?;
+            }
+            Ok(left)
+        })
+        .unwrap_or_else(|| Err(ended()))
+    }
+
+    /// Leaving a `with` block: scopes still open inside are closed first and named.
+    pub fn exit(&self) -> Result<Left> {
+        with(|t| {
+            let mut left = Left::default();
+            if self.is_over(t) {
+                return Ok(left);
+            }
+            if let Err(error) = self.check_thread(t) {
+                self.inbox.post(Mail::Abandoned(self.serials.clone()));
+                return Err(error);
+            }
+            t.read_inbox();
+            t.exit(&self.serials, &mut left);
+            Ok(left)
+        })
+        .unwrap_or_else(|| Err(ended()))
+    }
+
+    /// Its object died without `with`, `close` or `notify_scope_left`: the scope stays open and is
+    /// counted as lost.
+    pub fn lose(&self) {
+        let here = with(|t| {
+            if t.number != self.owner {
+                return false;
+            }
+            t.lose(&self.serials);
+            true
+        });
+        if here == Some(false) {
+            self.inbox.post(Mail::Lost(self.serials.clone()));
+        }
+    }
+
+    /// A scope opened before a fork, or in a thread that is over: it closes as a no-op.
+    fn is_over(&self, t: &Thread) -> bool {
+        self.inbox.forks != t.forks || self.inbox.has_ended()
+    }
+}

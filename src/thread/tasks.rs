@@ -1,0 +1,234 @@
+//! Tasks of a thread that have a stack of their own: those inside a scope that may span an `await`.
+//!
+//! The stack of the code that runs is in place, the others are asleep. What a task is, the binding
+//! knows: it is asked which one runs, and only while some task of the thread has a stack.
+
+use std::cell::Cell;
+use std::ops::{Range, RangeInclusive};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use super::inbox::{Inbox, Mail};
+use super::stack::Stack;
+use super::{Left, THREAD, Thread, ended, own_inbox, with};
+use crate::error::Result;
+use crate::workspace::Workspace;
+
+static IDS: AtomicU64 = AtomicU64::new(1);
+static FINDER: OnceLock<fn() -> Option<TaskId>> = OnceLock::new();
+
+thread_local! {
+    static HAS_STACKS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Names a task; never used twice in a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TaskId(u64);
+
+/// Whose a stack is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Whose {
+    Thread,
+    Task(TaskId),
+}
+
+/// A task of the thread that made this. Dropped when the task is over, in whatever thread: scopes that
+/// it left open are closed at the owner's next enter or leave.
+#[derive(Debug)]
+pub struct Task {
+    id: TaskId,
+    inbox: Arc<Inbox>,
+}
+
+impl Task {
+    /// A task of the calling thread.
+    pub fn new() -> Result<Self> {
+        let inbox = own_inbox().ok_or_else(ended)?;
+        Ok(Self { id: TaskId(IDS.fetch_add(1, Ordering::Relaxed)), inbox })
+    }
+
+    /// Its name.
+    pub fn id(&self) -> TaskId {
+        self.id
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.inbox.post(Mail::TaskEnded(self.id));
+    }
+}
+
+/// Says, once, how the task that runs in the calling thread is found.
+pub fn set_task_finder(finder: fn() -> Option<TaskId>) {
+    FINDER.get_or_init(|| finder);
+}
+
+fn running_task() -> Option<TaskId> {
+    // Not while the record is in use: the finder may run code of others, which may come back here.
+    let is_free = THREAD.try_with(|cell| cell.try_borrow().is_ok()).unwrap_or(false);
+    FINDER.get().filter(|_| is_free).and_then(|find| find())
+}
+
+/// Runs on the calling thread's record with the stack of the running code in place.
+pub(super) fn on_stack<R>(f: impl FnOnce(&mut Thread) -> R) -> Option<R> {
+    if !HAS_STACKS.get() {
+        return with(f);
+    }
+    let runs = running_task().map_or(Whose::Thread, Whose::Task);
+    with(|t| {
+        t.switch(runs);
+        let result = f(t);
+        t.settle();
+        result
+    })
+}
+
+/// A new record of the calling thread: no task has a stack.
+pub(super) fn begin_thread() {
+    HAS_STACKS.set(false);
+}
+
+impl Thread {
+    /// Puts a task's stack in place; a task without one uses the thread's.
+    pub(super) fn switch(&mut self, to: Whose) {
+        if to == self.running {
+            return;
+        }
+        let to = if self.asleep.contains_key(&to) { to } else { Whose::Thread };
+        if to == self.running {
+            return;
+        }
+        let next = self.asleep.remove(&to).unwrap_or_default();
+        let last = std::mem::replace(&mut self.stack, next);
+        let whose = std::mem::replace(&mut self.running, to);
+        if whose == Whose::Thread || !last.is_empty() {
+            self.asleep.insert(whose, last);
+        }
+        HAS_STACKS.set(!self.asleep.is_empty());
+    }
+
+    /// A task's stack ends with its last scope.
+    pub(super) fn settle(&mut self) {
+        if self.stack.is_empty() {
+            self.switch(Whose::Thread);
+        }
+    }
+
+    /// Gives a task a stack of its own, unless it has one: the thread's innermost scopes, from `depth`
+    /// on, move there.
+    pub(super) fn begin_stack(&mut self, task: TaskId, depth: usize) {
+        if self.running != Whose::Thread {
+            return;
+        }
+        let moved = self.stack.frames.split_off(depth);
+        let before = moved.first().map_or(&self.stack.current, |f| &f.previous).clone();
+        let current = std::mem::replace(&mut self.stack.current, before);
+        let own = std::mem::replace(&mut self.stack, Stack::new(current, moved));
+        self.asleep.insert(self.running, own);
+        self.running = Whose::Task(task);
+        HAS_STACKS.set(true);
+    }
+
+    /// Closes what a task that is over left open.
+    pub(super) fn end_task(&mut self, task: TaskId) {
+        let task = Whose::Task(task);
+        self.on_stack_of(task, |t| {
+            if t.running == task {
+                t.close_down_to(0, &mut Left::default());
+                t.stack.forget_blocks();
+            }
+        });
+    }
+
+    /// Another task is still inside: its scope will end the cycle.
+    pub(super) fn hand_over(&mut self, workspace: &Workspace) -> bool {
+        if self.asleep.is_empty() {
+            return false;
+        }
+        let frames = self.asleep.values_mut().flat_map(|stack| &mut stack.frames);
+        frames.into_iter().any(|frame| frame.inherit(workspace))
+    }
+
+    /// Whether no scope is open, on any stack.
+    pub(super) fn is_idle(&self) -> bool {
+        self.stack.frames.is_empty() && self.asleep.values().all(|s| s.frames.is_empty())
+    }
+
+    pub(super) fn depth(&self) -> usize {
+        let asleep: usize = self.asleep.values().map(|s| s.frames.len()).sum();
+        self.stack.frames.len() + asleep
+    }
+
+    fn on_stack_of<R>(&mut self, whose: Whose, f: impl FnOnce(&mut Self) -> R) -> R {
+        let here = self.running;
+        self.switch(whose);
+        let result = f(self);
+        self.settle();
+        self.switch(here);
+        result
+    }
+
+    /// The stack for which that holds, the one in place asked first.
+    fn find_stack(&self, holds: impl Fn(&Stack) -> bool) -> Option<Whose> {
+        if holds(&self.stack) {
+            return Some(self.running);
+        }
+        self.asleep.iter().find(|(_, stack)| holds(stack)).map(|(whose, _)| *whose)
+    }
+
+    /// Where these scopes stand, if they are open, on whatever stack.
+    pub(super) fn is_open(&self, serials: &RangeInclusive<u64>) -> bool {
+        self.find_stack(|s| s.frames_of(serials).is_some()).is_some()
+    }
+
+    /// Marks scopes whose object died, on whatever stack they are.
+    pub(super) fn lose(&mut self, serials: &RangeInclusive<u64>) {
+        self.stack.lose(serials);
+        self.asleep.values_mut().for_each(|stack| stack.lose(serials));
+    }
+
+    /// The end of a `with`: its scopes are closed on the stack where they stand, with all inside.
+    pub(super) fn exit(&mut self, serials: &RangeInclusive<u64>, left: &mut Left) {
+        if let Some(scopes) = self.stack.frames_of(serials) {
+            self.unwind(&scopes, left);
+            return self.settle();
+        }
+        let Some(whose) = self.find_stack(|s| s.frames_of(serials).is_some()) else { return };
+        self.on_stack_of(whose, |t| t.exit(serials, left));
+    }
+
+    /// The end of the `with ws:` that stands at `place`, else of the workspace's latest.
+    pub(super) fn exit_block(&mut self, workspace: &Workspace, place: usize, left: &mut Left) {
+        let at_place = self.find_stack(|s| s.block_of(workspace, Some(place)).is_some());
+        let place = at_place.map(|_| place);
+        let latest = || self.find_stack(|s| s.block_of(workspace, None).is_some());
+        let Some(whose) = at_place.or_else(latest) else { return };
+        self.on_stack_of(whose, |t| {
+            let Some(index) = t.stack.block_of(workspace, place) else { return };
+            let serial = t.stack.end_block(index);
+            if let Some(scopes) = t.stack.frames_of(&(serial..=serial)) {
+                t.unwind(&scopes, left);
+            }
+        });
+    }
+
+    /// Where scopes stand on the stack in place. `Err` if another one has them: they are its to close.
+    pub(super) fn own_frames(
+        &self,
+        serials: &RangeInclusive<u64>,
+        workspace: Option<&Workspace>,
+    ) -> Result<Option<Range<usize>>> {
+        let here = self.stack.frames_of(serials);
+        if here.is_some() || !self.is_open(serials) {
+            return Ok(here);
+        }
+        let label = workspace.map_or("scope_out_of_workspaces", Workspace::id);
+        let reason = format!(
+            "a scope of [{label}] was opened by another task of this thread, or before this task had \
+             scopes of its own; it is left where it was entered: write `async with \
+             ws.notify_scope_entered():` in the task that is to be inside"
+        );
+        Err(self.scope_error(workspace, reason))
+    }
+}
