@@ -1,7 +1,8 @@
 # What a person types. `make` alone lists it.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-rust test-loom test-python lint format bench bench-smoke clean check
+.PHONY: help demo test test-rust test-loom test-python array-api lint format cross-check docs bench bench-smoke \
+	wheel clean check
 
 # The virtual environment, and the Python it is made with: the first that is new enough and can make one.
 VENV ?= .venv
@@ -9,6 +10,7 @@ fits := -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$p $(fits) && echo $$p && break; done)
 python := $(VENV)/bin/python
+array_api_tests := $(or $(ARRAY_API_TESTS),target/array-api-tests)
 
 # What the machine must have. Expanded when `check` runs; any gap ends make with one line.
 have_cargo = $(shell cargo --version 2>/dev/null | awk -F'[ .]' '$$2 > 1 || $$3 >= 85')
@@ -33,7 +35,17 @@ test-loom: check ## the model of "who frees, who leases"
 	RUSTFLAGS="--cfg loom" cargo test --locked --release --lib --target-dir target/loom loom_
 
 test-python: $(VENV)/.test ## the tests of the package
-	$(python) -m pytest
+	$(python) -m pytest -n auto
+
+array-api: $(VENV)/.array-api $(array_api_tests)/array-api/spec ## the array API's own tests, fetched unless ARRAY_API_TESTS=folder has them
+	cd $(array_api_tests) && PYTHONPATH=$(CURDIR)/tests/array_api ARRAY_API_TESTS_MODULE="exec('from attached import xp')" \
+		$(abspath $(python)) -m pytest -q -c pytest.ini --derandomize --disable-deadline --max-examples 20 \
+		--xfails-file $(CURDIR)/tests/array_api/expected_failures.txt array_api_tests
+
+$(array_api_tests)/array-api/spec:
+	git clone --quiet https://github.com/data-apis/array-api-tests $(array_api_tests)
+	git -C $(array_api_tests) checkout --quiet 41379d15d26d67a1e66c840e775d41a8a7fb1516 # 2026.02.26
+	git -C $(array_api_tests) submodule --quiet update --init
 
 lint: $(VENV)/.lint ## format, clippy, ruff, mypy and stubs, changing nothing
 	cargo fmt --check
@@ -49,14 +61,33 @@ format: $(VENV)/.lint ## format Rust and Python
 	$(python) -m ruff format
 	$(python) -m ruff check --fix
 
+# What a platform lacks (forks, files as memory, huge pages) is absent there; clippy looks at all that is left.
+platforms := aarch64-unknown-linux-gnu aarch64-apple-darwin x86_64-pc-windows-msvc x86_64-pc-windows-gnu
+cross-check: check $(addprefix cross-,$(platforms)) ## type-check crate and bindings for the other platforms
+
+cross-%:
+	@rustc --print target-libdir --target $* | xargs test -d || rustup target add $*
+	cargo clippy --locked --target-dir target/cross --target $* -- -D warnings
+	cargo clippy --locked --target-dir target/cross --target $* --features python -- -D warnings
+
+docs: $(VENV)/.docs ## the documentation, as pages in target/docs
+	$(python) -m sphinx --fail-on-warning --keep-going --fresh-env --quiet docs target/docs
+
 bench: check ## the benchmarks of the core
 	cargo bench --locked
 
 bench-smoke: check ## every benchmark once, to see that it runs
 	cargo bench --locked -- --test
 
+# Pairs of a Python and a NumPy: tools/check_wheel.py says which tests each of them runs.
+wheel: $(VENV)/.maturin ## the wheel and the sdist in dist/, tried on every Python that is installed
+	rm -rf dist
+	PYO3_PYTHON=$(abspath $(python)) $(VENV)/bin/maturin build --release --out dist
+	$(VENV)/bin/maturin sdist --out dist
+	$(python) tools/check_wheel.py dist
+
 clean: ## remove everything that was built
-	rm -rf $(VENV) target python/ndarena/*.so .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) target dist python/ndarena/*.so .pytest_cache .hypothesis .mypy_cache .ruff_cache
 
 check: # ends make if something is missing
 	$(if $(strip $(gaps)),$(error please install: $(strip $(gaps))))@:
@@ -64,7 +95,7 @@ check: # ends make if something is missing
 # A stamp per extra: the package, built and installed with what the extra needs. Python files need no new build.
 sources := Cargo.toml Cargo.lock pyproject.toml $(shell find src -name '*.rs')
 
-$(VENV)/.demo $(VENV)/.test $(VENV)/.lint: $(VENV)/.maturin $(sources)
+$(VENV)/.demo $(VENV)/.test $(VENV)/.lint $(VENV)/.docs $(VENV)/.array-api: $(VENV)/.maturin $(sources)
 	VIRTUAL_ENV=$(abspath $(VENV)) $(VENV)/bin/maturin develop --release --extras $(patsubst .%,%,$(notdir $@))
 	@touch $@
 

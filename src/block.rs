@@ -16,8 +16,9 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
+#[cfg(unix)]
 use std::sync::Once;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 #[cfg(all(unix, not(miri)))]
 use std::{
     fs::File,
@@ -35,6 +36,7 @@ use crate::layout::Element;
 const MAPPED_FROM: usize = 256 << 10;
 /// Blocks of this size and more start at its half and ask for huge pages.
 const HUGE_FROM: usize = 4 << 20;
+#[cfg(all(unix, not(miri)))]
 const HUGE_PAGE: usize = 2 << 20;
 const PAGE: usize = 4096;
 
@@ -56,6 +58,14 @@ pub fn keep_everything() {
 
 /// How often this process came out of a fork as the child.
 pub(crate) fn forks() -> u64 {
+    #[cfg(unix)]
+    count_forks();
+    FORKS.load(Ordering::SeqCst)
+}
+
+/// Registers, once, what counts them. Where there is no fork the count stays 0.
+#[cfg(unix)]
+fn count_forks() {
     static REGISTER: Once = Once::new();
     extern "C" fn in_parent() {
         FORK_STEPS.fetch_add(1, Ordering::SeqCst);
@@ -63,18 +73,16 @@ pub(crate) fn forks() -> u64 {
     extern "C" fn in_child() {
         FORKS.fetch_add(1, Ordering::SeqCst);
         FORK_STEPS.fetch_add(1, Ordering::SeqCst);
-        #[cfg(all(unix, not(miri)))]
+        #[cfg(not(miri))]
         close_locked();
     }
     REGISTER.call_once(|| {
-        #[cfg(unix)]
         // SAFETY: the handlers add to atomics and close descriptors; they stay loaded as long as the
         // process.
         unsafe {
             libc::pthread_atfork(Some(in_parent), Some(in_parent), Some(in_child));
         }
     });
-    FORKS.load(Ordering::SeqCst)
 }
 
 /// A number that changes before and after each fork, in parent and child: equal at two moments means
@@ -97,9 +105,11 @@ pub(crate) fn thread_ident(otherwise: u64) -> u64 {
     otherwise
 }
 
-/// Where a block without bytes begins: aligned for everything.
+/// Where a block without bytes begins: aligned for everything. NumPy reads a byte at the address
+/// of an array without elements too.
 #[repr(align(4096))]
-struct Nowhere;
+struct Nowhere(AtomicU8);
+static NOWHERE: Nowhere = Nowhere(AtomicU8::new(0));
 
 /// Memory of a workspace: an arena, a spill, a pin.
 #[derive(Debug)]
@@ -147,7 +157,7 @@ impl Block {
         let len = usize::try_from(len).ok()?;
         let align = usize::try_from(align).ok()?;
         let (base, source) = if len == 0 {
-            (NonNull::<Nowhere>::dangling().cast(), Source::Nothing)
+            (NonNull::from(&NOWHERE.0).cast(), Source::Nothing)
         } else if len < MAPPED_FROM || cfg!(any(miri, not(unix))) {
             let layout = Layout::from_size_align(len, align).ok()?;
             // SAFETY: the layout's size is not 0.
@@ -308,11 +318,12 @@ impl Drop for Block {
     }
 }
 
-/// Maps `len` bytes; with `huge` at a 2 MiB boundary and advised for huge pages.
+/// Maps `len` bytes, and at least one more, as the end of an array is the address of its empty slices;
+/// with `huge` at a 2 MiB boundary and advised for huge pages.
 #[cfg(all(unix, not(miri)))]
 fn map(len: usize, huge: bool) -> Option<(NonNull<u8>, Source)> {
     let slack = if huge { HUGE_PAGE } else { 0 };
-    let total = len.checked_next_multiple_of(PAGE)?.checked_add(slack)?;
+    let total = len.checked_add(1)?.checked_next_multiple_of(PAGE)?.checked_add(slack)?;
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     // SAFETY: an anonymous mapping anywhere has no preconditions.

@@ -5,13 +5,13 @@
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyString, PyTuple};
+use pyo3::types::{PyBool, PyDict, PyInt, PyString, PyTuple};
 
 use super::arguments::{Arguments, Signature};
 use super::foreign;
 use super::handle::{Plan, WorkspaceArray, allocate, has_references};
 use super::naming::Call;
-use super::npy::{Ndarray, numpy};
+use super::npy::{Ndarray, dtype_class, numpy};
 use super::order;
 use super::place::{Operands, copy_into, copy_values};
 use crate::{Workspace, registry};
@@ -240,14 +240,20 @@ const MAX_DIMENSIONS: usize = 64;
 
 /// A shape: one length, or a sequence of them.
 fn shape_of(shape: &Bound<'_, PyAny>) -> PyResult<Vec<isize>> {
+    let length_of = |item: Bound<'_, PyAny>| item.extract::<Length>().map(|length| length.0);
+    // What is nearly always given, without asking for more and being refused.
+    if shape.is_exact_instance_of::<PyInt>() {
+        return checked(vec![length_of(shape.clone())?]);
+    }
+    if let Ok(tuple) = shape.cast_exact::<PyTuple>() {
+        return checked(tuple.iter().map(length_of).collect::<PyResult<Vec<_>>>()?);
+    }
     let lengths = match (shape.extract::<Length>(), shape.try_iter()) {
         (Ok(Length(length)), _) => vec![length],
         (Err(error), _) if shape.hasattr("__index__")? && !shape.hasattr("__len__")? => {
             return Err(error);
         }
-        (_, Ok(items)) => items
-            .map(|item| item?.extract::<Length>().map(|length| length.0))
-            .collect::<PyResult<Vec<_>>>()?,
+        (_, Ok(items)) => items.map(|item| length_of(item?)).collect::<PyResult<Vec<_>>>()?,
         (_, Err(_)) => {
             let what = shape.repr()?;
             return Err(PyTypeError::new_err(format!(
@@ -255,6 +261,10 @@ fn shape_of(shape: &Bound<'_, PyAny>) -> PyResult<Vec<isize>> {
             )));
         }
     };
+    checked(lengths)
+}
+
+fn checked(lengths: Vec<isize>) -> PyResult<Vec<isize>> {
     if lengths.iter().any(|&n| n < 0) {
         return Err(PyValueError::new_err("negative dimensions are not allowed"));
     }
@@ -303,7 +313,11 @@ fn element_type<'py>(
         Some(dtype) if !dtype.is_none() => dtype.clone(),
         _ => default.unwrap_or(none),
     };
-    let mut dtype = numpy(py)?.call_method1(intern!(py, "dtype"), (asked,))?;
+    let mut dtype = if asked.is_instance(dtype_class(py)?)? {
+        asked
+    } else {
+        numpy(py)?.call_method1(intern!(py, "dtype"), (asked,))?
+    };
     refuse_references(&dtype)?;
     while let Some((base, own)) = dtype
         .getattr(intern!(py, "subdtype"))?

@@ -96,7 +96,7 @@ macro_rules! methods {
 methods! { method:
     argmax argmin argpartition argsort byteswap choose clip compress conj conjugate
     cumprod cumsum diagonal dot fill flatten getfield nonzero partition put ravel repeat reshape
-    round searchsorted setfield sort squeeze std swapaxes take to_device trace transpose var view
+    round searchsorted setfield sort squeeze std swapaxes take trace transpose var view
 }
 
 methods! { reduction: all any max mean min prod sum }
@@ -119,6 +119,19 @@ fn set_attribute<'py>(name: &str, slf: Slf<'_, 'py>, value: &Bound<'py, PyAny>) 
 
 #[pymethods]
 impl WorkspaceArray {
+    /// `numpy.ndarray.to_device`.
+    #[pyo3(
+        signature = (*args, **kwargs),
+        text_signature = "($self, device, /, *, stream=None)"
+    )]
+    fn to_device<'py>(
+        slf: Slf<'_, 'py>,
+        args: Args<'_, 'py>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> Object<'py> {
+        method("to_device", slf, args, kwargs)
+    }
+
     /// `numpy.ndarray.setflags`, which has nothing to set here.
     #[pyo3(signature = (write = None, align = None, uic = None))]
     fn setflags(

@@ -338,13 +338,17 @@ impl<'py> Inputs<'py> {
 
     fn result_strides(&self, shape: &[isize], dtype: &Bound<'py, PyAny>) -> PyResult<Vec<isize>> {
         let itemsize = dtype.getattr(intern!(dtype.py(), "itemsize"))?.extract()?;
-        if self.is_matmul {
-            return Ok(order::c_strides(shape, itemsize));
-        }
-        let arrays = self.arrays.iter().flatten();
-        let strides: Vec<_> = arrays
-            .map(|a| order::broadcast_strides(shape.len(), &a.shape(), &a.strides()))
-            .collect();
+        // The matrices of a product lie in C order, the stack of them in that of the operands' stacks.
+        let inner = if self.is_matmul { 2 } else { 0 };
+        let stacked = |a: &Ndarray<'py>| a.shape().len().saturating_sub(inner);
+        let loops = self.arrays.iter().flatten().map(stacked).max().unwrap_or(0);
+        let strides = self.arrays.iter().flatten().map(|a| {
+            let own = stacked(a);
+            let mut steps = order::broadcast_strides(loops, &a.shape()[..own], &a.strides()[..own]);
+            steps.resize(shape.len(), 0);
+            steps
+        });
+        let strides: Vec<_> = strides.collect();
         Ok(order::kept_strides(shape, &strides, itemsize))
     }
 }

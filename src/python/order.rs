@@ -29,7 +29,12 @@ pub fn f_strides(shape: &[isize], itemsize: isize) -> Vec<isize> {
 /// strides, and where these disagree or say nothing, C order stands. `operands` holds for each
 /// operand its stride along every axis, 0 where it is broadcast.
 pub fn kept_strides(shape: &[isize], operands: &[Vec<isize>], itemsize: isize) -> Vec<isize> {
-    let mut axes: Vec<usize> = (0..shape.len()).rev().collect();
+    packed(shape, itemsize, kept_axes(shape.len(), operands).into_iter())
+}
+
+/// The axes in that order, from the innermost outwards.
+fn kept_axes(ndim: usize, operands: &[Vec<isize>]) -> Vec<usize> {
+    let mut axes: Vec<usize> = (0..ndim).rev().collect();
     for next in 1..axes.len() {
         let mut place = next;
         for before in (0..next).rev() {
@@ -41,6 +46,14 @@ pub fn kept_strides(shape: &[isize], operands: &[Vec<isize>], itemsize: isize) -
         }
         axes[place..=next].rotate_right(1);
     }
+    axes
+}
+
+/// Strides of a copy that keeps the order of its original: here the axes that lead nowhere, stride 0,
+/// are the innermost.
+pub fn copied_strides(shape: &[isize], original: &[isize], itemsize: isize) -> Vec<isize> {
+    let mut axes: Vec<usize> = (0..shape.len()).rev().collect();
+    axes.sort_by_key(|&axis| original[axis].abs());
     packed(shape, itemsize, axes.into_iter())
 }
 
@@ -130,6 +143,14 @@ mod tests {
         assert_eq!(kept_strides(&[3, 4], &silent, 8), c_strides(&[3, 4], 8));
         let turned = vec![vec![4, 96, 12]];
         assert_eq!(kept_strides(&[3, 2, 8], &turned, 4), [4, 96, 12]);
+    }
+
+    #[test]
+    fn a_copy_keeps_the_order_of_its_original() {
+        assert_eq!(copied_strides(&[3, 4], &[8, 24], 4), f_strides(&[3, 4], 4));
+        assert_eq!(copied_strides(&[3, 4], &[-64, 16], 8), c_strides(&[3, 4], 8));
+        assert_eq!(copied_strides(&[3, 2, 3], &[-16, 0, -96], 8), [16, 8, 48]);
+        assert_eq!(copied_strides(&[2, 3], &[0, 0], 8), c_strides(&[2, 3], 8));
     }
 
     #[test]

@@ -371,8 +371,7 @@ pub fn copy_as<'py>(
     let py = source.object().py();
     let itemsize = dtype.getattr(intern!(py, "itemsize"))?.extract()?;
     let shape = source.shape();
-    let kept = order::broadcast_strides(shape.len(), &shape, &source.strides());
-    let strides = order::kept_strides(&shape, &[kept], itemsize);
+    let strides = order::copied_strides(&shape, &source.strides(), itemsize);
     let plan = Plan { dtype, shape: &shape, strides: &strides, zeroed: false };
     let copy = allocate(workspace, &plan, call)?;
     copy_values(&copy, source.object(), casting)?;

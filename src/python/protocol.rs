@@ -82,7 +82,10 @@ impl WorkspaceArray {
         foreign::call_method(numpy(py)?, "asarray", (view.object(),), Some(&kwargs))
     }
 
-    #[pyo3(signature = (**kwargs))]
+    #[pyo3(
+        signature = (**kwargs),
+        text_signature = "($self, /, *, stream=None, max_version=None, dl_device=None, copy=None)"
+    )]
     fn __dlpack__<'py>(slf: Slf<'_, 'py>, kwargs: Option<&Bound<'py, PyDict>>) -> Object<'py> {
         let view = slf.get().lend_for(slf.py(), "dlpack")?;
         foreign::call_method(view.object(), "__dlpack__", (), kwargs)

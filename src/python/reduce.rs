@@ -2,6 +2,7 @@
 
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::foreign;
@@ -43,6 +44,9 @@ pub fn function<'py>(
     let Some(workspace) = registry::current_workspace() else {
         return Ok(None);
     };
+    if !writes_right(py)? {
+        return Ok(None);
+    }
     let Some(asked) = Asked::read(args, kwargs, missing_axis)? else {
         return Ok(None);
     };
@@ -62,6 +66,16 @@ pub fn function<'py>(
     };
     with_out.set_item(intern!(py, "out"), out.object())?;
     foreign::call(reducer, args, Some(&with_out)).map(Some)
+}
+
+/// NumPy 2.0 and 2.1 write wrong values into `out` when they reduce arrays of some memory orders.
+fn writes_right(py: Python<'_>) -> PyResult<bool> {
+    static RIGHT: PyOnceLock<bool> = PyOnceLock::new();
+    let right = RIGHT.get_or_try_init(py, || {
+        let version: String = numpy(py)?.getattr("__version__")?.extract()?;
+        Ok::<_, PyErr>(!version.starts_with("2.0.") && !version.starts_with("2.1."))
+    })?;
+    Ok(*right)
 }
 
 /// A reduction of one array along some of its axes.
@@ -107,21 +121,14 @@ impl<'py> Asked<'py> {
 
     /// Shape and strides of the result, in the array's memory order.
     fn result(&self, itemsize: isize) -> (Vec<isize>, Vec<isize>) {
-        let (shape, strides) = (self.array.shape(), self.array.strides());
-        let axes = shape.iter().zip(strides.iter()).zip(&self.reduced);
-        let mut shape = Vec::new();
-        let mut steps = Vec::new();
-        for ((&n, &step), &reduced) in axes {
-            if !reduced {
-                shape.push(n);
-                steps.push(if n == 1 { 0 } else { step });
-            } else if self.keepdims {
-                shape.push(1);
-                steps.push(0);
-            }
-        }
+        let own = self.array.shape();
+        let steps = order::broadcast_strides(own.len(), &own, &self.array.strides());
+        let along = own.iter().zip(&self.reduced);
+        let shape: Vec<_> = along.map(|(&n, &reduced)| if reduced { 1 } else { n }).collect();
+        // Reduced axes have their say in the order of the others.
         let strides = order::kept_strides(&shape, &[steps], itemsize);
-        (shape, strides)
+        let axes = shape.into_iter().zip(strides).zip(&self.reduced);
+        axes.filter(|&(_, &reduced)| self.keepdims || !reduced).map(|(axis, _)| axis).unzip()
     }
 }
 

@@ -271,9 +271,9 @@ class TestWrongShapes:
         ]:
             got = outcome(lambda create=create: create(shape))
             assert isinstance(got, Refusal)
-            assert issubclass(
-                got.kind, next(k for k in (MemoryError, ValueError, TypeError) if issubclass(want.kind, k))
-            )
+            # NumPy 2.0 still takes None, with a DeprecationWarning; later ones refuse it as we do
+            kinds = (MemoryError, ValueError, TypeError)
+            assert issubclass(got.kind, next((k for k in kinds if issubclass(want.kind, k)), TypeError))
         assert isinstance(outcome(lambda: ws.full(shape, 1)), Refusal)
         assert isinstance(outcome(lambda: ws.zeros_like(sample("d"), shape=shape)), Refusal) or shape is None
         assert (ws.stats(), ndarena.get_memory_manager().allocated_bytes()) == before

@@ -190,7 +190,7 @@ def test_dates(scopes):
 def test_text(scopes):
     scopes.check(lambda a: a == "2", sample("U3"))
     scopes.check(lambda a: np.strings.add(a, "x"), sample("U3"))
-    scopes.check(np.strings.upper, np.array(["a", "bc"]))
+    scopes.check(np.strings.str_len, np.array(["a", "bc"]))  # upper() is dispatched from NumPy 2.1 on
     scopes.check(lambda a: a + 1, sample("U3"))
 
 

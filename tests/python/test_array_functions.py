@@ -142,7 +142,7 @@ CALLS = {
     "ravel_multi_index": [lambda f, n: f((n, n), (3, 3))],
     "real_if_close": [lambda f, z: f(z), lambda f, z: f(z * 1e-20 + 1)],
     "repeat": [lambda f, v: f(v, 2), lambda f, m, n: f(m, n, axis=0)],
-    "reshape": [lambda f, m: f(m, (4, 3)), lambda f, m: f(m.T, (12,)), lambda f, m: f(m, -1, copy=True)],
+    "reshape": [lambda f, m: f(m, (4, 3)), lambda f, m: f(m.T, (12,))],
     "resize": [lambda f, m: f(m, (2, 9))],
     "result_type": [lambda f, m, i: f(m, i, 3.0)],
     "roll": [lambda f, m: f(m, 2), lambda f, m: f(m, (1, 2), axis=(0, 1))],
@@ -214,6 +214,12 @@ for _module in ("strings.", "char."):
         _module + "zfill": [lambda f, text: f(text, 7)],
     }
 
+BEFORE_2_1 = np.lib.NumpyVersion(np.__version__) < "2.1.0"
+"""Functions of text do not ask their arguments there, and `reshape` knows no ``copy``."""
+
+if not BEFORE_2_1:
+    CALLS["reshape"].append(lambda f, m: f(m, -1, copy=True))
+
 GUESSES = [
     lambda f, m: f(m),
     lambda f, v: f(v),
@@ -253,14 +259,15 @@ def calls_of(name):
 def test_every_function_of_the_table_exists():
     """Apart from those that a version of NumPy lacks, no entry is misspelt."""
     known = {name.rpartition(".")[2] for name in FUNCTIONS}
-    assert {n.rpartition(".")[2] for n in CALLS} - known <= {
+    text = {name for name in CALLS if name.startswith(("strings.", "char."))} if BEFORE_2_1 else set()
+    assert {name.rpartition(".")[2] for name in CALLS.keys() - text} - known <= {
         "concat",
         "permute_dims",
         "unstack",
         "astype",
         "join",
     }
-    assert len(FUNCTIONS) > 280
+    assert len(FUNCTIONS) > (260 if BEFORE_2_1 else 280)
 
 
 @pytest.fixture

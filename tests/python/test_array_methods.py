@@ -167,7 +167,8 @@ def scopes():
 
 
 def test_the_tables_name_everything_that_ndarray_has():
-    public = {name for name in dir(np.ndarray) if not name.startswith("_")}
+    plain = np.eye(3)  # some names that NumPy 2.0 lists refuse to be used
+    public = {name for name in dir(plain) if not name.startswith("_") and hasattr(plain, name)} - {"tostring"}
     assert public - set(CALLS) - set(ATTRIBUTES) - OF_THEIR_OWN - REFUSED == set()
     assert public - REFUSED <= set(dir(ndarena.WorkspaceArray))
 

@@ -425,20 +425,25 @@ def test_one_fit_at_a_time():
 def test_many_threads_may_ask_while_one_learns():
     net = chain(5, 7, 6, 3, updater=nn.Sgd(0.0))
     want = net.output(X).tobytes()
-    wrong = []
+    answers, done = [], threading.Event()
 
     def ask():
-        wrong.extend(i for i in range(50) if net.output(X).tobytes() != want)
+        while True:
+            answers.append(net.output(X).tobytes() == want)
+            if done.is_set():
+                return
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
         thread.start()
-    while any(thread.is_alive() for thread in threads):
+    for _ in range(50):
         net.fit(X, Y)
+    done.set()
     for thread in threads:
-        thread.join()
-    assert not wrong
-    assert net.iteration_count > 0
+        thread.join(timeout=60)
+    assert len(answers) >= 4
+    assert all(answers)
+    assert net.iteration_count == 50
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -4,25 +4,13 @@ import re
 from pathlib import Path
 
 import pytest
+from fences import REFUSED, examples_of, run
 
 import ndarena
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-REFUSED = re.compile(r"  # (?P<error>\w+Error): (?P<message>.*)\n\Z")
-
-
-def run(source, namespace):
-    """Run an example; if its last line names an error, that line must raise it with that message."""
-    refused = REFUSED.search(source)
-    if refused is None:
-        exec(compile(source, "README.md", "exec"), namespace)
-        return
-    *head, last = source.splitlines()
-    exec(compile("\n".join(head), "README.md", "exec"), namespace)
-    with pytest.raises(getattr(ndarena, refused["error"]), match=re.escape(refused["message"])):
-        exec(compile(last, "README.md", "exec"), namespace)
+EXAMPLES = examples_of(README)
 
 
 def test_the_examples_run_one_after_the_other():
@@ -41,7 +29,7 @@ def test_a_promised_error_that_does_not_come_is_noticed():
 def test_the_first_example_ends_in_the_refused_use():
     first = EXAMPLES[0]
     assert len(first.splitlines()) <= 12
-    assert REFUSED.search(first)["error"] == "LeakedArrayError"
+    assert REFUSED.search(first)["kind"] == "LeakedArrayError"
 
 
 def test_it_is_a_page():
