@@ -8,6 +8,7 @@ the text of errors and warnings, and the state of the operands afterwards.
 from __future__ import annotations
 
 import ctypes
+import itertools
 import operator
 import os
 from typing import TYPE_CHECKING, Any
@@ -185,6 +186,17 @@ class TestTheTables:
 
 class TestWhatItFound:
     """Each of these went wrong once."""
+
+    def test_reductions_of_every_memory_order(self, scopes):
+        """NumPy 2.0 and 2.1 write wrong values into `out` for some orders of the axes."""
+        values = np.random.default_rng(0).standard_normal((3, 4, 5, 2))
+        for axes in itertools.permutations(range(4)):
+            plain = values.copy().transpose(axes)
+            ours = scopes.inner.array(values).transpose(axes)
+            for n in (1, 2, 3):
+                for over in itertools.combinations(range(4), n):
+                    for reducer in (np.max, np.min, np.prod, np.sum, np.maximum.reduce):
+                        assert (reducer(ours, axis=over).numpy() == reducer(plain, axis=over)).all()
 
     def test_numpy_may_read_a_byte_at_the_address_of_an_array_without_elements(self, scopes):
         """`copyto` with a mask does, and ended the process."""
