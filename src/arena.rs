@@ -155,17 +155,24 @@ impl Arena {
         self.fit.reset();
     }
 
-    /// The next request of the cycle: on plan, else where it fits.
-    #[inline]
+    /// `alloc_below` the very end.
+    #[cfg(test)]
     pub fn alloc(&mut self, len: u64) -> Ticket {
+        self.alloc_below(len, self.capacity)
+    }
+
+    /// The next request of the cycle: on plan, else where it fits. It ends at most at `limit`, as the
+    /// last granule may be too short for it.
+    #[inline]
+    pub fn alloc_below(&mut self, len: u64, limit: u64) -> Ticket {
         debug_assert!(len > 0 && len % self.granule == 0);
         if let Mode::Plan(slot) = self.mode {
             let step = self.shapes.plan(slot).and_then(|plan| plan.follow(&self.log, len));
-            if step.is_some() {
+            if step.is_some_and(|offset| offset + len <= limit) {
                 return self.note(len, step, None);
             }
         }
-        self.alloc_dynamic(len)
+        self.alloc_dynamic(len, limit)
     }
 
     /// The death of a request, in any order, of a spilled one too.
@@ -272,9 +279,9 @@ impl Arena {
         self.needed = 0;
     }
 
-    fn alloc_dynamic(&mut self, len: u64) -> Ticket {
+    fn alloc_dynamic(&mut self, len: u64, limit: u64) -> Ticket {
         if self.mode == Mode::Fresh {
-            return self.alloc_first(len);
+            return self.alloc_first(len, limit);
         }
         if let Mode::Plan(slot) = self.mode {
             self.leave_plan();
@@ -285,7 +292,7 @@ impl Arena {
             self.replay();
             self.is_shadowed = true;
         }
-        let span = self.fit.alloc(len, self.capacity);
+        let span = self.fit.alloc(len, limit);
         let mut ticket = self.note(len, span.map(|span| self.fit.offset(span)), span);
         if self.is_shadowed {
             self.high_before = self.shadow.high;
@@ -300,12 +307,12 @@ impl Arena {
         ticket
     }
 
-    fn alloc_first(&mut self, len: u64) -> Ticket {
+    fn alloc_first(&mut self, len: u64, limit: u64) -> Ticket {
         if self.requests > 0 {
             self.begin_cycle();
         }
         self.mode = self.shapes.expect(len, self.capacity).map_or(Mode::Dynamic, Mode::Plan);
-        self.alloc(len)
+        self.alloc_below(len, limit)
     }
 
     #[inline]

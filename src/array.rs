@@ -178,7 +178,7 @@ impl Buffer {
             return Err(self.stale(Validity::Destroyed));
         }
         let fork_steps = block.holds().map_or(0, |_| block::fork_steps());
-        block.leases.up();
+        block.count_up();
         cut.hold(&block);
         let held = match &cut.tenure {
             Some(tenure) => clock::lease(&tenure.clock, &tenure.leases, 0),
@@ -335,7 +335,7 @@ impl Drop for Lease {
 
 /// Counts down; the last look at a retired block sends it back.
 fn give_back(block: &Block, workspace: &Workspace) {
-    if block.leases.down() && block.is_retired() {
+    if block.count_down() && block.is_retired() {
         workspace.reclaim();
     }
 }

@@ -16,19 +16,16 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
-#[cfg(unix)]
-use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 #[cfg(all(unix, not(miri)))]
-use std::{
-    fs::File,
-    io,
-    os::fd::{AsRawFd, IntoRawFd, RawFd},
-    sync::Arc,
-    sync::atomic::AtomicUsize,
-};
+use std::{fs::File, io, os::fd::AsRawFd, sync::Arc};
+#[cfg(all(unix, not(miri), not(target_vendor = "apple")))]
+use std::{mem::MaybeUninit, os::unix::fs::MetadataExt};
 
 use crate::clock::Leases;
+#[cfg(all(unix, not(miri)))]
+use crate::fork::FileLock;
+pub(crate) use crate::fork::{fork_steps, forks};
 use crate::holds::Holds;
 use crate::layout::Element;
 
@@ -42,8 +39,6 @@ const PAGE: usize = 4096;
 
 static HELD: AtomicU64 = AtomicU64::new(0);
 static KEEP_ALL: AtomicBool = AtomicBool::new(false);
-static FORKS: AtomicU64 = AtomicU64::new(0);
-static FORK_STEPS: AtomicU64 = AtomicU64::new(0);
 
 /// Bytes held from the system by all blocks of the process.
 pub(crate) fn held_bytes() -> u64 {
@@ -54,41 +49,6 @@ pub(crate) fn held_bytes() -> u64 {
 /// a loop on this memory.
 pub fn keep_everything() {
     KEEP_ALL.store(true, Ordering::SeqCst);
-}
-
-/// How often this process came out of a fork as the child.
-pub(crate) fn forks() -> u64 {
-    #[cfg(unix)]
-    count_forks();
-    FORKS.load(Ordering::SeqCst)
-}
-
-/// Registers, once, what counts them. Where there is no fork the count stays 0.
-#[cfg(unix)]
-fn count_forks() {
-    static REGISTER: Once = Once::new();
-    extern "C" fn in_parent() {
-        FORK_STEPS.fetch_add(1, Ordering::SeqCst);
-    }
-    extern "C" fn in_child() {
-        FORKS.fetch_add(1, Ordering::SeqCst);
-        FORK_STEPS.fetch_add(1, Ordering::SeqCst);
-        #[cfg(not(miri))]
-        close_locked();
-    }
-    REGISTER.call_once(|| {
-        // SAFETY: the handlers add to atomics and close descriptors; they stay loaded as long as the
-        // process.
-        unsafe {
-            libc::pthread_atfork(Some(in_parent), Some(in_parent), Some(in_child));
-        }
-    });
-}
-
-/// A number that changes before and after each fork, in parent and child: equal at two moments means
-/// that no child has seen the process between them.
-pub(crate) fn fork_steps() -> u64 {
-    FORK_STEPS.load(Ordering::SeqCst)
 }
 
 /// The calling thread's number as Python's `threading.get_ident()` gives it.
@@ -143,7 +103,7 @@ enum Source {
 struct Mapping {
     holds: Holds,
     forks: u64,
-    _lock: Option<Arc<FileLock>>,
+    lock: Option<Arc<FileLock>>,
 }
 
 // SAFETY: invariants 1 and 3: the memory belongs to the block, whichever thread holds it.
@@ -181,7 +141,7 @@ impl Block {
             return Err(io::Error::last_os_error());
         }
         let base = NonNull::new(start.cast::<u8>()).ok_or(io::ErrorKind::OutOfMemory)?;
-        let mapping = Mapping { holds: Holds::default(), forks: forks(), _lock: lock };
+        let mapping = Mapping { holds: Holds::default(), forks: forks(), lock };
         Ok(Self::new(base, len, Source::File(mapping)))
     }
 
@@ -207,6 +167,38 @@ impl Block {
             Source::File(mapping) => mapping.forks != forks(),
             _ => false,
         }
+    }
+
+    /// Of a named file: what keeps it from others.
+    #[cfg(all(unix, not(miri)))]
+    pub(crate) fn file_lock(&self) -> Option<&Arc<FileLock>> {
+        match &self.source {
+            Source::File(mapping) => mapping.lock.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Of a named file: whether somebody looks at it through a lease, or a forked child may do so.
+    pub(crate) fn is_viewed_file(&self) -> bool {
+        #[cfg(all(unix, not(miri)))]
+        return self.file_lock().is_some_and(|lock| lock.is_viewed());
+        #[cfg(not(all(unix, not(miri))))]
+        return false;
+    }
+
+    /// One more lease or operation in flight.
+    pub(crate) fn count_up(&self) {
+        #[cfg(all(unix, not(miri)))]
+        self.file_lock().inspect(|lock| lock.count_up());
+        self.leases.up();
+    }
+
+    /// One less; true if that was the last.
+    pub(crate) fn count_down(&self) -> bool {
+        let last = self.leases.down();
+        #[cfg(all(unix, not(miri)))]
+        self.file_lock().inspect(|lock| lock.count_down());
+        last
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -352,6 +344,7 @@ fn map(_len: usize, _huge: bool) -> Option<(NonNull<u8>, Source)> {
 #[cfg(all(unix, not(miri), not(target_vendor = "apple")))]
 pub(crate) fn reserve_on_disk(file: &File, len: u64) -> io::Result<()> {
     let end = libc::off_t::try_from(len).map_err(|_| io::ErrorKind::StorageFull)?;
+    check_free(file, len)?;
     loop {
         // SAFETY: `file` keeps the descriptor open.
         match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, end) } {
@@ -360,6 +353,26 @@ pub(crate) fn reserve_on_disk(file: &File, len: u64) -> io::Result<()> {
             code => return Err(io::Error::from_raw_os_error(code)),
         }
     }
+}
+
+/// Beforehand, as a reservation that fails may first have taken all there was.
+#[cfg(all(unix, not(miri), not(target_vendor = "apple")))]
+#[allow(clippy::unnecessary_cast, reason = "the types differ between systems")]
+fn check_free(file: &File, len: u64) -> io::Result<()> {
+    let missing = len.saturating_sub(file.metadata()?.blocks().saturating_mul(512));
+    let mut found = MaybeUninit::<libc::statvfs>::zeroed();
+    // SAFETY: `file` keeps the descriptor open, and `found` outlives the call.
+    if unsafe { libc::fstatvfs(file.as_raw_fd(), found.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: written by the call; of integers, which zeros would fill as well.
+    let found = unsafe { found.assume_init() };
+    let free = (found.f_bavail as u64).saturating_mul(found.f_frsize as u64);
+    if missing <= free || found.f_blocks == 0 {
+        return Ok(());
+    }
+    let reason = format!("it lacks {missing} bytes on the disk, where {free} are free");
+    Err(io::Error::new(io::ErrorKind::StorageFull, reason))
 }
 
 /// Reserves the first `len` bytes of a file on disk, and makes it so long. Contents stay.
@@ -383,88 +396,4 @@ pub(crate) fn reserve_on_disk(file: &File, len: u64) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     file.set_len(len)
-}
-
-/// A lock on a file, by a descriptor of its own: that of the mapping lives on in forked children.
-#[cfg(all(unix, not(miri)))]
-#[derive(Debug)]
-pub(crate) struct FileLock {
-    file: Option<File>,
-    forks: u64,
-}
-
-#[cfg(all(unix, not(miri)))]
-impl FileLock {
-    /// `Err(WouldBlock)`: somebody else has it.
-    pub(crate) fn take(file: File) -> io::Result<Self> {
-        let forks = forks();
-        note_locked(file.as_raw_fd())?;
-        let lock = Self { file: Some(file), forks };
-        lock.flock(libc::LOCK_EX | libc::LOCK_NB)?;
-        Ok(lock)
-    }
-
-    fn flock(&self, operation: libc::c_int) -> io::Result<()> {
-        let Some(file) = &self.file else { return Ok(()) };
-        // SAFETY: `file` keeps the descriptor open.
-        match unsafe { libc::flock(file.as_raw_fd(), operation) } {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        }
-    }
-}
-
-#[cfg(all(unix, not(miri)))]
-impl Drop for FileLock {
-    fn drop(&mut self) {
-        if self.forks == forks() {
-            self.file.iter().for_each(|file| forget_locked(file.as_raw_fd()));
-            let _ = self.flock(libc::LOCK_UN); // closing unlocks too, unless a fork is under way
-        } else if let Some(file) = self.file.take() {
-            let _ = file.into_raw_fd(); // closed right after the fork; the number may be another's
-        }
-    }
-}
-
-/// Descriptors of locks, one bit each: what a forked child closes, without any lock or allocation.
-#[cfg(all(unix, not(miri)))]
-static LOCKED: [AtomicU64; 1 << 14] = [const { AtomicU64::new(0) }; 1 << 14];
-/// Words of `LOCKED` that were ever used.
-#[cfg(all(unix, not(miri)))]
-static LOCKED_WORDS: AtomicUsize = AtomicUsize::new(0);
-
-#[cfg(all(unix, not(miri)))]
-fn bit_of(fd: RawFd) -> Option<(usize, u64)> {
-    let fd = usize::try_from(fd).ok()?;
-    (fd / 64 < LOCKED.len()).then_some((fd / 64, 1 << (fd % 64)))
-}
-
-#[cfg(all(unix, not(miri)))]
-fn note_locked(fd: RawFd) -> io::Result<()> {
-    let (word, bit) = bit_of(fd).ok_or_else(|| io::Error::from_raw_os_error(libc::EMFILE))?;
-    LOCKED[word].fetch_or(bit, Ordering::SeqCst);
-    LOCKED_WORDS.fetch_max(word + 1, Ordering::SeqCst);
-    Ok(())
-}
-
-#[cfg(all(unix, not(miri)))]
-fn forget_locked(fd: RawFd) {
-    if let Some((word, bit)) = bit_of(fd) {
-        LOCKED[word].fetch_and(!bit, Ordering::SeqCst);
-    }
-}
-
-#[cfg(all(unix, not(miri)))]
-fn close_locked() {
-    for (word, bits) in LOCKED.iter().enumerate().take(LOCKED_WORDS.load(Ordering::SeqCst)) {
-        let mut bits = bits.swap(0, Ordering::SeqCst);
-        while bits != 0 {
-            let fd = word * 64 + bits.trailing_zeros() as usize;
-            bits &= bits - 1;
-            if let Ok(fd) = RawFd::try_from(fd) {
-                // SAFETY: a descriptor that a lock opened; its owner does not use it after a fork.
-                unsafe { libc::close(fd) };
-            }
-        }
-    }
 }

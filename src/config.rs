@@ -3,6 +3,7 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::layout::grow;
@@ -147,7 +148,7 @@ pub struct Settings {
     /// Process memory or a mapped file.
     pub policy_location: LocationPolicy,
     /// The file to map.
-    pub temp_file_path: Option<String>,
+    pub temp_file_path: Option<PathBuf>,
     /// Bytes taken when the workspace is made; 0: none.
     pub initial_size: u64,
     /// Lower bound of a learned size; 0: none.
@@ -385,15 +386,19 @@ fn check_location(s: &Settings) -> Result<()> {
     match (&s.temp_file_path, s.policy_location) {
         (Some(path), LocationPolicy::Ram) => {
             let reason = "only policy_location=MMAP maps a file";
-            Err(Error::configuration("temp_file_path", path, reason))
+            Err(Error::configuration("temp_file_path", path.display(), reason))
         }
         (_, LocationPolicy::Mmap) if s.policy_learning != LearningPolicy::None => {
             let reason = "a mapped file (policy_location=MMAP) cannot learn its size: give NONE";
             Err(Error::configuration("policy_learning", s.policy_learning, reason))
         }
-        (Some(path), LocationPolicy::Mmap) if path.is_empty() || path.contains('\0') => {
+        (Some(path), LocationPolicy::Mmap) if !is_path(path) => {
             let reason = "is not the path of a file";
-            Err(Error::configuration("temp_file_path", format!("{path:?}"), reason))
+            Err(Error::configuration(
+                "temp_file_path",
+                format!("{:?}", path.to_string_lossy()),
+                reason,
+            ))
         }
         (None, LocationPolicy::Mmap) if s.initial_size == 0 => {
             let reason = "policy_location=MMAP needs the size of its file: give initial_size, or \
@@ -402,6 +407,11 @@ fn check_location(s: &Settings) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+fn is_path(path: &Path) -> bool {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    !bytes.is_empty() && !bytes.contains(&0)
 }
 
 fn check_spill(s: &Settings) -> Result<()> {

@@ -88,6 +88,8 @@ enum Shelf {
 pub(crate) struct State {
     shelf: Shelf,
     size: u64,
+    /// Where places end: at the size; in a file at the end of its last granule, whole or not.
+    capacity: u64,
     block: Option<Arc<Block>>,
     spills: Vec<Spill>,
     pins: VecDeque<Pin>,
@@ -145,6 +147,7 @@ impl State {
         let mut state = Self {
             shelf,
             size: 0,
+            capacity: 0,
             block: None,
             spills: Vec::new(),
             pins: VecDeque::new(),
@@ -166,7 +169,8 @@ impl State {
             counters: Counters::default(),
         };
         if let Some(block) = file {
-            state.set_size(block.len());
+            let capacity = align_up(block.len(), config.alignment).unwrap_or(block.len());
+            state.set_sizes(block.len(), capacity);
             state.block = Some(Arc::new(block));
             if !config.nd4j {
                 state.divide(config);
@@ -203,6 +207,11 @@ impl State {
         let holds = own.and_then(|block| block.holds());
         let held = holds.map_or(0, |holds| holds.bytes_before(self.released_at));
         held + self.retired.iter().map(|b| b.len()).sum::<u64>()
+    }
+
+    /// The arena's memory, if it was taken already.
+    pub(crate) fn block(&self) -> Option<&Arc<Block>> {
+        self.block.as_ref()
     }
 
     /// Of a file: which ranges are leased.

@@ -300,7 +300,7 @@ impl LayerWorkspaceMgr {
         let found: Result<Vec<_>> = found.collect();
         let entered = found.and_then(|workspaces| registry::enter_all(&workspaces));
         if entered.is_err() {
-            made.iter().for_each(Workspace::destroy);
+            made.iter().for_each(Workspace::undo);
         }
         entered
     }

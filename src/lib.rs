@@ -9,6 +9,7 @@
 //! | `clock` | time, leases, and the pair of the two |
 //! | `config` | wishes |
 //! | `block` | memory from the system; the only pointers of the core |
+//! | `fork` | what a fork does to counts, and to the locks of files |
 //! | `mapping` `holds` | arenas in files: which file, and which of its bytes are leased |
 //! | `fit` `arena` `plan` `ring` | offsets: good fit, reuse within a cycle, the learned plan, circular workspaces |
 //! | `cycle` | what a cycle does with bytes: enter, place, die, close, learn |
@@ -25,6 +26,7 @@ mod config;
 mod cycle;
 mod error;
 mod fit;
+mod fork;
 mod holds;
 mod layer_manager;
 mod layout;

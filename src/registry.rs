@@ -139,13 +139,7 @@ pub fn create_new_workspace(
         return dummy(id);
     }
     let configuration = configuration.cloned().unwrap_or_else(default_configuration);
-    if let Some(existing) = existing.as_ref().filter(|w| w.shares_file(&configuration)) {
-        existing.destroy_workspace()?; // it must let go of the file first
-    }
-    let workspace = Workspace::new(configuration, id)?;
-    if let Some(existing) = existing {
-        existing.destroy_workspace()?;
-    }
+    let workspace = Workspace::replacing(existing.as_ref(), configuration, id)?;
     register(&workspace, id)?;
     Ok(workspace)
 }

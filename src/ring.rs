@@ -46,7 +46,7 @@ impl Stretch {
 /// A place in the ring, found but not yet taken.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
-    start: u64,
+    pub(crate) start: u64,
     /// Bytes the request needs, and bytes that its block covers.
     len: u64,
     reach: u64,
@@ -118,6 +118,13 @@ impl Ring {
         }
     }
 
+    /// Passes over a place that the memory's end cuts short.
+    pub(crate) fn pass(&mut self, place: Place) {
+        self.offset = place.start + place.len;
+        self.wrapped |= place.wrapped;
+        self.fresh = false;
+    }
+
     /// Takes a place: ends what lay there. `None`: a lease came in between; find another.
     pub(crate) fn take(&mut self, place: Place) -> Option<(u64, Arc<Tenure>)> {
         let (start, end) = (place.start, place.start + place.reach);
@@ -135,9 +142,7 @@ impl Ring {
             return None;
         }
         let tenure = self.extend(start, start + place.len);
-        self.offset = start + place.len;
-        self.wrapped |= place.wrapped;
-        self.fresh = false;
+        self.pass(place);
         Some((start, tenure))
     }
 

@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 
 use crate::arena::PlanCounts;
 use crate::array::Buffer;
-use crate::block;
+use crate::block::{self, Block};
 use crate::clock::Clock;
 use crate::config::{LocationPolicy, ResetPolicy, WorkspaceConfiguration, WorkspaceType};
 use crate::cycle::{Closed, Counters, Home, Placed, Refused, State};
 use crate::error::{Error, Facts, Result};
-use crate::mapping;
+use crate::mapping::{self, Made};
 use crate::registry;
 use crate::sync::lock;
 use crate::thread::{self, Inbox};
@@ -48,6 +48,7 @@ pub(crate) struct Shared {
     inbox: Arc<Inbox>,
     kind: WorkspaceType,
     configuration: WorkspaceConfiguration,
+    made: Option<Made>,
     clock: Clock,
     generation: AtomicU64,
     destroyed: AtomicBool,
@@ -106,27 +107,46 @@ pub struct WorkspaceStats {
 impl Workspace {
     /// A workspace owned by the calling thread and in no registry.
     pub fn new(configuration: WorkspaceConfiguration, id: &str) -> Result<Self> {
+        Self::replacing(None, configuration, id)
+    }
+
+    /// The same; what it replaces ends, or nothing has changed.
+    pub(crate) fn replacing(
+        old: Option<&Self>,
+        configuration: WorkspaceConfiguration,
+        id: &str,
+    ) -> Result<Self> {
         let kind = if configuration.policy_reset == ResetPolicy::EndOfBufferReached {
             WorkspaceType::Circular
         } else {
             WorkspaceType::Scoped
         };
-        Self::of_kind(kind, configuration, id)
+        let workspace = Self::of_kind(kind, configuration, id, old)?;
+        let Some(old) = old else { return Ok(workspace) };
+        old.destroy();
+        if workspace.arena().is_some_and(|block| block.is_viewed_file()) {
+            workspace.destroy(); // another thread took a lease on the old one in the meantime
+            return Err(mapping::still_viewed(&workspace.0.configuration, id));
+        }
+        Ok(workspace)
     }
 
     /// The stand-in of BYPASS_EVERYTHING: nothing is ever cut from it.
     pub(crate) fn dummy(id: &str) -> Result<Self> {
-        Self::of_kind(WorkspaceType::Dummy, WorkspaceConfiguration::default(), id)
+        Self::of_kind(WorkspaceType::Dummy, WorkspaceConfiguration::default(), id, None)
     }
 
     fn of_kind(
         kind: WorkspaceType,
         configuration: WorkspaceConfiguration,
         id: &str,
+        old: Option<&Self>,
     ) -> Result<Self> {
         let owner = thread::owner_number();
         let inbox = thread::own_inbox().ok_or_else(thread::ended)?;
-        let file = mapping::open(&configuration, id)?;
+        let old = old.and_then(Self::arena);
+        let opened = mapping::open(&configuration, id, old.as_deref())?;
+        let (file, made) = opened.map_or((None, None), |(block, made)| (Some(block), made));
         let state = State::new(&configuration, file).map_err(|refused| full(id, refused))?;
         let workspace = Self(Arc::new(Shared {
             id: id.to_owned(),
@@ -137,6 +157,7 @@ impl Workspace {
             inbox,
             kind,
             configuration,
+            made,
             clock: Clock::new(),
             generation: AtomicU64::new(0),
             destroyed: AtomicBool::new(false),
@@ -192,12 +213,6 @@ impl Workspace {
     /// Whether its arena lies in a file.
     pub(crate) fn is_mapped(&self) -> bool {
         self.0.configuration.policy_location == LocationPolicy::Mmap
-    }
-
-    /// Whether its arena lies in the very file that this configuration names.
-    pub(crate) fn shares_file(&self, configuration: &WorkspaceConfiguration) -> bool {
-        let path = &self.0.configuration.temp_file_path;
-        path.is_some() && *path == configuration.temp_file_path
     }
 
     pub(crate) fn downgrade(&self) -> Weak<Shared> {
@@ -389,6 +404,10 @@ impl Workspace {
         Ok(placed.into_iter().zip(sizes).map(buffer).collect())
     }
 
+    fn arena(&self) -> Option<Arc<Block>> {
+        self.state().and_then(|state| state.block().cloned())
+    }
+
     fn check_may_allocate(&self) -> Result<()> {
         if self.is_destroyed() {
             return Err(self.destroyed_error("allocation"));
@@ -549,6 +568,12 @@ impl Workspace {
         }
         self.destroy();
         Ok(())
+    }
+
+    /// As if it had never been made: nobody has it yet.
+    pub(crate) fn undo(&self) {
+        self.0.made.iter().for_each(Made::undo);
+        self.destroy();
     }
 
     pub(crate) fn destroy(&self) {

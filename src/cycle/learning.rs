@@ -125,15 +125,19 @@ impl State {
     /// Into the blocks of a ring, which start at multiples of the alignment.
     pub(super) fn divide(&mut self, config: &WorkspaceConfiguration) {
         if let Shelf::Circular(ring) = &mut self.shelf {
-            let block = self.size / config.ring_blocks();
+            let block = self.capacity / config.ring_blocks();
             ring.block_size = block - block % config.alignment;
         }
     }
 
     pub(super) fn set_size(&mut self, size: u64) {
-        self.size = size;
+        self.set_sizes(size, size);
+    }
+
+    pub(super) fn set_sizes(&mut self, size: u64, capacity: u64) {
+        (self.size, self.capacity) = (size, capacity);
         if let Shelf::Reusing(arena) = &mut self.shelf {
-            arena.set_capacity(size);
+            arena.set_capacity(capacity);
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::config::{
     DebugMode, HugePages, LearningPolicy, ReusePolicy, SpillPolicy, WorkspaceConfiguration,
 };
 use crate::layout::align_up;
-use crate::ring::Tenure;
+use crate::ring::{Place, Tenure};
 
 /// What debug fills released memory with.
 pub(super) const POISON: u8 = 0xDD;
@@ -29,9 +29,9 @@ impl State {
         } else if !self.in_use {
             self.spill(config, request, None)
         } else if matches!(self.shelf, Shelf::Circular(_)) {
-            self.place_in_ring(config, mode, request)
+            self.place_in_ring(config, mode, (bytes, request))
         } else {
-            self.place_in_arena(config, mode, request)
+            self.place_in_arena(config, mode, (bytes, request))
         }?;
         self.ever_allocated = true;
         self.alive_arrays += 1;
@@ -102,7 +102,7 @@ impl State {
         &mut self,
         config: &WorkspaceConfiguration,
         mode: DebugMode,
-        request: u64,
+        (bytes, request): (u64, u64),
     ) -> Result<Placed, Refused> {
         if mode == DebugMode::SpillEverything {
             self.refuse_if_fail(config, request, true)?;
@@ -110,12 +110,13 @@ impl State {
             self.counters.this_cycle += request;
             return Ok(placed);
         }
+        let limit = self.limit(config, bytes, request);
         let (offset, ticket) = match &mut self.shelf {
             Shelf::Reusing(arena) => {
-                let ticket = arena.alloc(request);
+                let ticket = arena.alloc_below(request, limit);
                 (ticket.offset, Some(ticket))
             }
-            Shelf::Bump(bump) => (bump.alloc(request, self.size), None),
+            Shelf::Bump(bump) => (bump.alloc(request, limit), None),
             Shelf::Circular(_) => (None, None),
         };
         let held = offset.is_some_and(|offset| self.is_held(offset, request));
@@ -155,6 +156,12 @@ impl State {
         }
     }
 
+    /// Where a request ends at the latest: the last granule of a file may be too short for its bytes.
+    fn limit(&self, config: &WorkspaceConfiguration, bytes: u64, request: u64) -> u64 {
+        let fits = request - bytes >= self.capacity - self.size;
+        if fits { self.capacity } else { self.capacity - config.alignment }
+    }
+
     /// Of a file: whether a view of an earlier cycle lies there.
     fn is_held(&self, offset: u64, request: u64) -> bool {
         self.holds().is_some_and(|holds| holds.meet(offset, request))
@@ -178,12 +185,12 @@ impl State {
         &mut self,
         config: &WorkspaceConfiguration,
         mode: DebugMode,
-        request: u64,
+        (bytes, request): (u64, u64),
     ) -> Result<Placed, Refused> {
         let Shelf::Circular(ring) = &self.shelf else { return Err(refused_by_system(request)) };
         let spilling = mode == DebugMode::SpillEverything;
         let too_much = ring.block_size > 0 && self.counters.this_cycle + request > ring.block_size
-            || self.size > 0 && request > self.size && !spilling;
+            || self.size > 0 && request > self.capacity && !spilling;
         if too_much || self.trimmed_at.is_some() {
             let placed = self.pin(config, request)?;
             let rebuilds = config.nd4j || config.policy_learning != LearningPolicy::None;
@@ -194,7 +201,7 @@ impl State {
             self.counters.this_cycle += request;
             return Ok(placed);
         }
-        let placed = if let Some(placed) = self.take_stretch(config, spilling, request)? {
+        let placed = if let Some(placed) = self.take_stretch(config, spilling, (bytes, request))? {
             placed
         } else {
             self.refuse_if_fail(config, request, spilling)?;
@@ -208,20 +215,38 @@ impl State {
         &mut self,
         config: &WorkspaceConfiguration,
         spilling: bool,
-        request: u64,
+        (bytes, request): (u64, u64),
     ) -> Result<Option<Placed>, Refused> {
         if self.size == 0 || spilling {
             return Ok(None);
         }
         let block = self.ensure_block(config)?;
         let Shelf::Circular(ring) = &mut self.shelf else { return Ok(None) };
-        while let Some(place) = ring.find(request, self.size) {
+        while let Some(place) = ring.find(request, self.capacity) {
+            if place.start + bytes > self.size {
+                return self.pin_past_the_end(config, request, place).map(Some);
+            }
             if let Some((offset, tenure)) = ring.take(place) {
                 let tenure = Some(tenure);
                 return Ok(Some(Placed { block, offset, home: Home::Nobody, tenure }));
             }
         }
         Ok(None)
+    }
+
+    /// Of a ring in a file: its last block is too short. The place is passed over, so that the next
+    /// cycle finds the next block, and the array lives as long as it would have there, or longer.
+    fn pin_past_the_end(
+        &mut self,
+        config: &WorkspaceConfiguration,
+        request: u64,
+        place: Place,
+    ) -> Result<Placed, Refused> {
+        let placed = self.pin(config, request)?;
+        if let Shelf::Circular(ring) = &mut self.shelf {
+            ring.pass(place);
+        }
+        Ok(placed)
     }
 
     pub(super) fn refuse_if_fail(
@@ -238,7 +263,7 @@ impl State {
                           switch the mode off or choose policy_spill=\"EXTERNAL\"";
             return Err(Refused { requested, reason: reason.to_owned() });
         }
-        let (size, offset) = (self.size, self.offset());
+        let (size, offset) = (self.size, self.offset().min(self.size));
         if matches!(self.shelf, Shelf::Circular(_)) && requested <= size {
             let reason = "every block that could serve is viewed or full, and policy_spill is FAIL; \
                           drop the views, raise overallocation_limit (the number of further blocks) \

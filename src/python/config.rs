@@ -1,5 +1,8 @@
 //! `WorkspaceConfiguration` for Python: keyword arguments in, enum members out.
 
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -92,8 +95,8 @@ impl PyWorkspaceConfiguration {
     }
 
     #[getter]
-    fn temp_file_path(&self) -> Option<&str> {
-        self.core.temp_file_path.as_deref()
+    fn temp_file_path(&self) -> Option<&OsStr> {
+        self.core.temp_file_path.as_deref().map(Path::as_os_str)
     }
 
     #[getter]
@@ -369,15 +372,11 @@ impl Given<'_, '_> {
         self.value.extract::<bool>().map_err(|e| self.refused_if_unfit(e, "must be a bool"))
     }
 
-    fn path(&self) -> PyResult<Option<String>> {
-        const PATH: &str = "must be a path: a str or an os.PathLike of a str";
-        if self.value.is_none() {
-            return Ok(None);
-        }
-        let path = self.value.py().import("os")?.call_method1("fspath", (self.value,));
-        path.and_then(|path| path.extract::<String>())
-            .map(Some)
-            .map_err(|e| self.refused_if_unfit(e, PATH))
+    fn path(&self) -> PyResult<Option<PathBuf>> {
+        const PATH: &str =
+            "must be a path that the system can encode: a str or an os.PathLike of a str";
+        let path = self.value.extract::<Option<PathBuf>>();
+        path.map_err(|e| self.refused_if_unfit(e, PATH))
     }
 
     fn string(&self, wanted: &str) -> PyResult<String> {

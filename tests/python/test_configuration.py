@@ -331,13 +331,18 @@ def test_flags_that_are_none(flag):
     assert refused(prefault=flag).field == "prefault"
 
 
-@pytest.mark.parametrize("path", ["arena.bin", pathlib.PurePosixPath("arena.bin")])
-def test_paths(path):
-    configuration = WorkspaceConfiguration(**MAPPED, temp_file_path=path)
-    assert configuration.temp_file_path == "arena.bin"
+@pytest.mark.parametrize("path", ["arena.bin", "caf\udce9", "na\u00efve"], ids=ascii)
+@pytest.mark.parametrize("kind", [str, pathlib.PurePosixPath])
+def test_paths(path, kind):
+    """Those that are no UTF-8 too, as `os.listdir` gives them."""
+    configuration = WorkspaceConfiguration(**MAPPED, temp_file_path=kind(path))
+    assert configuration.temp_file_path == path
+    assert repr(path) in repr(configuration)
+    again = pickle.loads(pickle.dumps(configuration))
+    assert (again, hash(again)) == (configuration, hash(configuration))
 
 
-@pytest.mark.parametrize("path", ["", "a\0b", "\udcff", b"arena.bin", 3, ["arena.bin"]], ids=ascii)
+@pytest.mark.parametrize("path", ["", "a\0b", "\ud800", b"arena.bin", 3, ["arena.bin"]], ids=ascii)
 def test_paths_that_are_none(path):
     error = refused(**MAPPED, temp_file_path=path)
     assert error.field == "temp_file_path"

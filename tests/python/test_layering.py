@@ -20,8 +20,9 @@ CORE = {
     "clock": {"sync"},
     "config": {"error", "layout"},
     "holds": {"sync"},
-    "block": {"clock", "holds", "layout"},
-    "mapping": {"block", "config", "error", "sync"},
+    "fork": set(),
+    "block": {"clock", "fork", "holds", "layout"},
+    "mapping": {"block", "config", "error", "fork", "sync"},
     # one workspace
     "plan": {"layout"},
     "fit": set(),
@@ -149,7 +150,7 @@ PYTHON = {
     "nn": {"_core", "errors", "data", "evaluation"},
 }
 
-UNSAFE = {"block", "python/foreign", "python/npy", "python/view"}
+UNSAFE = {"block", "fork", "python/foreign", "python/npy", "python/view"}
 SAFE_BY_LAW = {"layout", "fit", "arena", "plan"}
 
 

@@ -369,7 +369,7 @@ fn any_settings() -> impl Strategy<Value = Settings> {
             max_size: max,
             overallocation_limit: rest.0,
             alignment: rest.1,
-            temp_file_path: rest.2,
+            temp_file_path: rest.2.map(Into::into),
             ..Settings::default()
         },
     )

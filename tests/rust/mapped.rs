@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ndarena::{
-    Array, Error, LearningPolicy, LocationPolicy, ReusePolicy, Settings, SpillPolicy, Validity,
-    Workspace, WorkspaceConfiguration,
+    Array, Error, LearningPolicy, LocationPolicy, ResetPolicy, ReusePolicy, Settings, SpillPolicy,
+    Validity, Workspace, WorkspaceConfiguration, registry,
 };
 
 use crate::support::{KIB, bytes, bytes_of, configuration, counters, cycle, workspace};
@@ -63,7 +63,7 @@ fn mapped(s: &mut Settings, size: u64) {
 fn file(path: &Path, size: u64) -> WorkspaceConfiguration {
     configuration(|s| {
         mapped(s, size);
-        s.temp_file_path = Some(path.to_str().unwrap().to_owned());
+        s.temp_file_path = Some(path.to_owned());
     })
 }
 
@@ -117,6 +117,79 @@ fn a_size_that_cannot_be_had_leaves_no_file() {
         assert_eq!(field, "initial_size");
         assert!(reason.contains(place.path().to_str().unwrap()), "{reason}");
         assert!(!place.path().exists());
+    }
+}
+
+#[test]
+fn a_file_is_used_to_its_last_byte() {
+    for policy_reuse in [ReusePolicy::WithinCycle, ReusePolicy::AtReset] {
+        let place = Place::with(&[1; 125]);
+        let settings = |s: &mut Settings| {
+            mapped(s, 0);
+            s.temp_file_path = Some(place.path().to_owned());
+            s.policy_reuse = policy_reuse;
+        };
+        let ws = workspace(settings);
+        for (len, external) in [(125, 0), (126, 1), (125, 0)] {
+            cycle(&ws, || {
+                let array = ws.full(&[len], 7_u8).unwrap();
+                assert_eq!(array.detach::<u8>().unwrap(), vec![7; len]);
+                assert_eq!(ws.stats().number_of_external_allocations, external);
+            });
+        }
+        assert_eq!(ws.stats().current_size, 125);
+        drop(ws);
+        assert_eq!(fs::read(place.path()).unwrap(), [7; 125]);
+    }
+}
+
+#[test]
+fn a_new_workspace_of_the_same_id_takes_over_the_file_or_changes_nothing() {
+    let place = Place::new();
+    let old = registry::create_new_workspace(Some(&file(place.path(), 1000)), "W").unwrap();
+    let lease = cycle(&old, || bytes(&old, 100, 7).buffer().lease().unwrap());
+    for size in [1000, 1001] {
+        registry::create_new_workspace(Some(&file(place.path(), size)), "W").unwrap_err();
+        assert!(!old.is_destroyed());
+        assert_eq!(registry::find("W").as_ref(), Some(&old));
+    }
+    drop(lease);
+    let new = registry::create_new_workspace(Some(&file(place.path(), 1000)), "W").unwrap();
+    assert!(old.is_destroyed());
+    assert!(place.refused(0).1.contains("workspace [W]"), "the lock is handed on");
+    cycle(&new, || assert_eq!(new.empty::<u8>(&[100]).unwrap().detach::<u8>().unwrap(), [7; 100]));
+    new.destroy_workspace().unwrap();
+    place.map(0, "NEXT").unwrap();
+}
+
+/// The arrays of a ring stay valid between cycles, so a thread may lease one at any time.
+#[test]
+fn a_file_that_is_taken_over_never_has_two_users() {
+    let place = Place::new();
+    let ring = |s: &mut Settings| {
+        mapped(s, 4 * KIB);
+        s.temp_file_path = Some(place.path().to_owned());
+        s.policy_reset = ResetPolicy::EndOfBufferReached;
+        s.overallocation_limit = 3.0;
+    };
+    for turn in 0..300_u32 {
+        let value = turn.to_le_bytes()[0] | 1;
+        let configuration = configuration(ring);
+        let old = registry::create_new_workspace(Some(&configuration), "W").unwrap();
+        let array = cycle(&old, || bytes(&old, KIB, value));
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                let Ok(lease) = array.buffer().lease() else { return };
+                for _ in 0..3 {
+                    assert_eq!(bytes_of(&lease), [value; 1024]);
+                    std::thread::yield_now();
+                }
+            });
+            if let Ok(new) = registry::create_new_workspace(Some(&configuration), "W") {
+                cycle(&new, || drop(bytes(&new, KIB, 0)));
+            }
+        });
+        registry::destroy_all_workspaces();
     }
 }
 
