@@ -36,6 +36,9 @@ const HUGE_FROM: usize = 4 << 20;
 #[cfg(all(unix, not(miri)))]
 const HUGE_PAGE: usize = 2 << 20;
 const PAGE: usize = 4096;
+/// No system's pages are larger.
+#[cfg(all(unix, not(miri)))]
+const LARGEST_PAGE: usize = 64 << 10;
 
 static HELD: AtomicU64 = AtomicU64::new(0);
 static KEEP_ALL: AtomicBool = AtomicBool::new(false);
@@ -104,6 +107,7 @@ struct Mapping {
     holds: Holds,
     forks: u64,
     lock: Option<Arc<FileLock>>,
+    total: usize,
 }
 
 // SAFETY: invariants 1 and 3: the memory belongs to the block, whichever thread holds it.
@@ -133,15 +137,28 @@ impl Block {
     #[cfg(all(unix, not(miri)))]
     pub(crate) fn map_file(file: &File, len: u64, lock: Option<Arc<FileLock>>) -> io::Result<Self> {
         let len = usize::try_from(len).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        // The file lies over the beginning of a mapping that goes on behind it: see `map`.
+        let total =
+            len.checked_add(1).and_then(|total| total.checked_next_multiple_of(LARGEST_PAGE));
+        let total = total.ok_or(io::ErrorKind::OutOfMemory)?;
         let protection = libc::PROT_READ | libc::PROT_WRITE;
-        let (fd, flags) = (file.as_raw_fd(), libc::MAP_SHARED);
-        // SAFETY: a mapping at an address of the system's choice; `file` keeps the descriptor open.
-        let start = unsafe { libc::mmap(std::ptr::null_mut(), len, protection, flags, fd, 0) };
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: an anonymous mapping anywhere has no preconditions.
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), total, protection, flags, -1, 0) };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
+        let (fd, flags) = (file.as_raw_fd(), libc::MAP_SHARED | libc::MAP_FIXED);
+        // SAFETY: over a part of the mapping just made; `file` keeps the descriptor open.
+        let over = unsafe { libc::mmap(start, len, protection, flags, fd, 0) };
+        if over == libc::MAP_FAILED {
+            let error = io::Error::last_os_error();
+            // SAFETY: the mapping just made.
+            unsafe { libc::munmap(start, total) };
+            return Err(error);
+        }
         let base = NonNull::new(start.cast::<u8>()).ok_or(io::ErrorKind::OutOfMemory)?;
-        let mapping = Mapping { holds: Holds::default(), forks: forks(), lock };
+        let mapping = Mapping { holds: Holds::default(), forks: forks(), lock, total };
         Ok(Self::new(base, len, Source::File(mapping)))
     }
 
@@ -302,9 +319,9 @@ impl Drop for Block {
                 unsafe { libc::munmap(start.as_ptr(), *total) };
             }
             #[cfg(all(unix, not(miri)))]
-            Source::File(_) => {
+            Source::File(Mapping { total, .. }) => {
                 // SAFETY: invariant 1: exactly what `map_file` mapped, dropped once.
-                unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
+                unsafe { libc::munmap(self.base.as_ptr().cast(), *total) };
             }
         }
     }

@@ -196,6 +196,7 @@ impl<'py> Ndarray<'py> {
 }
 
 /// Where an array lies and how it is laid out.
+#[derive(Clone, Copy)]
 pub struct Layout<'a, 'py> {
     pub dtype: &'a Bound<'py, PyAny>,
     pub shape: &'a [isize],

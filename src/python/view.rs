@@ -11,6 +11,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
+use std::ops::Range;
 
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
@@ -33,22 +34,25 @@ pub fn template<'py>(
     buffer: &Buffer,
     layout: &Layout<'_, 'py>,
 ) -> PyResult<Ndarray<'py>> {
-    if !lies_inside(buffer, layout)? {
+    let itemsize: isize = layout.dtype.getattr(pyo3::intern!(py, "itemsize"))?.extract()?;
+    let (low, high) = order::extent(layout.shape, layout.strides, itemsize);
+    let (start, span) = (layout.data.addr(), buffer.address()..buffer.address() + buffer.len());
+    let mut layout = *layout;
+    if low == high {
+        // Without elements: NumPy reads a byte at the address all the same.
+        if !span.contains(&start) {
+            layout.data = std::ptr::with_exposed_provenance_mut(buffer.address());
+        }
+    } else if !lies_inside(&span, start, [low, high]) {
         return Err(PyBufferError::new_err("the view reaches beyond the memory of its array"));
     }
     // SAFETY: invariant 3: the memory is not touched through this array.
-    unsafe { npy::over(py, layout) }
+    unsafe { npy::over(py, &layout) }
 }
 
-/// Whether all elements lie inside the span of the buffer; where there are none, they do.
-fn lies_inside(buffer: &Buffer, layout: &Layout<'_, '_>) -> PyResult<bool> {
-    let itemsize: isize =
-        layout.dtype.getattr(pyo3::intern!(layout.dtype.py(), "itemsize"))?.extract()?;
-    let (low, high) = order::extent(layout.shape, layout.strides, itemsize);
-    let start = layout.data.addr();
-    let span = buffer.address()..=buffer.address() + buffer.len();
-    let ends = [start.checked_add_signed(low), start.checked_add_signed(high)];
-    Ok(low == high || ends.into_iter().all(|end| end.is_some_and(|end| span.contains(&end))))
+fn lies_inside(span: &Range<usize>, start: usize, extent: [isize; 2]) -> bool {
+    let ends = extent.map(|offset| start.checked_add_signed(offset));
+    ends.into_iter().all(|end| end.is_some_and(|end| (span.start..=span.end).contains(&end)))
 }
 
 /// The array of `template` as NumPy may see it: its base holds the lease.

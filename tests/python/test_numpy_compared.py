@@ -200,17 +200,23 @@ class TestWhatItFound:
                     for reducer in (np.max, np.min, np.prod, np.sum, np.maximum.reduce):
                         assert (reducer(ours, axis=over).numpy() == reducer(plain, axis=over)).all()
 
-    def test_numpy_may_read_a_byte_at_the_address_of_an_array_without_elements(self, scopes):
+    @pytest.mark.parametrize("location", ["RAM", "MMAP"])
+    def test_numpy_may_read_a_byte_at_the_address_of_an_array_without_elements(self, location):
         """`copyto` with a mask does, and ended the process."""
         size = 1 << 20
         whole = ndarena.Workspace(
             ndarena.WorkspaceConfiguration(
-                initial_size=size, policy_learning="NONE", policy_allocation="STRICT"
+                initial_size=size,
+                policy_learning="NONE",
+                policy_allocation="STRICT",
+                policy_location=location,
             )
         )
         with whole:
-            for array in [whole.zeros((2, 0, 3), bool), whole.zeros(size, bool)[size:]]:
-                view = array.numpy()
+            every = whole.zeros(size, bool)
+            assert whole.number_of_external_allocations == 0
+            for array in [whole.zeros((2, 0, 3), bool), every[size:], every.numpy()[size:]]:
+                view = np.asarray(array)
                 assert view.size == 0
                 np.copyto(np.zeros(view.shape, bool), view, where=view)
                 assert len(ctypes.string_at(view.__array_interface__["data"][0], 1)) == 1
