@@ -31,6 +31,7 @@ TOUCHED_BY_PYTHON_AND_NUMPY = [
     "test_exit.py",
     "test_fork.py",
     "test_leases.py",
+    "test_numpy_compared.py",
     "test_scopes.py",
     "test_threads.py",
 ]
