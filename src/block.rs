@@ -197,10 +197,11 @@ impl Block {
 
     /// Of a named file: whether somebody looks at it through a lease, or a forked child may do so.
     pub(crate) fn is_viewed_file(&self) -> bool {
-        #[cfg(all(unix, not(miri)))]
-        return self.file_lock().is_some_and(|lock| lock.is_viewed());
-        #[cfg(not(all(unix, not(miri))))]
-        return false;
+        match &self.source {
+            #[cfg(all(unix, not(miri)))]
+            Source::File(mapping) => mapping.lock.as_ref().is_some_and(|lock| lock.is_viewed()),
+            _ => false,
+        }
     }
 
     /// One more lease or operation in flight.
