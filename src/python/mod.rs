@@ -79,6 +79,7 @@ mod _core {
         super::collector::watch_forks(module.py())?;
         super::array::register(module)?;
         super::array_type::register(module)?;
+        super::operators::register(module)?;
         super::create::register(module)?;
         super::moves::register(module)?;
         let keep = pyo3::types::PyCFunction::new_closure(module.py(), None, None, |_, _| {

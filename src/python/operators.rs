@@ -7,7 +7,7 @@ use pyo3::types::PyTuple;
 use super::foreign;
 use super::handle::WorkspaceArray;
 use super::naming::Call;
-use super::ops::{self, InPlaceOperand};
+use super::ops;
 use super::place::Operands;
 
 type Slf<'a, 'py> = &'a Bound<'py, WorkspaceArray>;
@@ -30,8 +30,38 @@ fn reflected<'py>(name: &str, slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<
     ops::reflected(name, other, slf.as_any())
 }
 
+fn in_place<'py>(name: &str, ufunc: &str, slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
+    Ok(or_not_implemented(slf, ops::in_place((name, ufunc), slf, other)?))
+}
+
+/// Puts the in-place operators in their places: whatever they return is what the name is bound to, where
+/// a slot of pyo3's would return the array itself.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let class = module.py().get_type::<WorkspaceArray>();
+    let methods = class.getattr("__dict__")?;
+    for name in [
+        "iadd",
+        "isub",
+        "imul",
+        "imatmul",
+        "itruediv",
+        "ifloordiv",
+        "imod",
+        "ipow",
+        "ilshift",
+        "irshift",
+        "iand",
+        "ior",
+        "ixor",
+    ] {
+        let private = format!("_{name}");
+        class.setattr(format!("__{name}__"), methods.get_item(&private)?)?;
+        class.delattr(private)?;
+    }
+    Ok(())
+}
+
 #[pymethods]
-#[expect(clippy::needless_pass_by_value, reason = "arguments arrive by value")]
 impl WorkspaceArray {
     fn __add__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
         forward("add", slf, other)
@@ -41,8 +71,9 @@ impl WorkspaceArray {
         reflected("add", slf, other)
     }
 
-    fn __iadd__<'py>(slf: Slf<'_, 'py>, other: InPlaceOperand<'py>) -> PyResult<()> {
-        ops::in_place("iadd", slf, &other)
+    #[pyo3(name = "_iadd")]
+    fn iadd<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
+        in_place("iadd", "add", slf, other)
     }
 
     fn __sub__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
@@ -53,8 +84,9 @@ impl WorkspaceArray {
         reflected("subtract", slf, other)
     }
 
-    fn __isub__<'py>(slf: Slf<'_, 'py>, other: InPlaceOperand<'py>) -> PyResult<()> {
-        ops::in_place("isub", slf, &other)
+    #[pyo3(name = "_isub")]
+    fn isub<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
+        in_place("isub", "subtract", slf, other)
     }
 
     fn __mul__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
@@ -65,8 +97,9 @@ impl WorkspaceArray {
         reflected("multiply", slf, other)
     }
 
-    fn __imul__<'py>(slf: Slf<'_, 'py>, other: InPlaceOperand<'py>) -> PyResult<()> {
-        ops::in_place("imul", slf, &other)
+    #[pyo3(name = "_imul")]
+    fn imul<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
+        in_place("imul", "multiply", slf, other)
     }
 
     fn __matmul__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
@@ -77,8 +110,9 @@ impl WorkspaceArray {
         reflected("matmul", slf, other)
     }
 
-    fn __imatmul__<'py>(slf: Slf<'_, 'py>, other: InPlaceOperand<'py>) -> PyResult<()> {
-        ops::in_place("imatmul", slf, &other)
+    #[pyo3(name = "_imatmul")]
+    fn imatmul<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
+        in_place("imatmul", "matmul", slf, other)
     }
 
     fn __truediv__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
@@ -89,8 +123,9 @@ impl WorkspaceArray {
         reflected("divide", slf, other)
     }
 
-    fn __itruediv__<'py>(slf: Slf<'_, 'py>, other: InPlaceOperand<'py>) -> PyResult<()> {
-        ops::in_place("itruediv", slf, &other)
+    #[pyo3(name = "_itruediv")]
+    fn itruediv<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
+        in_place("itruediv", "divide", slf, other)
     }
 
     fn __floordiv__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
@@ -101,8 +136,9 @@ impl WorkspaceArray {
         reflected("floor_divide", slf, other)
     }
 
-    fn __ifloordiv__<'py>(slf: Slf<'_, 'py>, other: InPlaceOperand<'py>) -> PyResult<()> {
-        ops::in_place("ifloordiv", slf, &other)
+    #[pyo3(name = "_ifloordiv")]
+    fn ifloordiv<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
+        in_place("ifloordiv", "floor_divide", slf, other)
     }
 
     fn __mod__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
@@ -113,8 +149,9 @@ impl WorkspaceArray {
         reflected("remainder", slf, other)
     }
 
-    fn __imod__<'py>(slf: Slf<'_, 'py>, other: InPlaceOperand<'py>) -> PyResult<()> {
-        ops::in_place("imod", slf, &other)
+    #[pyo3(name = "_imod")]
+    fn imod<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
+        in_place("imod", "remainder", slf, other)
     }
 
     fn __lshift__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
@@ -125,8 +162,9 @@ impl WorkspaceArray {
         reflected("left_shift", slf, other)
     }
 
-    fn __ilshift__<'py>(slf: Slf<'_, 'py>, other: InPlaceOperand<'py>) -> PyResult<()> {
-        ops::in_place("ilshift", slf, &other)
+    #[pyo3(name = "_ilshift")]
+    fn ilshift<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
+        in_place("ilshift", "left_shift", slf, other)
     }
 
     fn __rshift__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
@@ -137,8 +175,9 @@ impl WorkspaceArray {
         reflected("right_shift", slf, other)
     }
 
-    fn __irshift__<'py>(slf: Slf<'_, 'py>, other: InPlaceOperand<'py>) -> PyResult<()> {
-        ops::in_place("irshift", slf, &other)
+    #[pyo3(name = "_irshift")]
+    fn irshift<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
+        in_place("irshift", "right_shift", slf, other)
     }
 
     fn __and__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
@@ -149,8 +188,9 @@ impl WorkspaceArray {
         reflected("bitwise_and", slf, other)
     }
 
-    fn __iand__<'py>(slf: Slf<'_, 'py>, other: InPlaceOperand<'py>) -> PyResult<()> {
-        ops::in_place("iand", slf, &other)
+    #[pyo3(name = "_iand")]
+    fn iand<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
+        in_place("iand", "bitwise_and", slf, other)
     }
 
     fn __or__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
@@ -161,8 +201,9 @@ impl WorkspaceArray {
         reflected("bitwise_or", slf, other)
     }
 
-    fn __ior__<'py>(slf: Slf<'_, 'py>, other: InPlaceOperand<'py>) -> PyResult<()> {
-        ops::in_place("ior", slf, &other)
+    #[pyo3(name = "_ior")]
+    fn ior<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
+        in_place("ior", "bitwise_or", slf, other)
     }
 
     fn __xor__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
@@ -173,13 +214,13 @@ impl WorkspaceArray {
         reflected("bitwise_xor", slf, other)
     }
 
-    fn __ixor__<'py>(slf: Slf<'_, 'py>, other: InPlaceOperand<'py>) -> PyResult<()> {
-        ops::in_place("ixor", slf, &other)
+    #[pyo3(name = "_ixor")]
+    fn ixor<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
+        in_place("ixor", "bitwise_xor", slf, other)
     }
 }
 
 #[pymethods]
-#[expect(clippy::needless_pass_by_value, reason = "arguments arrive by value")]
 impl WorkspaceArray {
     fn __divmod__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
         forward("divmod", slf, other)
@@ -203,12 +244,9 @@ impl WorkspaceArray {
         }
     }
 
-    fn __ipow__<'py>(
-        slf: Slf<'_, 'py>,
-        other: InPlaceOperand<'py>,
-        _modulo: Any<'_, 'py>,
-    ) -> PyResult<()> {
-        ops::in_place("ipow", slf, &other)
+    #[pyo3(name = "_ipow")]
+    fn ipow<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
+        in_place("ipow", "power", slf, other)
     }
 
     fn __neg__<'py>(slf: Slf<'_, 'py>) -> Object<'py> {

@@ -1,10 +1,10 @@
 //! Ufuncs on workspace arrays: who decides, where the result goes, and NumPy that computes it.
 
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::PyValueError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyComplex, PyDict, PyFloat, PyInt, PyNone, PyString, PyTuple};
-use pyo3::{Borrowed, intern};
 
 use super::foreign;
 use super::handle::{Plan, WorkspaceArray, has_references};
@@ -119,39 +119,23 @@ pub fn unary<'py>(name: &str, operand: &Bound<'py, WorkspaceArray>) -> PyResult<
     call_ufunc(&ufunc, "__call__", &args, None, call)
 }
 
-/// The right operand of an in-place operator, unless it wants to be asked itself.
-pub struct InPlaceOperand<'py>(Bound<'py, PyAny>);
-
-impl<'py> FromPyObject<'_, 'py> for InPlaceOperand<'py> {
-    type Error = PyErr;
-
-    /// Failing makes the operator answer `NotImplemented`.
-    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        let is_left_to_it = match standing(&object)? {
-            Standing::Ours | Standing::Subclass => false,
-            Standing::Foreign => true,
-            // NumPy lets only a priority decide here; without a handler the ufunc refuses.
-            Standing::Defers => handler(&object)?.is_none(),
-        };
-        if is_left_to_it {
-            return Err(PyTypeError::new_err("left to the other operand"));
-        }
-        Ok(Self(object.to_owned()))
-    }
-}
-
-/// An operator that writes into its left operand, `iadd` and its like.
+/// An operator that writes into its left operand, `iadd` and its like; `None` leaves it to the other one.
 pub fn in_place<'py>(
-    name: &str,
+    (name, ufunc): (&str, &str),
     target: &Bound<'py, WorkspaceArray>,
-    other: &InPlaceOperand<'py>,
-) -> PyResult<()> {
-    let result = through_operator(name, name, target.as_any(), &other.0)?;
-    if result.is(target) {
-        return Ok(());
+    other: &Bound<'py, PyAny>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = target.py();
+    match standing(other)? {
+        Standing::Foreign => {
+            let kwargs = PyDict::new(py);
+            kwargs.set_item(intern!(py, "out"), (target,))?;
+            foreign::call_method(numpy(py)?, ufunc, (target, other), Some(&kwargs)).map(Some)
+        }
+        // NumPy lets only a priority decide here; without a handler the ufunc refuses.
+        Standing::Defers if handler(other)?.is_none() => Ok(None),
+        _ => through_operator(name, name, target.as_any(), other).map(Some),
     }
-    let kind = result.get_type();
-    Err(PyTypeError::new_err(format!("{name} gave a {kind} instead of writing into its operand")))
 }
 
 /// An operator that NumPy's own operator computes from leased views.

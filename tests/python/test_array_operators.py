@@ -283,7 +283,7 @@ class Quantity:
         self.calls = []
 
     def __array_ufunc__(self, ufunc, method, *inputs, **keywords):
-        self.calls.append((ufunc.__name__, method, [type(x) for x in inputs]))
+        self.calls.append((ufunc.__name__, method, [type(x) for x in inputs], sorted(keywords)))
         return "quantity"
 
     def __radd__(self, other):
@@ -353,6 +353,33 @@ def test_a_foreign_ufunc_handler_is_asked_by_the_operator(scopes):
     got = scopes.outer.zeros(3) + ours
     assert got == want == "quantity"
     assert [c[:2] for c in ours.calls] == [c[:2] for c in theirs.calls] == [("add", "__call__")]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "add",
+        "sub",
+        "mul",
+        "matmul",
+        "truediv",
+        "floordiv",
+        "mod",
+        "pow",
+        "lshift",
+        "rshift",
+        "and",
+        "or",
+        "xor",
+    ],
+)
+def test_a_foreign_ufunc_handler_is_asked_by_the_in_place_operator(scopes, name):
+    """It gets the array as `out`, and the name is bound to what it answers."""
+    theirs, ours = Quantity(), Quantity()
+    operation = getattr(operator, f"i{name}")
+    assert operation(np.zeros(3), theirs) == operation(scopes.outer.zeros(3), ours) == "quantity"
+    assert ours.calls[0][:2] == theirs.calls[0][:2]
+    assert ours.calls[0][3] == [k for k in theirs.calls[0][3] if k != "axes"] == ["out"]  # matmul's own aid
 
 
 def test_a_foreign_ufunc_handler_is_asked_by_the_ufunc(scopes):
