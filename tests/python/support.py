@@ -2,6 +2,7 @@
 
 import gc
 import os
+import resource
 import subprocess
 import sys
 import textwrap
@@ -72,3 +73,27 @@ def output_of(source, *, env=None, timeout=90):
     done = run_program(source, env=env, timeout=timeout)
     assert (done.returncode, done.stderr) == (0, ""), f"status {done.returncode}\n{done.stderr}"
     return done.stdout
+
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+
+
+def measure(turn, *, warm=300, turns=300, windows=5):
+    """Count page faults of the thread and bytes newly held over turns, when Python's own heap is warm.
+
+    Of the faults, those of the quietest window: what a turn causes is in every one of them, but the kernel
+    may take a page of the interpreter's code away at any time. Of the bytes, all.
+    """
+    for _ in range(warm):
+        turn()
+    held, quietest = ndarena.allocated_bytes(), None
+    for _ in range(windows):
+        before = faults()
+        for _ in range(turns):
+            turn()
+        taken = faults() - before
+        quietest = taken if quietest is None else min(quietest, taken)
+        if quietest == 0:
+            break
+    return quietest, ndarena.allocated_bytes() - held

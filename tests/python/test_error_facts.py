@@ -1,6 +1,7 @@
 """What an error tells besides its words: the call that was refused, and what it was refused for."""
 
 import bisect
+import contextlib
 import operator
 import pickle
 import random
@@ -222,7 +223,7 @@ def test_an_array_is_a_sequence_to_those_who_want_one():
         assert bisect.bisect(s, 2) == 1
         assert random.Random(0).choices("ab", cum_weights=s)
         assert operator.length_hint(iter(s)) == 2
-        with sqlite3.connect(":memory:") as connection:
+        with contextlib.closing(sqlite3.connect(":memory:")) as connection:
             assert connection.execute("select ?, ?", ws.array([1.0, 2.0])).fetchone() == (1.0, 2.0)
         with pytest.raises(ValueError, match="sequence"):
             np.zeros(2)[0] = ws.array([5.0, 6.0])

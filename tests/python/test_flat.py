@@ -1,11 +1,10 @@
 """Flat memory, by count: no fault, no byte, no spill in a steady loop; nothing left after many cycles."""
 
 import gc
-import resource
 
 import numpy as np
 import pytest
-from support import KIB, MIB, fixed, held_bytes, learning, output_of, ring
+from support import KIB, MIB, fixed, held_bytes, learning, measure, output_of, ring
 
 import ndarena as nd
 from ndarena import Workspace, WorkspaceConfiguration
@@ -18,30 +17,6 @@ def no_collector():
     gc.disable()
     yield
     gc.enable()
-
-
-def faults():
-    return resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
-
-
-def measure(turn, *, warm=300, turns=300, windows=5):
-    """Count page faults of the thread and bytes newly held over turns, when Python's own heap is warm.
-
-    Of the faults, those of the quietest window: what a turn causes is in every one of them, but the kernel
-    may take a page of the interpreter's code away at any time. Of the bytes, all.
-    """
-    for _ in range(warm):
-        turn()
-    held, quietest = nd.allocated_bytes(), None
-    for _ in range(windows):
-        before = faults()
-        for _ in range(turns):
-            turn()
-        taken = faults() - before
-        quietest = taken if quietest is None else min(quietest, taken)
-        if quietest == 0:
-            break
-    return quietest, nd.allocated_bytes() - held
 
 
 X = np.random.default_rng(0).standard_normal((32, 256)).astype("f4")
@@ -148,10 +123,14 @@ def test_a_steady_loop_in_a_thread_takes_nothing():
                 assert b[5] == 8.0
         for _ in range(300):
             turn()
-        held, before = nd.allocated_bytes(), faults()
-        for _ in range(200):
-            turn()
-        print(faults() - before, nd.allocated_bytes() - held, ws.number_of_external_allocations)
+        held, least = nd.allocated_bytes(), None
+        for _ in range(5):  # the quietest window: see support.measure
+            before = faults()
+            for _ in range(200):
+                turn()
+            taken = faults() - before
+            least = taken if least is None else min(least, taken)
+        print(least, nd.allocated_bytes() - held, ws.number_of_external_allocations)
     gc.disable()
     thread = threading.Thread(target=work)
     thread.start()

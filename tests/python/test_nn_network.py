@@ -2,13 +2,12 @@
 
 import gc
 import itertools
-import resource
 import threading
 
 import numpy as np
 import pytest
 from nn_support import chain, differences, examples
-from support import in_thread
+from support import in_thread, measure
 
 import ndarena
 from ndarena import ConfigurationError, ScopeError, StaleArrayError, Workspace, WorkspaceArray, nn
@@ -155,10 +154,6 @@ def test_debug_modes_change_nothing(mode):
 # Memory.
 
 
-def faults():
-    return resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
-
-
 @pytest.mark.parametrize("use", ["fit", "output", "evaluate", "score"])
 def test_a_steady_loop_takes_nothing(use):
     """After warming up: no page fault, no new byte, no spill in any workspace, and no arena grows."""
@@ -171,23 +166,25 @@ def test_a_steady_loop_takes_nothing(use):
         "score": lambda: net.score(batch),
     }
     out = np.empty((48, 10), "f4")
-    turn = uses[use]
+    for _ in range(10):
+        uses[use]()
+    workspaces = ndarena.get_all_workspaces_for_current_thread()
+    assert workspaces
+    sizes = [ws.current_size for ws in workspaces]
+    spilled = 0
+
+    def turn():
+        nonlocal spilled
+        uses[use]()
+        spilled += sum(ws.spilled_size for ws in workspaces)
+
     gc.collect()
     gc.disable()
     try:
-        for _ in range(150):
-            turn()
-        workspaces = ndarena.get_all_workspaces_for_current_thread()
-        assert workspaces
-        sizes = [ws.current_size for ws in workspaces]
-        held, before, spilled = ndarena.allocated_bytes(), faults(), 0
-        for _ in range(150):
-            turn()
-            spilled += sum(ws.spilled_size for ws in workspaces)
-        after = faults()
+        assert measure(turn, warm=150, turns=150) == (0, 0)
     finally:
         gc.enable()
-    assert (after - before, ndarena.allocated_bytes() - held, spilled) == (0, 0, 0)
+    assert spilled == 0
     assert [ws.current_size for ws in workspaces] == sizes
     assert all(ws.escaped_count == ws.retired_size == 0 for ws in workspaces)
 
