@@ -62,7 +62,7 @@ format: $(VENV)/.lint ## format Rust and Python
 	$(python) -m ruff check --fix
 
 # What a platform lacks (forks, files as memory, huge pages) is absent there; clippy looks at all that is left.
-platforms := aarch64-unknown-linux-gnu aarch64-apple-darwin x86_64-pc-windows-msvc x86_64-pc-windows-gnu
+platforms := aarch64-unknown-linux-gnu aarch64-apple-darwin x86_64-pc-windows-msvc
 cross-check: check $(addprefix cross-,$(platforms)) ## type-check crate and bindings for the other platforms
 
 cross-%:

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from async_support import FORMS
 from hypothesis import HealthCheck, settings
 
 import ndarena
@@ -35,6 +36,12 @@ def clean_thread():
         ndarena.destroy_all_workspaces_for_current_thread()
         ndarena.toggle_periodic_gc(True)
         ndarena.set_auto_gc_window(0)
+
+
+@pytest.fixture(params=FORMS)
+def enter(request):
+    """Give both forms: `async with ws.notify_scope_entered():` and `async with ws:`."""
+    return FORMS[request.param]
 
 
 def close_open_scopes():

@@ -7,7 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from async_support import FORMS, turns, until_set
+from async_support import turns, until_set
 
 import ndarena as nd
 from ndarena import Workspace
@@ -23,12 +23,6 @@ def ws():
 @pytest.fixture
 def other():
     return Workspace(id="OTHER")
-
-
-@pytest.fixture(params=FORMS)
-def enter(request):
-    """Give both forms: `async with ws.notify_scope_entered():` and `async with ws:`."""
-    return FORMS[request.param]
 
 
 # ---------------------------------------------------------------- the scope of a task

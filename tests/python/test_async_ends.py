@@ -7,7 +7,7 @@ import threading
 import weakref
 
 import pytest
-from async_support import FORMS, both, turns, until_set
+from async_support import both, turns, until_set
 from support import eventually, in_thread, output_of
 
 import ndarena as nd
@@ -24,12 +24,6 @@ def ws():
 @pytest.fixture
 def other():
     return Workspace(id="OTHER")
-
-
-@pytest.fixture(params=FORMS)
-def enter(request):
-    """Give both forms: `async with ws.notify_scope_entered():` and `async with ws:`."""
-    return FORMS[request.param]
 
 
 # ---------------------------------------------------------------- generators

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 
 import pytest
-from async_support import FORMS, both, turns, until_set
+from async_support import both, turns, until_set
 from support import fixed, in_thread
 
 import ndarena as nd
@@ -21,12 +21,6 @@ def ws():
 @pytest.fixture
 def other():
     return Workspace(id="OTHER")
-
-
-@pytest.fixture(params=FORMS)
-def enter(request):
-    """Give both forms: `async with ws.notify_scope_entered():` and `async with ws:`."""
-    return FORMS[request.param]
 
 
 # ---------------------------------------------------------------- exceptions and cancellation
