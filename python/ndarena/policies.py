@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 
-class _Choice(Enum):
+class Choice(Enum):
     """An enumeration that finds its members by name in any case: ``SpillPolicy("fail")``."""
 
     @classmethod
@@ -32,7 +32,7 @@ class _Choice(Enum):
 
 
 @unique
-class AllocationPolicy(_Choice):
+class AllocationPolicy(Choice):
     """How large the arena is made."""
 
     STRICT = "STRICT"
@@ -42,7 +42,7 @@ class AllocationPolicy(_Choice):
 
 
 @unique
-class SpillPolicy(_Choice):
+class SpillPolicy(Choice):
     """What happens to a request that does not fit."""
 
     EXTERNAL = "EXTERNAL"
@@ -54,7 +54,7 @@ class SpillPolicy(_Choice):
 
 
 @unique
-class MirroringPolicy(_Choice):
+class MirroringPolicy(Choice):
     """Whether a device would hold a copy of the arena; without effect on the CPU."""
 
     FULL = "FULL"
@@ -64,7 +64,7 @@ class MirroringPolicy(_Choice):
 
 
 @unique
-class LearningPolicy(_Choice):
+class LearningPolicy(Choice):
     """When the size is derived from what was used."""
 
     FIRST_LOOP = "FIRST_LOOP"
@@ -76,7 +76,7 @@ class LearningPolicy(_Choice):
 
 
 @unique
-class ResetPolicy(_Choice):
+class ResetPolicy(Choice):
     """When memory is used again from its beginning."""
 
     BLOCK_LEFT = "BLOCK_LEFT"
@@ -86,7 +86,7 @@ class ResetPolicy(_Choice):
 
 
 @unique
-class LocationPolicy(_Choice):
+class LocationPolicy(Choice):
     """Where the arena lies."""
 
     RAM = "RAM"
@@ -96,7 +96,7 @@ class LocationPolicy(_Choice):
 
 
 @unique
-class ReusePolicy(_Choice):
+class ReusePolicy(Choice):
     """When the memory of an array that died may serve another."""
 
     WITHIN_CYCLE = "WITHIN_CYCLE"
@@ -106,7 +106,7 @@ class ReusePolicy(_Choice):
 
 
 @unique
-class EscapePolicy(_Choice):
+class EscapePolicy(Choice):
     """What a NumPy view that outlives its scope means."""
 
     RETIRE = "RETIRE"
@@ -118,7 +118,7 @@ class EscapePolicy(_Choice):
 
 
 @unique
-class HugePages(_Choice):
+class HugePages(Choice):
     """Whether the system is asked for huge pages."""
 
     NEVER = "NEVER"
@@ -128,7 +128,7 @@ class HugePages(_Choice):
 
 
 @unique
-class DebugMode(_Choice):
+class DebugMode(Choice):
     """What all workspaces do while a fault is looked for."""
 
     DISABLED = "DISABLED"
@@ -140,7 +140,7 @@ class DebugMode(_Choice):
 
 
 @unique
-class WorkspaceType(_Choice):
+class WorkspaceType(Choice):
     """The kind of a workspace."""
 
     SCOPED = "SCOPED"
@@ -152,7 +152,7 @@ class WorkspaceType(_Choice):
 
 
 @unique
-class Validity(_Choice):
+class Validity(Choice):
     """Whether the memory of an array is still its own, and if not, why."""
 
     VALID = "VALID"

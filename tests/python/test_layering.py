@@ -147,7 +147,7 @@ PYTHON = {
     # folders: a folder is one room
     "data": {"_core"},
     "evaluation": set(),
-    "nn": {"_core", "errors", "data", "evaluation"},
+    "nn": {"_core", "errors", "policies", "data", "evaluation"},
 }
 
 UNSAFE = {"block", "fork", "python/foreign", "python/npy", "python/view"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -382,7 +383,7 @@ class MultiLayerNetwork(Network):
     def _output_scope(self) -> Any:
         """Enter what holds the output while it is evaluated."""
         if self._inference_mode is WorkspaceMode.NONE:
-            return _NothingOpen()
+            return nullcontext()
         return get_workspace_for_current_thread(
             None if check_if_workspace_exists(OUTPUT_MEM) else activations_configuration(), id=OUTPUT_MEM
         )
@@ -390,16 +391,6 @@ class MultiLayerNetwork(Network):
 
 def _silence(*_: object) -> None:
     """Tell nobody."""
-
-
-class _NothingOpen:
-    """Stands for the workspace of outputs where there is none."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
 
 def _delivered(result: Array, workspace: Workspace | None, out: Array, apart_from: Array = None) -> Array:

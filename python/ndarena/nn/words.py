@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from enum import Enum
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
 
+from ndarena import policies
 from ndarena.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from enum import Enum
 
 __all__ = ["Array", "Choice", "at_least_one", "member", "number", "refuse", "share_memory", "size_or_none"]
 
@@ -20,8 +23,8 @@ def share_memory(a: Array, b: Array) -> bool:
     return a is b or (np.may_share_memory(a, b) and np.shares_memory(a, b))
 
 
-class Choice(Enum):
-    """An enumeration whose members are found by name, without regard to case and underscores."""
+class Choice(policies.Choice):
+    """An enumeration whose members are found by name, without regard to underscores either, as in DL4J."""
 
     @classmethod
     def _missing_(cls, value: object) -> Enum | None:
@@ -29,10 +32,6 @@ class Choice(Enum):
             return None
         wanted = value.replace("_", "").upper()
         return next((m for name, m in cls.__members__.items() if name.replace("_", "") == wanted), None)
-
-    def __repr__(self) -> str:
-        """Tell the name."""
-        return f"{type(self).__name__}.{self.name}"
 
 
 C = TypeVar("C", bound=Choice)
