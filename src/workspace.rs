@@ -3,21 +3,24 @@
 //! Others see of it the clock (an atomic) and `Arc<Block>`s. Owner-only calls compare thread numbers
 //! first. The lock is held for bookkeeping only, never while foreign code runs.
 
+mod stats;
+
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 
-use crate::arena::PlanCounts;
 use crate::array::Buffer;
 use crate::block::{self, Block};
 use crate::clock::Clock;
 use crate::config::{LocationPolicy, ResetPolicy, WorkspaceConfiguration, WorkspaceType};
-use crate::cycle::{Closed, Counters, Home, Placed, Refused, State};
+use crate::cycle::{Closed, Home, Placed, Refused, State};
 use crate::error::{Error, Facts, Result};
 use crate::mapping::{self, Made};
 use crate::registry;
 use crate::sync::lock;
 use crate::thread::{self, Inbox};
+
+pub use stats::WorkspaceStats;
 
 /// Id of a workspace for which none was given.
 pub const DEFAULT_WORKSPACE_ID: &str = "DefaultWorkspace";
@@ -70,39 +73,6 @@ impl PartialEq for Workspace {
 }
 
 impl Eq for Workspace {}
-
-/// Everything a workspace counts, at one moment. Sizes in bytes.
-#[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs, reason = "the names are those of the contract and of ND4J's getters")]
-pub struct WorkspaceStats {
-    pub id: String,
-    pub thread_id: u64,
-    pub device_id: u32,
-    pub workspace_type: WorkspaceType,
-    pub generation_id: u64,
-    pub current_size: u64,
-    pub current_offset: u64,
-    pub this_cycle_allocations: u64,
-    pub last_cycle_allocations: u64,
-    pub max_cycle_allocations: u64,
-    pub peak_size: u64,
-    pub cycles_count: u64,
-    pub step_number: u64,
-    pub initial_block_size: u64,
-    pub number_of_external_allocations: u64,
-    pub spilled_size: u64,
-    pub number_of_pinned_allocations: u64,
-    pub pinned_size: u64,
-    pub retired_size: u64,
-    pub escaped_count: u64,
-    pub lost_scopes: u64,
-    pub requests_on_plan: u64,
-    pub requests_dynamic: u64,
-    pub cycles_diverged: u64,
-    pub is_scope_active: bool,
-    pub is_destroyed: bool,
-    pub parent_workspace: Option<String>,
-}
 
 impl Workspace {
     /// A workspace owned by the calling thread and in no registry.
@@ -252,44 +222,6 @@ impl Workspace {
     /// What was current at the running full enter.
     pub fn parent_workspace(&self) -> Option<Self> {
         lock(&self.0.parent).as_ref().and_then(Self::upgrade)
-    }
-
-    /// All counters at once. Of a workspace inherited through a fork: what can still be read.
-    pub fn stats(&self) -> WorkspaceStats {
-        thread::read_losses();
-        let state = self.state();
-        let c = state.as_ref().map_or_else(Counters::default, |s| s.counters);
-        let plan = state.as_ref().map_or_else(PlanCounts::default, |s| s.plan_counts());
-        let read = |f: fn(&State) -> u64| state.as_ref().map_or(0, |s| f(s));
-        WorkspaceStats {
-            id: self.0.id.clone(),
-            thread_id: self.0.thread_id,
-            device_id: 0,
-            workspace_type: self.0.kind,
-            generation_id: self.generation_id(),
-            current_size: read(State::size),
-            current_offset: read(State::offset),
-            this_cycle_allocations: c.this_cycle,
-            last_cycle_allocations: c.last_cycle,
-            max_cycle_allocations: c.max_cycle,
-            peak_size: c.peak,
-            cycles_count: c.cycles,
-            step_number: c.step,
-            initial_block_size: c.initial_block_size,
-            number_of_external_allocations: c.external,
-            spilled_size: c.spilled,
-            number_of_pinned_allocations: c.pinned_count,
-            pinned_size: c.pinned,
-            retired_size: read(State::retired_size),
-            escaped_count: c.escaped,
-            lost_scopes: c.lost_scopes,
-            requests_on_plan: plan.planned,
-            requests_dynamic: plan.dynamic,
-            cycles_diverged: plan.diverged,
-            is_scope_active: self.is_scope_active(),
-            is_destroyed: self.is_destroyed(),
-            parent_workspace: self.parent_workspace().map(|p| p.0.id.clone()),
-        }
     }
 
     /// The state, or `None` where a thread that a fork did not bring along held the lock.

@@ -233,7 +233,8 @@ def home_of(name):
         return name
     item = rf"^pub (?:struct|enum|trait|type|fn|const|static) {name}\b"
     defines = re.compile(rf"{item}|^ +{name} \{{$", re.MULTILINE)  # or as a row of a macro
-    return next((path.stem for path in SRC.glob("*.rs") if defines.search(path.read_text("utf-8"))), name)
+    core = ((room_of(file), text) for file, text in sources().items() if not file.startswith("python/"))
+    return next((room for room, text in core if defines.search(text)), name)
 
 
 def allowed_of(name):

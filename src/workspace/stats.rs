@@ -1,0 +1,80 @@
+//! A workspace's counters at one moment.
+
+use super::Workspace;
+use crate::arena::PlanCounts;
+use crate::config::WorkspaceType;
+use crate::cycle::{Counters, State};
+use crate::thread;
+
+/// Everything a workspace counts, at one moment. Sizes in bytes.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "the names are those of the contract and of ND4J's getters")]
+pub struct WorkspaceStats {
+    pub id: String,
+    pub thread_id: u64,
+    pub device_id: u32,
+    pub workspace_type: WorkspaceType,
+    pub generation_id: u64,
+    pub current_size: u64,
+    pub current_offset: u64,
+    pub this_cycle_allocations: u64,
+    pub last_cycle_allocations: u64,
+    pub max_cycle_allocations: u64,
+    pub peak_size: u64,
+    pub cycles_count: u64,
+    pub step_number: u64,
+    pub initial_block_size: u64,
+    pub number_of_external_allocations: u64,
+    pub spilled_size: u64,
+    pub number_of_pinned_allocations: u64,
+    pub pinned_size: u64,
+    pub retired_size: u64,
+    pub escaped_count: u64,
+    pub lost_scopes: u64,
+    pub requests_on_plan: u64,
+    pub requests_dynamic: u64,
+    pub cycles_diverged: u64,
+    pub is_scope_active: bool,
+    pub is_destroyed: bool,
+    pub parent_workspace: Option<String>,
+}
+
+impl Workspace {
+    /// All counters at once. Of a workspace inherited through a fork: what can still be read.
+    pub fn stats(&self) -> WorkspaceStats {
+        thread::read_losses();
+        let state = self.state();
+        let c = state.as_ref().map_or_else(Counters::default, |s| s.counters);
+        let plan = state.as_ref().map_or_else(PlanCounts::default, |s| s.plan_counts());
+        let read = |f: fn(&State) -> u64| state.as_ref().map_or(0, |s| f(s));
+        WorkspaceStats {
+            id: self.0.id.clone(),
+            thread_id: self.0.thread_id,
+            device_id: 0,
+            workspace_type: self.0.kind,
+            generation_id: self.generation_id(),
+            current_size: read(State::size),
+            current_offset: read(State::offset),
+            this_cycle_allocations: c.this_cycle,
+            last_cycle_allocations: c.last_cycle,
+            max_cycle_allocations: c.max_cycle,
+            peak_size: c.peak,
+            cycles_count: c.cycles,
+            step_number: c.step,
+            initial_block_size: c.initial_block_size,
+            number_of_external_allocations: c.external,
+            spilled_size: c.spilled,
+            number_of_pinned_allocations: c.pinned_count,
+            pinned_size: c.pinned,
+            retired_size: read(State::retired_size),
+            escaped_count: c.escaped,
+            lost_scopes: c.lost_scopes,
+            requests_on_plan: plan.planned,
+            requests_dynamic: plan.dynamic,
+            cycles_diverged: plan.diverged,
+            is_scope_active: self.is_scope_active(),
+            is_destroyed: self.is_destroyed(),
+            parent_workspace: self.parent_workspace().map(|p| p.0.id.clone()),
+        }
+    }
+}
