@@ -9,7 +9,7 @@ mod placing;
 mod releasing;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::arena::{Arena, PlanCounts, Ticket};
 use crate::block::Block;
@@ -19,6 +19,7 @@ use crate::fit::Bump;
 use crate::holds::Holds;
 use crate::layout::align_up;
 use crate::ring::{Ring, Tenure};
+use crate::workspace::Shared;
 
 /// No request is larger, as no pointer reaches further.
 const LARGEST: u64 = i64::MAX.unsigned_abs();
@@ -61,6 +62,12 @@ pub(crate) struct Closed {
     pub(crate) escaped: usize,
     pub(crate) unused: bool,
     pub(crate) many_retired: bool,
+}
+
+impl Closed {
+    pub(crate) fn has_news(&self) -> bool {
+        self.escaped > 0 || self.unused || self.many_retired
+    }
 }
 
 #[derive(Debug)]
@@ -110,6 +117,10 @@ pub(crate) struct State {
     warned_retired: bool,
     ever_allocated: bool,
     site: Option<String>,
+    /// Nothing was placed since the last full enter or close.
+    untouched: bool,
+    /// What was current at the running full enter.
+    pub(crate) parent: Option<Weak<Shared>>,
     pub(crate) counters: Counters,
 }
 
@@ -166,6 +177,8 @@ impl State {
             warned_retired: false,
             ever_allocated: false,
             site: None,
+            untouched: true,
+            parent: None,
             counters: Counters::default(),
         };
         if let Some(block) = file {
@@ -251,15 +264,22 @@ impl State {
                 self.release_spills();
             }
         } else {
-            self.release_arena(clock, debug);
+            if !self.untouched {
+                self.release_arena(clock, debug);
+                if let Shelf::Reusing(arena) = &mut self.shelf {
+                    arena.begin_cycle();
+                }
+            }
             self.release_spills();
-        }
-        if let Shelf::Reusing(arena) = &mut self.shelf {
-            arena.begin_cycle();
         }
         self.counters.this_cycle = 0;
         self.counters.peak = 0;
         self.begin_count();
+    }
+
+    /// Nothing was placed since the last full enter or close: no array is of the present time.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.untouched
     }
 
     /// A full close; the clock has ticked.
@@ -312,6 +332,7 @@ impl State {
     }
 
     fn begin_count(&mut self) {
+        self.untouched = true;
         self.alive_arrays = 0;
         self.alive_bytes = 0;
     }

@@ -8,16 +8,17 @@ mod scopes;
 mod stack;
 mod tasks;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use crate::block;
 use crate::error::{Error, Facts, Result};
+use crate::sync::lock;
 use crate::workspace::{Shared, Workspace};
 
-use stack::Stack;
+use stack::{Current, Stack};
 use tasks::{Whose, on_stack};
 
 pub(crate) use inbox::Inbox;
@@ -29,16 +30,25 @@ pub use scopes::{
 pub use tasks::{Task, TaskId, set_task_finder};
 
 static NUMBERS: AtomicU64 = AtomicU64::new(1);
-static THREADS_IN_SCOPE: AtomicUsize = AtomicUsize::new(0);
+/// Of all threads, by depth of forks: see `workspace::ALL`.
+static INBOXES: [Mutex<Vec<Weak<Inbox>>>; 16] = [const { Mutex::new(Vec::new()) }; 16];
 
 thread_local! {
     static THREAD: RefCell<Thread> = RefCell::new(Thread::new());
+    /// The thread's number, and the forks at which it was drawn.
+    static NUMBER: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
+}
+
+fn inboxes() -> MutexGuard<'static, Vec<Weak<Inbox>>> {
+    lock(&INBOXES[usize::try_from(block::forks()).unwrap_or(0) % INBOXES.len()])
 }
 
 /// What is known of the calling thread.
 pub(crate) struct Thread {
     number: u64,
     forks: u64,
+    /// Of the scope entered last.
+    serial: u64,
     /// The stack in place.
     stack: Stack,
     /// Whose that is.
@@ -56,16 +66,25 @@ pub(crate) struct Thread {
 impl Thread {
     fn new() -> Self {
         tasks::begin_thread();
+        let (number, forks) = (NUMBERS.fetch_add(1, Ordering::Relaxed), block::forks());
+        NUMBER.set((number, forks));
+        let inbox = Arc::new(Inbox::new());
+        let mut inboxes = inboxes();
+        if inboxes.len() == inboxes.capacity() {
+            inboxes.retain(|inbox| inbox.strong_count() > 0);
+        }
+        inboxes.push(Arc::downgrade(&inbox));
         Self {
-            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
-            forks: block::forks(),
+            number,
+            forks,
+            serial: 0,
             stack: Stack::default(),
             running: Whose::Thread,
             asleep: BTreeMap::new(),
             by_id: BTreeMap::new(),
             dummies: BTreeMap::new(),
             owned: Vec::new(),
-            inbox: Arc::new(Inbox::new()),
+            inbox,
         }
     }
 
@@ -85,6 +104,9 @@ impl Thread {
 
 impl Drop for Thread {
     fn drop(&mut self) {
+        if NUMBER.get().0 == self.number {
+            NUMBER.set((0, 0));
+        }
         if self.forks == block::forks() {
             self.close_down_to(0, &mut Left::default());
             while let Some((_, stack)) = self.asleep.pop_first() {
@@ -108,7 +130,6 @@ pub(crate) fn with<R>(f: impl FnOnce(&mut Thread) -> R) -> Option<R> {
         .try_with(|cell| {
             let mut thread = cell.try_borrow_mut().ok()?;
             if thread.forks != forks {
-                THREADS_IN_SCOPE.store(0, Ordering::SeqCst);
                 let inherited = std::mem::replace(&mut *thread, Thread::new());
                 drop(inherited);
             }
@@ -134,6 +155,10 @@ pub(crate) fn ended() -> Error {
 
 /// The calling thread's number; never used twice in a process, new in a forked child.
 pub(crate) fn owner_number() -> u64 {
+    let (number, forks) = NUMBER.get();
+    if number > 0 && forks == block::forks() {
+        return number;
+    }
     with(|t| t.number).unwrap_or(0)
 }
 
@@ -172,7 +197,8 @@ pub fn scope_depth() -> usize {
 
 /// How many threads of the process have a scope open.
 pub fn threads_in_scope() -> usize {
-    THREADS_IN_SCOPE.load(Ordering::SeqCst)
+    let inboxes = inboxes();
+    inboxes.iter().filter_map(Weak::upgrade).filter(|inbox| inbox.is_busy()).count()
 }
 
 // ---------------------------------------------------------------------- the stack of the running code
@@ -204,13 +230,13 @@ pub fn lost_scopes() -> usize {
 pub fn current_workspace() -> Option<Workspace> {
     on_stack(|t| {
         t.stack.drop_dead_current();
-        t.stack.current.clone()
+        t.stack.current().cloned()
     })
     .flatten()
 }
 
 pub(crate) fn is_current(workspace: &Workspace) -> bool {
-    on_stack(|t| t.stack.current.as_ref() == Some(workspace)).unwrap_or(false)
+    on_stack(|t| t.stack.current() == Some(workspace)).unwrap_or(false)
 }
 
 /// Makes a workspace of this thread current without entering it; `None`: no workspace.
@@ -219,7 +245,8 @@ pub fn set_current_workspace(workspace: Option<&Workspace>) -> Result<()> {
         workspace.check_enter("current_workspace")?;
     }
     let workspace = workspace.filter(|w| !w.is_dummy()).cloned();
-    let old = on_stack(|t| std::mem::replace(&mut t.stack.current, workspace)).ok_or_else(ended)?;
+    let next = Current::of(workspace);
+    let old = on_stack(|t| std::mem::replace(&mut t.stack.current, next)).ok_or_else(ended)?;
     drop(old);
     Ok(())
 }

@@ -56,7 +56,6 @@ pub(crate) struct Shared {
     generation: AtomicU64,
     destroyed: AtomicBool,
     debug: AtomicBool,
-    parent: Mutex<Option<Weak<Shared>>>,
     state: Mutex<State>,
 }
 
@@ -132,7 +131,6 @@ impl Workspace {
             generation: AtomicU64::new(0),
             destroyed: AtomicBool::new(false),
             debug: AtomicBool::new(false),
-            parent: Mutex::new(None),
             state: Mutex::new(state),
         }));
         thread::note_owned(&workspace);
@@ -221,7 +219,8 @@ impl Workspace {
 
     /// What was current at the running full enter.
     pub fn parent_workspace(&self) -> Option<Self> {
-        lock(&self.0.parent).as_ref().and_then(Self::upgrade)
+        let parent = self.state()?.parent.clone();
+        parent.as_ref().and_then(Self::upgrade)
     }
 
     /// The state, or `None` where a thread that a fork did not bring along held the lock.
@@ -384,7 +383,7 @@ impl Workspace {
     }
 
     fn take_arena(&self, state: &mut State) -> Result<()> {
-        if state.size() > 0 {
+        if state.size() > 0 && state.block().is_none() {
             state
                 .ensure_block(&self.0.configuration)
                 .map_err(|refused| full(&self.0.id, refused))?;
@@ -408,9 +407,13 @@ impl Workspace {
     pub(crate) fn begin_cycle(&self, parent: Option<&Self>) -> Result<()> {
         let mut state = lock(&self.0.state);
         self.take_arena(&mut state)?;
-        *lock(&self.0.parent) = parent.map(Self::downgrade);
-        self.0.clock.tick();
-        self.0.generation.fetch_add(1, Ordering::SeqCst);
+        state.parent = parent.map(Self::downgrade);
+        if state.is_untouched() {
+            self.0.clock.tick_untouched();
+        } else {
+            self.0.clock.tick();
+        }
+        self.0.generation.store(self.generation_id() + 1, Ordering::Release);
         state.enter(&self.0.clock, self.is_debug());
         Ok(())
     }

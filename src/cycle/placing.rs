@@ -34,6 +34,7 @@ impl State {
             self.place_in_arena(config, mode, (bytes, request))
         }?;
         self.ever_allocated = true;
+        self.untouched = false;
         self.alive_arrays += 1;
         self.alive_bytes += request;
         self.counters.peak = self.counters.peak.max(self.alive_bytes);

@@ -55,8 +55,10 @@ impl State {
     }
 
     pub(super) fn release_spills(&mut self) {
-        for spill in std::mem::take(&mut self.spills) {
-            self.release(spill);
+        if !self.spills.is_empty() {
+            for spill in std::mem::take(&mut self.spills) {
+                self.release(spill);
+            }
         }
         self.counters.external = 0;
         self.counters.spilled = 0;

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use super::collector;
 use super::error::{add_note, class, to_pyerr, warn};
 use super::task::{self, Done};
-use super::workspace::workspace_object;
+use super::workspace::{PyWorkspace, workspace_object};
 use crate::registry::{Left, Report, ScopeToken};
 use crate::{Error, EscapePolicy, Facts, WorkspaceType, registry};
 
@@ -20,11 +20,18 @@ use crate::{Error, EscapePolicy, Facts, WorkspaceType, registry};
 pub struct PyScope {
     token: ScopeToken,
     closed: AtomicBool,
+    /// The workspace's object, where it was at hand.
+    object: Option<Py<PyWorkspace>>,
 }
 
 impl PyScope {
     pub fn new(token: ScopeToken) -> Self {
-        Self { token, closed: AtomicBool::new(false) }
+        Self { token, closed: AtomicBool::new(false), object: None }
+    }
+
+    pub fn of(workspace: &Bound<'_, PyWorkspace>, token: ScopeToken) -> Self {
+        let object = Some(workspace.clone().unbind());
+        Self { token, closed: AtomicBool::new(false), object }
     }
 }
 
@@ -33,7 +40,10 @@ impl PyScope {
     /// The workspace, or `None` of a scope out of workspaces.
     #[getter]
     fn workspace(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        self.token.workspace().map(|w| workspace_object(py, w)).transpose()
+        match &self.object {
+            Some(object) => Ok(Some(object.clone_ref(py).into_any())),
+            None => self.token.workspace().map(|w| workspace_object(py, w)).transpose(),
+        }
     }
 
     /// Closes the scope; idempotent. `ScopeError` if it is not the innermost one.

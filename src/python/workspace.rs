@@ -102,17 +102,19 @@ impl PyWorkspace {
 
     /// Enter: begin a cycle, or continue the running one.
     #[pyo3(signature = (*, capture_numpy = false))]
-    fn notify_scope_entered(&self, py: Python<'_>, capture_numpy: bool) -> PyResult<PyScope> {
+    fn notify_scope_entered(slf: &Bound<'_, Self>, capture_numpy: bool) -> PyResult<PyScope> {
         refuse_capture(capture_numpy)?;
-        let scope = PyScope::new(registry::enter(&self.core).map_err(to_pyerr)?);
-        collector::scope_entered(py)?;
+        let token = registry::enter(&slf.get().core).map_err(to_pyerr)?;
+        let scope = PyScope::of(slf, token);
+        collector::scope_entered(slf.py())?;
         Ok(scope)
     }
 
     /// Make the open workspace current, in its running cycle.
-    fn notify_scope_borrowed(&self, py: Python<'_>) -> PyResult<PyScope> {
-        let scope = PyScope::new(registry::borrow(&self.core).map_err(to_pyerr)?);
-        collector::scope_entered(py)?;
+    fn notify_scope_borrowed(slf: &Bound<'_, Self>) -> PyResult<PyScope> {
+        let token = registry::borrow(&slf.get().core).map_err(to_pyerr)?;
+        let scope = PyScope::of(slf, token);
+        collector::scope_entered(slf.py())?;
         Ok(scope)
     }
 

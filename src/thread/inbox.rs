@@ -16,6 +16,8 @@ pub(crate) struct Inbox {
     /// The thread is over; its scopes are closed.
     ended: AtomicBool,
     full: AtomicBool,
+    /// The thread is inside a scope.
+    busy: AtomicBool,
     mail: Mutex<Vec<Mail>>,
 }
 
@@ -37,6 +39,7 @@ impl Inbox {
             forks: block::forks(),
             ended: AtomicBool::new(false),
             full: AtomicBool::new(false),
+            busy: AtomicBool::new(false),
             mail: Mutex::default(),
         }
     }
@@ -50,6 +53,14 @@ impl Inbox {
         self.ended.store(true, Ordering::SeqCst);
     }
 
+    pub(super) fn set_busy(&self, busy: bool) {
+        self.busy.store(busy, Ordering::Release);
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Acquire)
+    }
+
     pub(super) fn post(&self, mail: Mail) {
         lock(&self.mail).push(mail);
         self.full.store(true, Ordering::SeqCst);
@@ -59,9 +70,10 @@ impl Inbox {
 impl Thread {
     /// Attends to what others left: silently, as nobody here asked.
     pub(super) fn read_inbox(&mut self) {
-        if !self.inbox.full.swap(false, Ordering::SeqCst) {
+        if !self.inbox.full.load(Ordering::SeqCst) {
             return;
         }
+        self.inbox.full.store(false, Ordering::SeqCst);
         let mail = std::mem::take(&mut *lock(&self.inbox.mail));
         for letter in mail {
             let mut left = Left::default();

@@ -8,6 +8,7 @@ use super::stack::Kind;
 use super::tasks::{TaskId, Whose, on_stack};
 use super::{Thread, ended, with};
 use crate::block;
+use crate::cycle::Closed;
 use crate::error::{Error, Result};
 use crate::workspace::Workspace;
 
@@ -17,8 +18,15 @@ use crate::workspace::Workspace;
 pub struct ScopeToken {
     pub(super) serials: RangeInclusive<u64>,
     pub(super) owner: u64,
-    pub(super) workspace: Option<Workspace>,
-    pub(super) inbox: Arc<Inbox>,
+    pub(super) opened: Opened,
+}
+
+/// What a scope is of.
+#[derive(Clone, Debug)]
+pub(super) enum Opened {
+    Workspace(Workspace),
+    /// No workspace is current inside; where its thread is reached.
+    Out(Arc<Inbox>),
 }
 
 /// What a closed cycle has to tell.
@@ -37,6 +45,11 @@ pub struct Report {
 }
 
 impl Report {
+    pub(super) fn of(workspace: &Workspace, closed: Closed) -> Self {
+        let Closed { site, escaped, unused, many_retired } = closed;
+        Self { workspace: workspace.clone(), site, escaped, unused, many_retired }
+    }
+
     /// What is to be raised where its policy is [`EscapePolicy::Raise`](crate::EscapePolicy::Raise).
     pub fn escaped_error(&self) -> Error {
         let mut facts = self.workspace.facts();
@@ -48,7 +61,7 @@ impl Report {
 /// What closing one or more scopes did.
 #[derive(Clone, Debug, Default)]
 pub struct Left {
-    /// Full cycles that ended, in their order.
+    /// Of the full cycles that ended, in their order, those that have something to tell.
     pub reports: Vec<Report>,
     /// Ids of scopes that were still open inside and were closed first, innermost first.
     pub left_open: Vec<String>,
@@ -195,8 +208,7 @@ pub fn innermost(workspace: &Workspace) -> Option<ScopeToken> {
         Some(ScopeToken {
             serials: frame.serial..=frame.serial,
             owner: t.number,
-            workspace: frame.workspace.clone(),
-            inbox: Arc::clone(&t.inbox),
+            opened: Opened::Workspace(workspace.clone()),
         })
     })
     .flatten()
@@ -205,7 +217,17 @@ pub fn innermost(workspace: &Workspace) -> Option<ScopeToken> {
 impl ScopeToken {
     /// The workspace it belongs to, if any.
     pub fn workspace(&self) -> Option<&Workspace> {
-        self.workspace.as_ref()
+        match &self.opened {
+            Opened::Workspace(workspace) => Some(workspace),
+            Opened::Out(_) => None,
+        }
+    }
+
+    fn inbox(&self) -> &Inbox {
+        match &self.opened {
+            Opened::Workspace(workspace) => workspace.inbox(),
+            Opened::Out(inbox) => inbox,
+        }
     }
 
     /// `Err` unless the scope is open, in its own thread and task.
@@ -271,7 +293,7 @@ impl ScopeToken {
                 return Ok(left);
             }
             if let Err(error) = self.check_thread(t) {
-                self.inbox.post(Mail::Abandoned(self.serials.clone()));
+                self.inbox().post(Mail::Abandoned(self.serials.clone()));
                 return Err(error);
             }
             t.read_inbox();
@@ -292,12 +314,12 @@ impl ScopeToken {
             true
         });
         if here == Some(false) {
-            self.inbox.post(Mail::Lost(self.serials.clone()));
+            self.inbox().post(Mail::Lost(self.serials.clone()));
         }
     }
 
     /// A scope opened before a fork, or in a thread that is over: it closes as a no-op.
     fn is_over(&self, t: &Thread) -> bool {
-        self.inbox.forks != t.forks || self.inbox.has_ended()
+        self.inbox().forks != t.forks || self.inbox().has_ended()
     }
 }

@@ -2,21 +2,18 @@
 
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Left, Report, ScopeToken, THREADS_IN_SCOPE, Thread};
-use crate::cycle::Closed;
+use super::scopes::Opened;
+use super::{Left, Report, ScopeToken, Thread};
 use crate::error::{Error, Result};
 use crate::workspace::Workspace;
-
-static SERIALS: AtomicU64 = AtomicU64::new(1);
 
 const NOTHING_TO_ENTER: &str = "there is nothing to enter: name at least one array type";
 
 /// The open scopes of a thread, or of a task that has some of its own.
 #[derive(Default)]
 pub(super) struct Stack {
-    pub(super) current: Option<Workspace>,
+    pub(super) current: Current,
     pub(super) frames: Vec<Frame>,
     /// `with ws:` statements that have begun: their scopes have no object to tell them by.
     blocks: Vec<Block>,
@@ -25,7 +22,8 @@ pub(super) struct Stack {
 /// One running `with ws:`. Where it stands (a number of the caller's) tells it from others of the same
 /// workspace, whose suspended generators and coroutines leave in any order.
 struct Block {
-    workspace: Workspace,
+    /// Serial of the workspace.
+    workspace: u64,
     place: usize,
     serial: u64,
 }
@@ -35,8 +33,26 @@ pub(super) struct Frame {
     pub(super) serial: u64,
     kind: Kind,
     pub(super) workspace: Option<Workspace>,
-    pub(super) previous: Option<Workspace>,
+    pub(super) previous: Current,
     pub(super) lost: bool,
+}
+
+/// Where new arrays go.
+#[derive(Default)]
+pub(super) enum Current {
+    /// Into no workspace.
+    #[default]
+    Nothing,
+    /// Into that of the innermost scope, if it has one.
+    Innermost,
+    /// Into one that was made current without a scope, or whose scope is on another stack.
+    Set(Workspace),
+}
+
+impl Current {
+    pub(super) fn of(workspace: Option<Workspace>) -> Self {
+        workspace.map_or(Self::Nothing, Self::Set)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -77,8 +93,20 @@ impl Frame {
 
 impl Stack {
     /// A new one, whose first scopes are these.
-    pub(super) fn new(current: Option<Workspace>, frames: Vec<Frame>) -> Self {
+    pub(super) fn new(current: Current, frames: Vec<Frame>) -> Self {
         Self { current, frames, blocks: Vec::new() }
+    }
+
+    /// The workspace that new arrays go to.
+    pub(super) fn current(&self) -> Option<&Workspace> {
+        match &self.current {
+            Current::Nothing => None,
+            Current::Set(workspace) => Some(workspace),
+            Current::Innermost => {
+                let frame = self.frames.last().filter(|frame| frame.kind != Kind::Out)?;
+                frame.workspace.as_ref()
+            }
+        }
     }
 
     /// No scope is open, and no `with ws:` runs whose scope was closed inside.
@@ -110,18 +138,17 @@ impl Stack {
 
     /// A destroyed workspace stays current inside its own scopes only, where using it is refused.
     pub(super) fn drop_dead_current(&mut self) {
-        let is_dead = |w: &Workspace| {
-            w.is_destroyed() && !self.frames.iter().any(|f| f.workspace.as_ref() == Some(w))
-        };
-        if self.current.as_ref().is_some_and(is_dead) {
-            self.current = None;
+        let Current::Set(workspace) = &self.current else { return };
+        let is_inside = |f: &Frame| f.workspace.as_ref() == Some(workspace);
+        if workspace.is_destroyed() && !self.frames.iter().any(is_inside) {
+            self.current = Current::Nothing;
         }
     }
 
     /// The latest running `with` of a workspace: the one at `place`, or any.
     pub(super) fn block_of(&self, workspace: &Workspace, place: Option<usize>) -> Option<usize> {
         let is_it =
-            |b: &Block| &b.workspace == workspace && place.is_none_or(|place| place == b.place);
+            |b: &Block| b.workspace == workspace.serial() && place.is_none_or(|place| place == b.place);
         self.blocks.iter().rposition(is_it)
     }
 
@@ -137,34 +164,46 @@ impl Stack {
 
 impl Thread {
     pub(super) fn push(&mut self, kind: Kind, workspace: Option<Workspace>) -> ScopeToken {
-        let serial = SERIALS.fetch_add(1, Ordering::Relaxed);
-        let next = if kind == Kind::Out { None } else { workspace.clone() };
+        let serial = self.push_frame(kind, workspace.clone());
+        let opened =
+            workspace.map_or_else(|| Opened::Out(Arc::clone(&self.inbox)), Opened::Workspace);
+        ScopeToken { serials: serial..=serial, owner: self.number, opened }
+    }
+
+    /// A new innermost scope; its number.
+    fn push_frame(&mut self, kind: Kind, workspace: Option<Workspace>) -> u64 {
+        self.serial += 1;
         if self.is_idle() {
-            THREADS_IN_SCOPE.fetch_add(1, Ordering::SeqCst);
+            self.inbox.set_busy(true);
         }
-        let previous = std::mem::replace(&mut self.stack.current, next);
-        let (opened, lost) = (workspace.clone(), false);
-        self.stack.frames.push(Frame { serial, kind, workspace: opened, previous, lost });
-        let serials = serial..=serial;
-        ScopeToken { serials, owner: self.number, workspace, inbox: Arc::clone(&self.inbox) }
+        let previous = std::mem::replace(&mut self.stack.current, Current::Innermost);
+        self.stack.frames.push(Frame {
+            serial: self.serial,
+            kind,
+            workspace,
+            previous,
+            lost: false,
+        });
+        self.serial
     }
 
     pub(super) fn pop(&mut self, left: &mut Left) -> Option<Frame> {
-        let frame = self.stack.frames.pop()?;
+        let mut frame = self.stack.frames.pop()?;
         if let (Kind::Full, Some(workspace)) = (frame.kind, &frame.workspace) {
             if !workspace.is_destroyed() && !self.hand_over(workspace) {
-                let Closed { site, escaped, unused, many_retired } = workspace.end_cycle();
-                let workspace = workspace.clone();
-                left.reports.push(Report { workspace, site, escaped, unused, many_retired });
+                let closed = workspace.end_cycle();
+                if closed.has_news() {
+                    left.reports.push(Report::of(workspace, closed));
+                }
             }
         }
         if let (true, Some(workspace)) = (frame.lost, &frame.workspace) {
             workspace.uncount_lost_scope();
         }
-        self.stack.current.clone_from(&frame.previous);
+        self.stack.current = std::mem::take(&mut frame.previous);
         self.stack.drop_dead_current();
         if self.is_idle() {
-            THREADS_IN_SCOPE.fetch_sub(1, Ordering::SeqCst);
+            self.inbox.set_busy(false);
         }
         Some(frame)
     }
@@ -186,15 +225,20 @@ impl Thread {
     }
 
     pub(super) fn enter(&mut self, workspace: &Workspace) -> Result<ScopeToken> {
-        let kind = match workspace {
+        let kind = self.begin(workspace)?;
+        Ok(self.push(kind, Some(workspace.clone())))
+    }
+
+    /// Begins a cycle, if the workspace is closed.
+    fn begin(&mut self, workspace: &Workspace) -> Result<Kind> {
+        Ok(match workspace {
             dummy if dummy.is_dummy() => Kind::Out,
             open if open.is_scope_active() => Kind::Continued,
             closed => {
-                closed.begin_cycle(self.stack.current.as_ref())?;
+                closed.begin_cycle(self.stack.current())?;
                 Kind::Full
             }
-        };
-        Ok(self.push(kind, Some(workspace.clone())))
+        })
     }
 
     pub(super) fn enter_in_order(
@@ -216,8 +260,9 @@ impl Thread {
     }
 
     pub(super) fn enter_block(&mut self, workspace: &Workspace, place: usize) -> Result<()> {
-        let serial = *self.enter(workspace)?.serials.end();
-        self.stack.blocks.push(Block { workspace: workspace.clone(), place, serial });
+        let kind = self.begin(workspace)?;
+        let serial = self.push_frame(kind, Some(workspace.clone()));
+        self.stack.blocks.push(Block { workspace: workspace.serial(), place, serial });
         Ok(())
     }
 

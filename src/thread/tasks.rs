@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::inbox::{Inbox, Mail};
-use super::stack::Stack;
+use super::stack::{Current, Stack};
 use super::{Left, THREAD, Thread, ended, own_inbox, with};
 use crate::error::Result;
 use crate::workspace::Workspace;
@@ -121,9 +121,16 @@ impl Thread {
         if self.running != Whose::Thread {
             return;
         }
-        let moved = self.stack.frames.split_off(depth);
-        let before = moved.first().map_or(&self.stack.current, |f| &f.previous).clone();
-        let current = std::mem::replace(&mut self.stack.current, before);
+        let mut moved = self.stack.frames.split_off(depth);
+        let current = match moved.first_mut() {
+            Some(first) => {
+                let before = std::mem::take(&mut first.previous);
+                let current = std::mem::replace(&mut self.stack.current, before);
+                first.previous = Current::of(self.stack.current().cloned());
+                current
+            }
+            None => Current::of(self.stack.current().cloned()),
+        };
         let own = std::mem::replace(&mut self.stack, Stack::new(current, moved));
         self.asleep.insert(self.running, own);
         self.running = Whose::Task(task);

@@ -46,6 +46,7 @@ impl Workspace {
         let state = self.state();
         let c = state.as_ref().map_or_else(Counters::default, |s| s.counters);
         let plan = state.as_ref().map_or_else(PlanCounts::default, |s| s.plan_counts());
+        let parent = state.as_ref().and_then(|s| s.parent.as_ref()).and_then(Self::upgrade);
         let read = |f: fn(&State) -> u64| state.as_ref().map_or(0, |s| f(s));
         WorkspaceStats {
             id: self.0.id.clone(),
@@ -74,7 +75,7 @@ impl Workspace {
             cycles_diverged: plan.diverged,
             is_scope_active: self.is_scope_active(),
             is_destroyed: self.is_destroyed(),
-            parent_workspace: self.parent_workspace().map(|p| p.0.id.clone()),
+            parent_workspace: parent.map(|p| p.0.id.clone()),
         }
     }
 }

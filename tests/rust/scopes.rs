@@ -105,9 +105,12 @@ fn an_exit_names_what_was_left_open() {
     let (_inner, _out) = (enter(&b), scope_out_of_workspaces().unwrap());
     let left = outer.exit().unwrap();
     assert_eq!(left.left_open, ["scope_out_of_workspaces", "B"]);
-    let ended: Vec<&str> = left.reports.iter().map(|r| r.workspace.id()).collect();
-    assert_eq!(ended, ["B", "A"]);
-    assert!(outer.exit().unwrap().reports.is_empty(), "the second exit does nothing");
+    assert!(left.reports.is_empty(), "nothing escaped");
+    for ws in [&a, &b] {
+        assert_eq!((ws.is_scope_active(), ws.stats().cycles_count), (false, 1));
+    }
+    assert!(outer.exit().unwrap().left_open.is_empty(), "the second exit does nothing");
+    assert_eq!(a.stats().cycles_count, 1);
 }
 
 #[test]
