@@ -295,8 +295,7 @@ impl State {
         c.escaped += escaped as u64;
         c.cycles += 1;
         let is_circular = matches!(self.shelf, Shelf::Circular(_));
-        let blocks = if is_circular { config.ring_blocks() } else { 1 };
-        if c.cycles > 1 && (c.cycles - 1) % blocks == 0 {
+        if c.cycles > 1 && (!is_circular || (c.cycles - 1) % config.ring_blocks() == 0) {
             c.step += 1;
         }
         self.in_use = true;

@@ -54,6 +54,7 @@ impl State {
         });
     }
 
+    #[inline]
     pub(super) fn release_spills(&mut self) {
         if !self.spills.is_empty() {
             for spill in std::mem::take(&mut self.spills) {

@@ -69,10 +69,15 @@ impl Inbox {
 
 impl Thread {
     /// Attends to what others left: silently, as nobody here asked.
+    #[inline]
     pub(super) fn read_inbox(&mut self) {
-        if !self.inbox.full.load(Ordering::SeqCst) {
-            return;
+        if self.inbox.full.load(Ordering::SeqCst) {
+            self.read_mail();
         }
+    }
+
+    #[cold]
+    fn read_mail(&mut self) {
         self.inbox.full.store(false, Ordering::SeqCst);
         let mail = std::mem::take(&mut *lock(&self.inbox.mail));
         for letter in mail {

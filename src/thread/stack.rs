@@ -152,6 +152,26 @@ impl Stack {
         self.blocks.iter().rposition(is_it)
     }
 
+    /// Whether the one scope of these numbers is the innermost.
+    #[inline]
+    pub(super) fn ends_with(&self, serials: &RangeInclusive<u64>) -> bool {
+        serials.start() == serials.end()
+            && self.frames.last().is_some_and(|f| f.serial == *serials.end())
+    }
+
+    /// Forgets the `with` at `place` if it is the innermost of all, as its scope is; true then.
+    #[inline]
+    pub(super) fn end_innermost_block(&mut self, workspace: &Workspace, place: usize) -> bool {
+        let is_it = |b: &Block| b.workspace == workspace.serial() && b.place == place;
+        let is_innermost = self.blocks.last().is_some_and(|block| {
+            is_it(block) && self.frames.last().is_some_and(|f| f.serial == block.serial)
+        });
+        if is_innermost {
+            self.blocks.pop();
+        }
+        is_innermost
+    }
+
     /// Forgets a running `with`; the serial of its scope.
     pub(super) fn end_block(&mut self, index: usize) -> u64 {
         self.blocks.remove(index).serial
@@ -187,8 +207,8 @@ impl Thread {
         self.serial
     }
 
-    pub(super) fn pop(&mut self, left: &mut Left) -> Option<Frame> {
-        let mut frame = self.stack.frames.pop()?;
+    pub(super) fn pop(&mut self, left: &mut Left) {
+        let Some(frame) = self.stack.frames.pop() else { return };
         if let (Kind::Full, Some(workspace)) = (frame.kind, &frame.workspace) {
             if !workspace.is_destroyed() && !self.hand_over(workspace) {
                 let closed = workspace.end_cycle();
@@ -200,20 +220,18 @@ impl Thread {
         if let (true, Some(workspace)) = (frame.lost, &frame.workspace) {
             workspace.uncount_lost_scope();
         }
-        self.stack.current = std::mem::take(&mut frame.previous);
+        self.stack.current = frame.previous;
         self.stack.drop_dead_current();
         if self.is_idle() {
             self.inbox.set_busy(false);
         }
-        Some(frame)
     }
 
     /// Closes scopes with everything inside them, innermost first.
     pub(super) fn unwind(&mut self, scopes: &Range<usize>, left: &mut Left) {
         while self.stack.frames.len() > scopes.end {
-            if let Some(frame) = self.pop(left) {
-                left.left_open.push(frame.label());
-            }
+            left.left_open.extend(self.stack.frames.last().map(Frame::label));
+            self.pop(left);
         }
         self.close_down_to(scopes.start, left);
     }

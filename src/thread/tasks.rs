@@ -91,10 +91,14 @@ pub(super) fn begin_thread() {
 
 impl Thread {
     /// Puts a task's stack in place; a task without one uses the thread's.
+    #[inline]
     pub(super) fn switch(&mut self, to: Whose) {
-        if to == self.running {
-            return;
+        if to != self.running {
+            self.put_in_place(to);
         }
+    }
+
+    fn put_in_place(&mut self, to: Whose) {
         let to = if self.asleep.contains_key(&to) { to } else { Whose::Thread };
         if to == self.running {
             return;
@@ -109,8 +113,9 @@ impl Thread {
     }
 
     /// A task's stack ends with its last scope.
+    #[inline]
     pub(super) fn settle(&mut self) {
-        if self.stack.is_empty() {
+        if self.running != Whose::Thread && self.stack.is_empty() {
             self.switch(Whose::Thread);
         }
     }
@@ -159,7 +164,8 @@ impl Thread {
 
     /// Whether no scope is open, on any stack.
     pub(super) fn is_idle(&self) -> bool {
-        self.stack.frames.is_empty() && self.asleep.values().all(|s| s.frames.is_empty())
+        self.stack.frames.is_empty()
+            && (self.asleep.is_empty() || self.asleep.values().all(|s| s.frames.is_empty()))
     }
 
     pub(super) fn depth(&self) -> usize {
@@ -197,6 +203,10 @@ impl Thread {
 
     /// The end of a `with`: its scopes are closed on the stack where they stand, with all inside.
     pub(super) fn exit(&mut self, serials: &RangeInclusive<u64>, left: &mut Left) {
+        if self.stack.ends_with(serials) {
+            self.pop(left);
+            return self.settle();
+        }
         if let Some(scopes) = self.stack.frames_of(serials) {
             self.unwind(&scopes, left);
             return self.settle();
@@ -207,6 +217,10 @@ impl Thread {
 
     /// The end of the `with ws:` that stands at `place`, else of the workspace's latest.
     pub(super) fn exit_block(&mut self, workspace: &Workspace, place: usize, left: &mut Left) {
+        if self.stack.end_innermost_block(workspace, place) {
+            self.pop(left);
+            return self.settle();
+        }
         let at_place = self.find_stack(|s| s.block_of(workspace, Some(place)).is_some());
         let place = at_place.map(|_| place);
         let latest = || self.find_stack(|s| s.block_of(workspace, None).is_some());
