@@ -27,12 +27,14 @@ pub use typed::{Array, Moved};
 #[derive(Clone, Debug)]
 pub struct Buffer(Arc<Cut>);
 
+/// The same with one owner, who hands out no handles. Dropped, its memory is free for others.
 #[derive(Debug)]
-struct Cut {
+pub(crate) struct Cut {
     workspace: Workspace,
     born: u64,
     generation: u64,
-    block: Weak<Block>,
+    /// The memory, unless it is the arena's, which the workspace tells.
+    block: Option<Weak<Block>>,
     address: usize,
     offset: u64,
     len: usize,
@@ -41,7 +43,7 @@ struct Cut {
     leases: Leases,
     /// Of Rust users: number of readers, or −1 for a writer.
     borrow: AtomicIsize,
-    site: Option<String>,
+    site: Option<Box<str>>,
 }
 
 /// While it lives, the buffer's memory is given to nobody else, also after its scope has ended.
@@ -64,48 +66,115 @@ pub enum Destination {
     Workspace(Workspace),
 }
 
-impl Buffer {
+impl From<Cut> for Buffer {
+    fn from(cut: Cut) -> Self {
+        Self(Arc::new(cut))
+    }
+}
+
+impl Cut {
+    #[inline]
     pub(crate) fn new(
         workspace: Workspace,
         placed: Placed,
         len: usize,
         site: Option<String>,
     ) -> Self {
-        let Placed { block, offset, home, tenure } = placed;
-        Self(Arc::new(Cut {
+        let Placed { block, address, offset, home, tenure } = placed;
+        Self {
             born: workspace.clock().now(),
             generation: workspace.generation_id(),
             workspace,
-            address: block.at(offset, len as u64) as usize,
-            block: Arc::downgrade(&block),
+            address,
+            block: block.as_ref().map(Arc::downgrade),
             offset,
             len,
             home,
             tenure,
             leases: Leases::new(),
             borrow: AtomicIsize::new(0),
-            site,
-        }))
+            site: site.map(String::into_boxed_str),
+        }
     }
 
+    pub(crate) fn workspace(&self) -> &Workspace {
+        &self.workspace
+    }
+
+    pub(crate) fn generation_id(&self) -> u64 {
+        self.generation
+    }
+
+    pub(crate) fn address(&self) -> usize {
+        self.address
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn created_at(&self) -> Option<&str> {
+        self.site.as_deref()
+    }
+
+    /// The time at which alone it is valid; `None` where more than the workspace's clock has a say: in
+    /// rings and files, and outside cycles.
+    #[cfg(feature = "python")]
+    pub(crate) fn born(&self) -> Option<u64> {
+        let clock_only = self.tenure.is_none() && !self.workspace.is_mapped();
+        (clock_only && self.born & 1 == 1).then_some(self.born)
+    }
+
+    pub(crate) fn validity(&self) -> Validity {
+        let now = self.workspace.clock().now();
+        if self.workspace.is_destroyed() || self.is_inherited_file() {
+            return Validity::Destroyed;
+        }
+        if let Some(tenure) = &self.tenure {
+            return if tenure.clock.now() == 0 { Validity::Valid } else { Validity::Overwritten };
+        }
+        if now == self.born {
+            Validity::Valid
+        } else if self.born & 1 == 1 && now == self.born + 1 {
+            Validity::Leaked
+        } else {
+            Validity::Outdated
+        }
+    }
+
+    /// In a forked child: the bytes lie in a file that the parent goes on writing to.
+    fn is_inherited_file(&self) -> bool {
+        self.workspace.is_mapped() && self.block().is_some_and(|block| block.is_inherited_file())
+    }
+
+    /// The memory, if there is any left to look at.
+    fn block(&self) -> Option<Arc<Block>> {
+        match &self.block {
+            Some(block) => block.upgrade(),
+            None => self.workspace.arena_at(self.born),
+        }
+    }
+}
+
+impl Buffer {
     /// The workspace it was cut from.
     pub fn workspace(&self) -> &Workspace {
-        &self.0.workspace
+        self.0.workspace()
     }
 
     /// Generation of the workspace at its birth.
     pub fn generation_id(&self) -> u64 {
-        self.0.generation
+        self.0.generation_id()
     }
 
     /// Where its bytes begin. A number to compare; the bytes may be used under a lease only.
     pub fn address(&self) -> usize {
-        self.0.address
+        self.0.address()
     }
 
     /// Its length in bytes.
     pub fn len(&self) -> usize {
-        self.0.len
+        self.0.len()
     }
 
     /// Whether it has no bytes.
@@ -115,7 +184,13 @@ impl Buffer {
 
     /// `file:line` of its creation, where debug was on.
     pub fn created_at(&self) -> Option<&str> {
-        self.0.site.as_deref()
+        self.0.created_at()
+    }
+
+    /// The time at which alone it is valid, where the workspace's clock decides alone.
+    #[cfg(feature = "python")]
+    pub(crate) fn born(&self) -> Option<u64> {
+        self.0.born()
     }
 
     /// Whether two handles are of the same memory.
@@ -125,21 +200,7 @@ impl Buffer {
 
     /// Whether the memory is still its own. Never `Closed`: that is of handles.
     pub fn validity(&self) -> Validity {
-        let cut = &*self.0;
-        let now = cut.workspace.clock().now();
-        if cut.workspace.is_destroyed() || self.is_inherited_file() {
-            return Validity::Destroyed;
-        }
-        if let Some(tenure) = &cut.tenure {
-            return if tenure.clock.now() == 0 { Validity::Valid } else { Validity::Overwritten };
-        }
-        if now == cut.born {
-            Validity::Valid
-        } else if cut.born & 1 == 1 && now == cut.born + 1 {
-            Validity::Leaked
-        } else {
-            Validity::Outdated
-        }
+        self.0.validity()
     }
 
     /// `Err(Error::Stale)` unless the memory is still its own.
@@ -159,7 +220,7 @@ impl Buffer {
     pub(crate) fn facts(&self) -> Box<Facts> {
         let mut facts = self.0.workspace.facts();
         facts.array_generation = Some(self.0.generation);
-        facts.created_at.clone_from(&self.0.site);
+        facts.created_at = self.created_at().map(str::to_owned);
         facts
     }
 
@@ -174,7 +235,7 @@ impl Buffer {
 
     fn hold(&self) -> Result<Lease> {
         let cut = &*self.0;
-        let Some(block) = cut.block.upgrade() else {
+        let Some(block) = cut.block() else {
             return Err(self.stale(self.why_gone()));
         };
         if block.is_inherited_file() {
@@ -196,12 +257,6 @@ impl Buffer {
             block.leased_arrays.up();
         }
         Ok(Lease { buffer: self.clone(), block, fork_steps })
-    }
-
-    /// In a forked child: the bytes lie in a file that the parent goes on writing to.
-    fn is_inherited_file(&self) -> bool {
-        self.0.workspace.is_mapped()
-            && self.0.block.upgrade().is_some_and(|block| block.is_inherited_file())
     }
 
     fn why_gone(&self) -> Validity {
@@ -302,7 +357,7 @@ impl Cut {
 
 impl Drop for Cut {
     fn drop(&mut self) {
-        self.workspace.die(self.home, (self.offset, self.len as u64), self.born);
+        self.workspace.die(&self.home, (self.offset, self.len as u64), self.born);
     }
 }
 

@@ -9,7 +9,7 @@ mod placing;
 mod releasing;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use crate::arena::{Arena, PlanCounts, Ticket};
 use crate::block::Block;
@@ -19,7 +19,6 @@ use crate::fit::Bump;
 use crate::holds::Holds;
 use crate::layout::align_up;
 use crate::ring::{Ring, Tenure};
-use crate::workspace::Shared;
 
 /// No request is larger, as no pointer reaches further.
 const LARGEST: u64 = i64::MAX.unsigned_abs();
@@ -29,7 +28,9 @@ const MANY_RETIRED: usize = 1000;
 /// Where a request was placed.
 #[derive(Debug)]
 pub(crate) struct Placed {
-    pub(crate) block: Arc<Block>,
+    /// The memory, unless it is the arena's.
+    pub(crate) block: Option<Arc<Block>>,
+    pub(crate) address: usize,
     pub(crate) offset: u64,
     pub(crate) home: Home,
     /// Of a circular workspace: what the array's validity hangs on.
@@ -37,14 +38,14 @@ pub(crate) struct Placed {
 }
 
 /// Who takes the memory back when its array dies.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Home {
     /// Nobody: no bytes, a bump arena, a ring.
     Nobody,
     /// The arena, at once.
     Arena(Ticket),
     /// A block of its own; a ticket where the request is part of what is learned.
-    Spill(u64, Option<Ticket>),
+    Spill(Box<(u64, Option<Ticket>)>),
 }
 
 /// Why a request was refused. Nothing has changed.
@@ -119,8 +120,6 @@ pub(crate) struct State {
     site: Option<String>,
     /// Nothing was placed since the last full enter or close.
     untouched: bool,
-    /// What was current at the running full enter.
-    pub(crate) parent: Option<Weak<Shared>>,
     pub(crate) counters: Counters,
 }
 
@@ -178,7 +177,6 @@ impl State {
             ever_allocated: false,
             site: None,
             untouched: true,
-            parent: None,
             counters: Counters::default(),
         };
         if let Some(block) = file {
@@ -222,7 +220,8 @@ impl State {
         held + self.retired.iter().map(|b| b.len()).sum::<u64>()
     }
 
-    /// The arena's memory, if it was taken already.
+    /// The arena's memory, if it was taken already. Arrays that lie in it and are of the present time
+    /// lie in this block: it is let go of when the clock has moved, or nothing is alive.
     pub(crate) fn block(&self) -> Option<&Arc<Block>> {
         self.block.as_ref()
     }

@@ -6,10 +6,11 @@
 mod stats;
 
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 
-use crate::array::Buffer;
+use crate::array::{Buffer, Cut};
 use crate::block::{self, Block};
 use crate::clock::Clock;
 use crate::config::{LocationPolicy, ResetPolicy, WorkspaceConfiguration, WorkspaceType};
@@ -56,7 +57,29 @@ pub(crate) struct Shared {
     generation: AtomicU64,
     destroyed: AtomicBool,
     debug: AtomicBool,
-    state: Mutex<State>,
+    state: Mutex<Kept>,
+}
+
+/// What the lock keeps.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    state: State,
+    /// What was current at the running full enter.
+    parent: Option<Weak<Shared>>,
+}
+
+impl Deref for Kept {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Kept {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
 }
 
 impl fmt::Debug for Workspace {
@@ -131,7 +154,7 @@ impl Workspace {
             generation: AtomicU64::new(0),
             destroyed: AtomicBool::new(false),
             debug: AtomicBool::new(false),
-            state: Mutex::new(state),
+            state: Mutex::new(Kept { state, parent: None }),
         }));
         thread::note_owned(&workspace);
         let mut all = all();
@@ -224,7 +247,8 @@ impl Workspace {
     }
 
     /// The state, or `None` where a thread that a fork did not bring along held the lock.
-    fn state(&self) -> Option<MutexGuard<'_, State>> {
+    #[inline]
+    fn state(&self) -> Option<MutexGuard<'_, Kept>> {
         if self.0.forks == block::forks() {
             return Some(lock(&self.0.state));
         }
@@ -236,7 +260,7 @@ impl Workspace {
     }
 
     /// The state, for the owner thread only.
-    fn owned_state(&self, operation: &str) -> Result<MutexGuard<'_, State>> {
+    fn owned_state(&self, operation: &str) -> Result<MutexGuard<'_, Kept>> {
         if self.is_destroyed() {
             return Err(self.destroyed_error(operation));
         }
@@ -244,10 +268,19 @@ impl Workspace {
         Ok(lock(&self.0.state))
     }
 
+    #[inline]
     pub(crate) fn check_owner(&self, operation: &str) -> Result<()> {
-        if thread::owner_number() == self.0.owner {
-            return Ok(());
-        }
+        if self.is_own() { Ok(()) } else { Err(self.not_owned(operation)) }
+    }
+
+    /// Whether the calling thread owns it.
+    #[inline]
+    pub(crate) fn is_own(&self) -> bool {
+        thread::owner_number() == self.0.owner
+    }
+
+    #[cold]
+    fn not_owned(&self, operation: &str) -> Error {
         let id = &self.0.id;
         let reason = if self.0.forks == block::forks() {
             format!(
@@ -260,7 +293,7 @@ impl Workspace {
                  make one of the child's own: get_workspace_for_current_thread(id=\"{id}\")"
             )
         };
-        Err(Error::WrongThread { reason, facts: self.facts() })
+        Error::WrongThread { reason, facts: self.facts() }
     }
 
     /// Where other threads leave word for the owner.
@@ -296,10 +329,16 @@ impl Workspace {
 
     /// The same, noting where it was asked for.
     pub fn allocate_at(&self, bytes: usize, zeroed: bool, site: Option<String>) -> Result<Buffer> {
+        self.cut(bytes, zeroed, site).map(Buffer::from)
+    }
+
+    /// The same, for one owner.
+    #[inline]
+    pub(crate) fn cut(&self, bytes: usize, zeroed: bool, site: Option<String>) -> Result<Cut> {
         self.check_may_allocate()?;
         let mode = registry::debug_mode();
         let placed = {
-            let mut state = self.owned_state("allocation")?;
+            let mut state = lock(&self.0.state);
             let placed = state.place(&self.0.configuration, mode, bytes as u64);
             if site.is_some() && placed.is_ok() {
                 state.set_site(site.as_deref());
@@ -308,9 +347,10 @@ impl Workspace {
         };
         let placed = placed.map_err(|refused| self.full_error(refused))?;
         if zeroed && bytes > 0 && !is_fresh(&placed) {
-            placed.block.fill(placed.offset, bytes as u64, 0);
+            let block = placed.block.clone().or_else(|| self.arena());
+            block.inspect(|block| block.fill(placed.offset, bytes as u64, 0));
         }
-        Ok(Buffer::new(self.clone(), placed, bytes, site))
+        Ok(Cut::new(self.clone(), placed, bytes, site))
     }
 
     /// Cuts several at once: all of them, or none and the number of the one that was refused.
@@ -322,7 +362,7 @@ impl Workspace {
         self.check_may_allocate().map_err(|error| (error, 0))?;
         let mode = registry::debug_mode();
         let placed = {
-            let mut state = self.owned_state("allocation").map_err(|error| (error, 0))?;
+            let mut state = lock(&self.0.state);
             let placed = state.place_all(&self.0.configuration, mode, sizes);
             if site.is_some() && placed.is_ok() {
                 state.set_site(site);
@@ -330,8 +370,9 @@ impl Workspace {
             placed
         };
         let placed = placed.map_err(|(refused, i)| (self.full_error(refused), i))?;
-        let buffer =
-            |(placed, &bytes)| Buffer::new(self.clone(), placed, bytes, site.map(str::to_owned));
+        let buffer = |(placed, &bytes)| {
+            Cut::new(self.clone(), placed, bytes, site.map(str::to_owned)).into()
+        };
         Ok(placed.into_iter().zip(sizes).map(buffer).collect())
     }
 
@@ -339,7 +380,23 @@ impl Workspace {
         self.state().and_then(|state| state.block().cloned())
     }
 
+    /// The arena, if the workspace still has the one of that time. Whoever gets it looks at the clock
+    /// again after counting up.
+    pub(crate) fn arena_at(&self, time: u64) -> Option<Arc<Block>> {
+        let state = self.state()?;
+        state.block().filter(|_| self.0.clock.now() == time).cloned()
+    }
+
+    #[inline]
     fn check_may_allocate(&self) -> Result<()> {
+        if self.is_scope_active() && self.is_own() {
+            return Ok(());
+        }
+        self.check_may_allocate_closed()
+    }
+
+    #[cold]
+    fn check_may_allocate_closed(&self) -> Result<()> {
         if self.is_destroyed() {
             return Err(self.destroyed_error("allocation"));
         }
@@ -361,7 +418,8 @@ impl Workspace {
         error
     }
 
-    pub(crate) fn die(&self, home: Home, place: (u64, u64), born: u64) {
+    #[inline]
+    pub(crate) fn die(&self, home: &Home, place: (u64, u64), born: u64) {
         if let Some(mut state) = self.state() {
             let running = self.0.clock.now() == born;
             state.die(&self.0.configuration, home, place, running, self.is_debug());
@@ -455,7 +513,7 @@ impl Workspace {
         Ok(())
     }
 
-    fn idle_state(&self, operation: &str) -> Result<MutexGuard<'_, State>> {
+    fn idle_state(&self, operation: &str) -> Result<MutexGuard<'_, Kept>> {
         let state = self.owned_state(operation)?;
         let alive = state.alive_arrays();
         if alive == 0 {

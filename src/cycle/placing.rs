@@ -14,8 +14,17 @@ use crate::ring::{Place, Tenure};
 /// What debug fills released memory with.
 pub(super) const POISON: u8 = 0xDD;
 
+impl Placed {
+    /// In a block of its own.
+    fn own(block: Arc<Block>, own: (u64, Option<Ticket>), tenure: Option<Arc<Tenure>>) -> Self {
+        let (address, home) = (block.at(0, 0).addr(), Home::Spill(Box::new(own)));
+        Self { block: Some(block), address, offset: 0, home, tenure }
+    }
+}
+
 impl State {
     /// Places `bytes`; every counter moves, or none.
+    #[inline]
     pub(crate) fn place(
         &mut self,
         config: &WorkspaceConfiguration,
@@ -58,7 +67,7 @@ impl State {
                 Err(refused) => {
                     for (one, &bytes) in placed.iter().zip(sizes).rev() {
                         let request = align_up(bytes as u64, config.alignment).unwrap_or(0);
-                        self.take_back(one.home, request, offset);
+                        self.take_back(&one.home, request, offset);
                     }
                     if let (Shelf::Circular(ring), Some(mark)) = (&mut self.shelf, mark) {
                         ring.go_back(mark);
@@ -73,16 +82,19 @@ impl State {
     }
 
     /// The last request, as if it had not been made.
-    fn take_back(&mut self, home: Home, request: u64, offset: u64) {
-        match (home, &mut self.shelf) {
-            (Home::Nobody, Shelf::Bump(bump)) => bump.set_offset(offset),
-            (Home::Arena(ticket) | Home::Spill(_, Some(ticket)), Shelf::Reusing(arena)) => {
-                arena.cancel(ticket, request);
-            }
+    fn take_back(&mut self, home: &Home, request: u64, offset: u64) {
+        let ticket = match home {
+            Home::Arena(ticket) => Some(*ticket),
+            Home::Spill(own) => own.1,
+            Home::Nobody => None,
+        };
+        match (ticket, home, &mut self.shelf) {
+            (Some(ticket), _, Shelf::Reusing(arena)) => arena.cancel(ticket, request),
+            (None, Home::Nobody, Shelf::Bump(bump)) => bump.set_offset(offset),
             _ => {}
         }
-        if let Home::Spill(key, _) = home {
-            self.drop_spill(key);
+        if let Home::Spill(own) = home {
+            self.drop_spill(own.0);
         }
     }
 
@@ -96,9 +108,10 @@ impl State {
         let key = self.new_key();
         let block = Arc::new(block);
         self.spills.push(Spill { key, block: Arc::clone(&block), tenure: tenure.clone() });
-        Ok(Placed { block, offset: 0, home: Home::Spill(key, None), tenure })
+        Ok(Placed::own(block, (key, None), tenure))
     }
 
+    #[inline]
     pub(super) fn place_in_arena(
         &mut self,
         config: &WorkspaceConfiguration,
@@ -124,7 +137,8 @@ impl State {
         let placed = match offset {
             _ if held => self.spill_beside_views(config, request, ticket),
             Some(offset) => self.ensure_block(config).map(|block| Placed {
-                block,
+                block: block.holds().map(|_| Arc::clone(block)),
+                address: block.at(offset, bytes).addr(),
                 offset,
                 home: ticket.map_or(Home::Nobody, Home::Arena),
                 tenure: None,
@@ -221,7 +235,7 @@ impl State {
         if self.size == 0 || spilling {
             return Ok(None);
         }
-        let block = self.ensure_block(config)?;
+        let block = Arc::clone(self.ensure_block(config)?);
         let Shelf::Circular(ring) = &mut self.shelf else { return Ok(None) };
         while let Some(place) = ring.find(request, self.capacity) {
             if place.start + bytes > self.size {
@@ -229,7 +243,9 @@ impl State {
             }
             if let Some((offset, tenure)) = ring.take(place) {
                 let tenure = Some(tenure);
-                return Ok(Some(Placed { block, offset, home: Home::Nobody, tenure }));
+                let address = block.at(offset, bytes).addr();
+                let (block, home) = (Some(block), Home::Nobody);
+                return Ok(Some(Placed { block, address, offset, home, tenure }));
             }
         }
         Ok(None)
@@ -319,7 +335,7 @@ impl State {
         let tenure = matches!(self.shelf, Shelf::Circular(_)).then(Tenure::begin);
         let key = self.new_key();
         let spill = Spill { key, block: Arc::clone(&block), tenure: tenure.clone() };
-        Ok((spill, Placed { block, offset: 0, home: Home::Spill(key, ticket), tenure }))
+        Ok((spill, Placed::own(block, (key, ticket), tenure)))
     }
 
     pub(super) fn new_key(&mut self) -> u64 {
@@ -328,10 +344,11 @@ impl State {
     }
 
     /// The last handle on an array is gone. `running`: it was born in the running cycle.
+    #[inline]
     pub(crate) fn die(
         &mut self,
         config: &WorkspaceConfiguration,
-        home: Home,
+        home: &Home,
         place: (u64, u64),
         running: bool,
         debug: bool,
@@ -346,13 +363,14 @@ impl State {
             Home::Nobody => {}
             Home::Arena(ticket) => {
                 if let (true, Shelf::Reusing(arena)) = (running, &mut self.shelf) {
-                    arena.free(ticket, request);
+                    arena.free(*ticket, request);
                     if let (true, None, Some(block)) = (debug, self.holds(), &self.block) {
                         block.fill(offset, request, POISON);
                     }
                 }
             }
-            Home::Spill(key, ticket) => {
+            Home::Spill(own) => {
+                let (key, ticket) = **own;
                 if let (true, Some(ticket), Shelf::Reusing(arena)) =
                     (running, ticket, &mut self.shelf)
                 {
@@ -379,25 +397,28 @@ impl State {
     }
 
     /// The arena's block, reserved at its first use. `Err`: the system refuses.
+    #[inline]
     pub(crate) fn ensure_block(
         &mut self,
         config: &WorkspaceConfiguration,
-    ) -> Result<Arc<Block>, Refused> {
-        if let Some(block) = &self.block {
-            return Ok(Arc::clone(block));
+    ) -> Result<&Arc<Block>, Refused> {
+        if self.block.is_none() {
+            self.block = self.pool.take();
         }
-        if let Some(block) = self.pool.take() {
-            self.block = Some(Arc::clone(&block));
-            return Ok(block);
+        match &mut self.block {
+            Some(block) => Ok(block),
+            empty => Ok(empty.insert(Self::new_block(config, self.size)?)),
         }
+    }
+
+    #[cold]
+    fn new_block(config: &WorkspaceConfiguration, size: u64) -> Result<Arc<Block>, Refused> {
         let huge = config.huge_pages == HugePages::Advise;
-        let block = Block::reserve(self.size, config.alignment, huge)
-            .ok_or_else(|| refused_by_system(self.size))?;
+        let block =
+            Block::reserve(size, config.alignment, huge).ok_or_else(|| refused_by_system(size))?;
         if config.prefault {
             block.prefault();
         }
-        let block = Arc::new(block);
-        self.block = Some(Arc::clone(&block));
-        Ok(block)
+        Ok(Arc::new(block))
     }
 }

@@ -10,6 +10,7 @@ use super::error::to_pyerr;
 use super::flags::Flags;
 use super::foreign;
 use super::handle::WorkspaceArray;
+use super::indexing;
 use super::naming::{Call, Place};
 use super::npy::numpy;
 use super::place::Operands;
@@ -131,6 +132,9 @@ impl WorkspaceArray {
     }
 
     fn __getitem__<'py>(slf: Slf<'_, 'py>, key: &Bound<'py, PyAny>) -> Object<'py> {
+        if let Some(part) = indexing::part(slf, key)? {
+            return Ok(part);
+        }
         let mut operands = Operands::new(slf.py(), Call::Method("getitem"));
         let view = operands.add_self(slf)?;
         let key = operands.add(key, Place::Position(0))?;

@@ -11,7 +11,7 @@ use super::arguments::{Arguments, Signature};
 use super::foreign;
 use super::handle::{Plan, WorkspaceArray, allocate, has_references};
 use super::naming::Call;
-use super::npy::{Ndarray, dtype_class, numpy};
+use super::npy::{Ndarray, is_dtype, item, numpy};
 use super::order;
 use super::place::{Operands, copy_into, copy_values};
 use crate::{Workspace, registry};
@@ -233,7 +233,7 @@ fn is_fortran(array: &Ndarray<'_>) -> PyResult<bool> {
 }
 
 fn itemsize_of(dtype: &Bound<'_, PyAny>) -> PyResult<isize> {
-    dtype.getattr(intern!(dtype.py(), "itemsize"))?.extract()
+    Ok(item(dtype)?.size)
 }
 
 const MAX_DIMENSIONS: usize = 64;
@@ -313,7 +313,7 @@ fn element_type<'py>(
         Some(dtype) if !dtype.is_none() => dtype.clone(),
         _ => default.unwrap_or(none),
     };
-    let mut dtype = if asked.is_instance(dtype_class(py)?)? {
+    let mut dtype = if is_dtype(&asked)? {
         asked
     } else {
         numpy(py)?.call_method1(intern!(py, "dtype"), (asked,))?
@@ -326,7 +326,7 @@ fn element_type<'py>(
         shape.extend(own);
         dtype = base;
     }
-    let kind: char = dtype.getattr(intern!(py, "kind"))?.extract()?;
+    let kind = item(&dtype)?.kind;
     if itemsize_of(&dtype)? == 0 && matches!(kind, 'S' | 'U') {
         dtype = numpy(py)?.call_method1(intern!(py, "dtype"), (format!("{kind}1"),))?;
     }

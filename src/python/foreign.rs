@@ -62,6 +62,25 @@ where
     unsafe { Bound::from_owned_ptr_or_err(py, result) }
 }
 
+unsafe extern "C-unwind" {
+    fn PyEval_RestoreThread(state: *mut ffi::PyThreadState);
+}
+
+type Restore = unsafe extern "C-unwind" fn(*mut ffi::PyThreadState);
+
+/// Runs `work`, which touches no Python object, while other threads have the interpreter.
+pub fn without_lock<R>(_py: Python<'_>, work: impl FnOnce() -> R) -> R {
+    // SAFETY: invariant 1: attached, and attached again below.
+    let state = unsafe { ffi::PyEval_SaveThread() };
+    let result = work();
+    let restore = std::hint::black_box(PyEval_RestoreThread as Restore);
+    let park = Park;
+    // SAFETY: the state that was just saved, in the same thread.
+    unsafe { restore(state) };
+    std::mem::forget(park);
+    result
+}
+
 /// A number for the Python frame that runs: the same at both ends of a `with` statement.
 pub fn running_frame(_py: Python<'_>) -> usize {
     // SAFETY: the interpreter is attached; the borrowed frame is not touched.

@@ -1,5 +1,6 @@
 //! `WorkspaceArray`, the handle: a piece of workspace memory with a shape, checked on every use.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -8,8 +9,9 @@ use pyo3::prelude::*;
 
 use super::error::to_pyerr;
 use super::naming::Call;
-use super::npy::{Layout, Ndarray};
+use super::npy::{self, Layout, Ndarray};
 use super::{order, view};
+use crate::array::Cut;
 use crate::{Buffer, Error, Facts, Validity, Workspace, registry};
 
 /// An array in the memory of a workspace, with NumPy's surface, valid while its generation is.
@@ -25,12 +27,20 @@ pub struct WorkspaceArray {
     memory: Mutex<Memory>,
     workspace: Workspace,
     generation: u64,
+    /// See `Cut::born`; `u64::MAX` where there is no such time.
+    born: u64,
+    is_closed: AtomicBool,
     template: Py<PyAny>,
 }
 
 enum Memory {
-    Held(Buffer),
-    Closed { created_at: Option<String> },
+    /// Nobody else has it.
+    Own(Cut),
+    /// Others may have it: views of this array, leases.
+    Shared(Buffer),
+    Closed {
+        created_at: Option<String>,
+    },
 }
 
 impl WorkspaceArray {
@@ -40,11 +50,55 @@ impl WorkspaceArray {
         buffer: Buffer,
         layout: &Layout<'_, 'py>,
     ) -> PyResult<Bound<'py, Self>> {
-        let template = view::template(py, &buffer, layout)?.into_object().unbind();
-        let workspace = buffer.workspace().clone();
-        let generation = buffer.generation_id();
-        let memory = Mutex::new(Memory::Held(buffer));
-        Bound::new(py, Self { _blank: [0; 7], memory, workspace, generation, template })
+        let template = view::template(py, &buffer, layout)?;
+        let facts = (buffer.workspace().clone(), buffer.generation_id(), buffer.born());
+        Self::bind(Memory::Shared(buffer), facts, template)
+    }
+
+    /// A handle on all of `cut`, which has room for a packed array of that dtype, a number's, and shape.
+    #[inline]
+    pub(crate) fn of_cut<'py>(
+        cut: Cut,
+        (dtype, size): (Bound<'py, PyAny>, isize),
+        shape: &[isize],
+        fortran: bool,
+    ) -> PyResult<Bound<'py, Self>> {
+        let facts = (cut.workspace().clone(), cut.generation_id(), cut.born());
+        let template = view::packed(&cut, (dtype, size), shape, fortran)?;
+        Self::bind(Memory::Own(cut), facts, template)
+    }
+
+    #[inline]
+    fn bind<'py>(
+        memory: Memory,
+        (workspace, generation, born): (Workspace, u64, Option<u64>),
+        template: Ndarray<'py>,
+    ) -> PyResult<Bound<'py, Self>> {
+        let array = Self {
+            _blank: [0; 7],
+            memory: Mutex::new(memory),
+            workspace,
+            generation,
+            born: born.unwrap_or(u64::MAX),
+            is_closed: AtomicBool::new(false),
+            template: template.object().clone().unbind(),
+        };
+        Bound::new(template.object().py(), array)
+    }
+
+    /// Whether the memory is its own until other code runs: the calling thread, which alone ends the
+    /// running cycle, is here. `false` says nothing.
+    #[inline]
+    pub fn is_at_hand(&self) -> bool {
+        self.workspace.clock().now() == self.born
+            && !self.is_closed.load(Ordering::Relaxed)
+            && self.workspace.is_own()
+    }
+
+    /// Its memory in place. To be touched only while it is known to be its own.
+    #[inline]
+    pub fn in_place<'a, 'py>(&'a self, py: Python<'py>) -> &'a Bound<'py, PyAny> {
+        self.template.bind(py)
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -75,17 +129,27 @@ impl WorkspaceArray {
     /// Whether the memory is still the array's, and if not, why.
     pub fn validity(&self) -> Validity {
         match &*self.memory() {
-            Memory::Held(buffer) => buffer.validity(),
+            Memory::Own(cut) => cut.validity(),
+            Memory::Shared(buffer) => buffer.validity(),
             Memory::Closed { .. } => Validity::Closed,
         }
     }
 
     /// The memory, valid or not; an error if the handle is closed.
     pub fn buffer(&self) -> Result<Buffer, Error> {
-        let created_at = match &*self.memory() {
-            Memory::Held(buffer) => return Ok(buffer.clone()),
+        let mut memory = self.memory();
+        let created_at = match &mut *memory {
+            Memory::Shared(buffer) => return Ok(buffer.clone()),
             Memory::Closed { created_at } => created_at.clone(),
+            own @ Memory::Own(_) => {
+                let owned = std::mem::replace(own, Memory::Closed { created_at: None });
+                let Memory::Own(cut) = owned else { unreachable!("matched above") };
+                let buffer = Buffer::from(cut);
+                *own = Memory::Shared(buffer.clone());
+                return Ok(buffer);
+            }
         };
+        drop(memory);
         let facts = Facts {
             workspace_id: Some(self.workspace.id().to_owned()),
             array_generation: Some(self.generation),
@@ -101,9 +165,11 @@ impl WorkspaceArray {
     pub fn close(&self) {
         let mut memory = self.memory();
         let created_at = match &*memory {
-            Memory::Held(buffer) => buffer.created_at().map(str::to_owned),
+            Memory::Own(cut) => cut.created_at().map(str::to_owned),
+            Memory::Shared(buffer) => buffer.created_at().map(str::to_owned),
             Memory::Closed { .. } => return,
         };
+        self.is_closed.store(true, Ordering::Relaxed);
         let ended = std::mem::replace(&mut *memory, Memory::Closed { created_at });
         drop(memory);
         drop(ended);
@@ -173,8 +239,7 @@ pub fn allocate_all<'py>(
 
 impl<'py> Plan<'_, 'py> {
     fn bytes(&self) -> PyResult<usize> {
-        let itemsize = self.dtype.getattr(intern!(self.dtype.py(), "itemsize"))?.extract()?;
-        order::byte_size(self.shape, itemsize).ok_or_else(too_big)
+        order::byte_size(self.shape, npy::item(self.dtype)?.size).ok_or_else(too_big)
     }
 
     fn handle_on(&self, buffer: Buffer) -> PyResult<Bound<'py, WorkspaceArray>> {
@@ -220,5 +285,5 @@ fn calling_line(py: Python<'_>) -> PyResult<Option<String>> {
 
 /// Whether elements of this type hold references, which workspace memory cannot.
 pub fn has_references(dtype: &Bound<'_, PyAny>) -> PyResult<bool> {
-    dtype.getattr(intern!(dtype.py(), "hasobject"))?.extract()
+    Ok(npy::item(dtype)?.has_references)
 }

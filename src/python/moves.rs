@@ -12,7 +12,7 @@ use super::error::to_pyerr;
 use super::foreign;
 use super::handle::{WorkspaceArray, has_references};
 use super::naming::Call;
-use super::npy::{Ndarray, numpy};
+use super::npy::{Ndarray, item, numpy};
 use super::place::{Operands, copy_as, copy_into};
 use crate::{Buffer, Destination, Error, registry};
 
@@ -111,7 +111,7 @@ impl WorkspaceArray {
 pub(super) fn plain_number<'py>(dtype: Any<'_, 'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = dtype.py();
     let dtype = numpy(py)?.call_method1(intern!(py, "dtype"), (dtype,))?;
-    let kind: char = dtype.getattr(intern!(py, "kind"))?.extract()?;
+    let kind = item(&dtype)?.kind;
     Ok(matches!(kind, 'b' | 'i' | 'u' | 'f' | 'c').then_some(dtype))
 }
 

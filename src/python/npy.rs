@@ -7,7 +7,9 @@
 //! 3. Such an object begins with the fields of `PyArrayObject_fields` of NumPy's headers, which
 //!    are part of the ABI; `dimensions` and `strides` have `nd` entries each. They may change
 //!    whenever other code runs (a user sets `shape`), so they are copied out at once.
-//! 4. The memory behind an array made by `over` outlives it: the caller's duty (see `view`).
+//! 4. A dtype begins with the fields of `PyArray_Descr` of NumPy 2's headers, which nobody changes
+//!    after it was made, but for the names of a structured one.
+//! 5. The memory behind an array made by `over` outlives it: the caller's duty (see `view`).
 
 #![allow(unsafe_code)]
 
@@ -27,9 +29,13 @@ const ABI_MASK: c_uint = 0xff00_0000;
 
 const GET_ABI_VERSION: usize = 0;
 const NDARRAY_TYPE: usize = 2;
+const DESCR_FROM_TYPE: usize = 45;
 const NEW_FROM_DESCR: usize = 94;
 const SET_BASE_OBJECT: usize = 282;
 
+pub const C_CONTIGUOUS: c_int = 0x0001;
+pub const F_CONTIGUOUS: c_int = 0x0002;
+pub const ALIGNED: c_int = 0x0100;
 const WRITEABLE: c_int = 0x0400;
 /// NumPy's limit.
 const MAX_DIMS: usize = 64;
@@ -45,11 +51,13 @@ type NewFromDescr = unsafe extern "C" fn(
     c_int,
     *mut ffi::PyObject,
 ) -> *mut ffi::PyObject;
+type DescrFromType = unsafe extern "C" fn(c_int) -> *mut ffi::PyObject;
 type SetBaseObject = unsafe extern "C" fn(*mut ffi::PyObject, *mut ffi::PyObject) -> c_int;
 
 /// What we took out of the table.
 struct Api {
     ndarray: *mut ffi::PyTypeObject,
+    descr_from_type: DescrFromType,
     new_from_descr: NewFromDescr,
     set_base_object: SetBaseObject,
 }
@@ -79,14 +87,80 @@ fn read_table(py: Python<'_>) -> PyResult<Api> {
     // SAFETY: invariant 1.
     let ndarray = unsafe { ptr::read(slot(table, NDARRAY_TYPE).cast()) };
     // SAFETY: invariant 1.
+    let descr_from_type = unsafe { ptr::read(slot(table, DESCR_FROM_TYPE).cast()) };
+    // SAFETY: invariant 1.
     let new_from_descr = unsafe { ptr::read(slot(table, NEW_FROM_DESCR).cast()) };
     // SAFETY: invariant 1.
     let set_base_object = unsafe { ptr::read(slot(table, SET_BASE_OBJECT).cast()) };
-    Ok(Api { ndarray, new_from_descr, set_base_object })
+    Ok(Api { ndarray, descr_from_type, new_from_descr, set_base_object })
 }
 
 fn slot(table: NonNull<*const c_void>, number: usize) -> *const *const c_void {
     table.as_ptr().cast_const().wrapping_add(number)
+}
+
+/// The beginning of `PyArray_Descr` of NumPy 2's headers.
+#[repr(C)]
+struct DescrFields {
+    head: ffi::PyObject,
+    typeobj: *mut ffi::PyTypeObject,
+    kind: u8,
+    type_char: u8,
+    byteorder: u8,
+    former_flags: u8,
+    type_num: c_int,
+    flags: u64,
+    itemsize: isize,
+}
+
+const HOLDS_REFERENCES: u64 = 1;
+
+/// What a dtype says about its elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Item {
+    pub type_num: c_int,
+    pub size: isize,
+    pub kind: char,
+    pub has_references: bool,
+}
+
+/// Whether the object is a `numpy.dtype`; its metaclass is not asked.
+#[inline]
+pub fn is_dtype(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let class = dtype_class(object.py())?.as_ptr().cast::<ffi::PyTypeObject>();
+    // SAFETY: a live object, and a class.
+    Ok(unsafe { ffi::PyObject_TypeCheck(object.as_ptr(), class) } != 0)
+}
+
+/// What `dtype`, a `numpy.dtype`, says about its elements.
+pub fn item(dtype: &Bound<'_, PyAny>) -> PyResult<Item> {
+    if !is_dtype(dtype)? {
+        return Err(PyTypeError::new_err("not a numpy.dtype"));
+    }
+    // SAFETY: invariant 4: it is a dtype, as was just seen.
+    Ok(unsafe { read_item(dtype.as_ptr()) })
+}
+
+/// # Safety
+/// A dtype, alive.
+unsafe fn read_item(dtype: *mut ffi::PyObject) -> Item {
+    // SAFETY: invariant 4, and the caller's word.
+    let fields = unsafe { &*dtype.cast::<DescrFields>() };
+    Item {
+        type_num: fields.type_num,
+        size: fields.itemsize,
+        kind: fields.kind.into(),
+        has_references: fields.flags & HOLDS_REFERENCES != 0,
+    }
+}
+
+/// The one dtype of a built-in number.
+pub fn builtin_dtype(py: Python<'_>, type_num: c_int) -> PyResult<Bound<'_, PyAny>> {
+    let api = api(py)?;
+    // SAFETY: invariant 1: any number is answered, by a new reference or an exception.
+    let descr = unsafe { (api.descr_from_type)(type_num) };
+    // SAFETY: as above.
+    unsafe { Bound::from_owned_ptr_or_err(py, descr) }
 }
 
 /// `PyArrayObject_fields` of NumPy's headers, as far as we read it.
@@ -114,6 +188,31 @@ impl Deref for Axes {
 
     fn deref(&self) -> &[isize] {
         &self.values[..self.len]
+    }
+}
+
+/// Shape and strides of an array with few axes.
+#[derive(Clone, Copy)]
+pub struct FewAxes {
+    len: usize,
+    shape: [isize; FEW],
+    strides: [isize; FEW],
+}
+
+/// So many axes are few.
+pub const FEW: usize = 8;
+
+impl FewAxes {
+    /// Number of elements along each axis.
+    #[inline]
+    pub fn shape(&self) -> &[isize] {
+        &self.shape[..self.len]
+    }
+
+    /// Bytes from one element to the next along each axis.
+    #[inline]
+    pub fn strides(&self) -> &[isize] {
+        &self.strides[..self.len]
     }
 }
 
@@ -163,6 +262,22 @@ impl<'py> Ndarray<'py> {
         self.axes(strides)
     }
 
+    /// Shape and strides, if there are few of them.
+    #[inline]
+    pub fn few_axes(&self) -> Option<FewAxes> {
+        // SAFETY: invariants 2 and 3.
+        let fields = unsafe { &*self.fields() };
+        let len = usize::try_from(fields.nd).ok().filter(|&len| len <= FEW)?;
+        let mut axes = FewAxes { len, shape: [0; FEW], strides: [0; FEW] };
+        for axis in 0..len {
+            // SAFETY: invariant 3: `nd` entries, which nobody changes before they are copied here.
+            axes.shape[axis] = unsafe { *fields.dimensions.add(axis) };
+            // SAFETY: as above.
+            axes.strides[axis] = unsafe { *fields.strides.add(axis) };
+        }
+        Some(axes)
+    }
+
     fn axes(&self, first: *const isize) -> Axes {
         // SAFETY: invariants 2 and 3.
         let nd = unsafe { (*self.fields()).nd };
@@ -176,21 +291,77 @@ impl<'py> Ndarray<'py> {
         axes
     }
 
+    /// NumPy's flags.
+    pub fn flags(&self) -> c_int {
+        // SAFETY: invariants 2 and 3.
+        unsafe { (*self.fields()).flags }
+    }
+
     /// Whether NumPy lets one write into it.
     pub fn is_writeable(&self) -> bool {
+        self.flags() & WRITEABLE != 0
+    }
+
+    /// Number of axes.
+    pub fn ndim(&self) -> usize {
         // SAFETY: invariants 2 and 3.
-        let flags = unsafe { (*self.fields()).flags };
-        flags & WRITEABLE != 0
+        let nd = unsafe { (*self.fields()).nd };
+        usize::try_from(nd).unwrap_or(0)
+    }
+
+    /// Number of elements along the last axis; 0 of a point.
+    pub fn last_length(&self) -> isize {
+        // SAFETY: dropped at the end of this function.
+        unsafe { self.lengths() }.last().copied().unwrap_or(0)
+    }
+
+    /// Whether both have the same number of elements along each axis.
+    pub fn has_shape_of(&self, other: &Self) -> bool {
+        // SAFETY: invariants 2 and 3; nothing changes the arrays in between.
+        let shapes = unsafe { [self.lengths(), other.lengths()] };
+        shapes[0] == shapes[1]
+    }
+
+    /// # Safety
+    /// The slice is to be dropped before other code runs (invariant 3).
+    unsafe fn lengths(&self) -> &[isize] {
+        // SAFETY: invariants 2 and 3.
+        let (nd, first) = unsafe { ((*self.fields()).nd, (*self.fields()).dimensions) };
+        let len = usize::try_from(nd).unwrap_or(0);
+        if len == 0 {
+            return &[];
+        }
+        // SAFETY: invariant 3: `nd` entries.
+        unsafe { slice::from_raw_parts(first, len) }
     }
 
     /// The element type, a `numpy.dtype`.
     pub fn dtype(&self) -> PyResult<Bound<'py, PyAny>> {
-        self.0.getattr(intern!(self.0.py(), "dtype"))
+        // SAFETY: invariants 2 and 3: an array has a dtype as long as it lives.
+        let descr = unsafe { (*self.fields()).descr };
+        // SAFETY: as above; the reference is counted anew.
+        unsafe { Bound::from_borrowed_ptr_or_err(self.0.py(), descr) }
+    }
+
+    /// What its dtype says about its elements.
+    pub fn item(&self) -> Item {
+        // SAFETY: invariants 2 and 3.
+        let descr = unsafe { (*self.fields()).descr };
+        // SAFETY: the dtype of a living array.
+        unsafe { read_item(descr) }
+    }
+
+    /// Whether its dtype is exactly this object.
+    pub fn has_dtype(&self, dtype: &Bound<'_, PyAny>) -> bool {
+        // SAFETY: invariants 2 and 3.
+        let descr = unsafe { (*self.fields()).descr };
+        ptr::eq(descr, dtype.as_ptr())
     }
 
     /// Number of elements.
     pub fn size(&self) -> isize {
-        let shape = self.shape();
+        // SAFETY: dropped at the end of this function.
+        let shape = unsafe { self.lengths() };
         if shape.contains(&0) { 0 } else { shape.iter().fold(1, |n, &axis| n.saturating_mul(axis)) }
     }
 }
@@ -208,16 +379,16 @@ pub struct Layout<'a, 'py> {
 /// An array over existing memory, without a base.
 ///
 /// # Safety
-/// Invariant 4; the dtype is without references and without a shape of its own.
+/// Invariant 5; the dtype is without references and without a shape of its own.
 pub unsafe fn over<'py>(py: Python<'py>, layout: &Layout<'_, 'py>) -> PyResult<Ndarray<'py>> {
     let api = api(py)?;
     let nd = c_int::try_from(layout.shape.len())?;
     let flags = if layout.writeable { WRITEABLE } else { 0 };
-    if !layout.dtype.is_instance(dtype_class(py)?)? {
+    if !is_dtype(layout.dtype)? {
         return Err(PyTypeError::new_err("not a numpy.dtype"));
     }
     let descr = layout.dtype.clone().into_ptr();
-    // SAFETY: invariants 1 and 4; the call takes over our reference to the dtype, and reads
+    // SAFETY: invariants 1 and 5; the call takes over our reference to the dtype, and reads
     // `nd` entries of shape and of strides.
     let object = unsafe {
         (api.new_from_descr)(
@@ -228,6 +399,65 @@ pub unsafe fn over<'py>(py: Python<'py>, layout: &Layout<'_, 'py>) -> PyResult<N
             layout.strides.as_ptr(),
             layout.data.cast(),
             flags,
+            ptr::null_mut(),
+        )
+    };
+    // SAFETY: a new reference, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(py, object) }.map(Ndarray)
+}
+
+/// An array of the shape, strides and dtype of `array`, over the same memory, without a base.
+///
+/// # Safety
+/// Invariant 5.
+pub unsafe fn twin<'py>(array: &Ndarray<'py>) -> PyResult<Ndarray<'py>> {
+    let py = array.0.py();
+    let api = api(py)?;
+    let dtype = array.dtype()?.into_ptr();
+    // SAFETY: invariants 2 and 3.
+    let fields = unsafe { &*array.fields() };
+    // SAFETY: invariants 1 and 5; the call takes over our reference to the dtype, and reads the axes
+    // of an array that nobody changes meanwhile.
+    let object = unsafe {
+        (api.new_from_descr)(
+            api.ndarray,
+            dtype,
+            fields.nd,
+            fields.dimensions,
+            fields.strides,
+            fields.data.cast(),
+            fields.flags & WRITEABLE,
+            ptr::null_mut(),
+        )
+    };
+    // SAFETY: a new reference, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(py, object) }.map(Ndarray)
+}
+
+/// A packed array over existing memory, in C order or the reverse, without a base.
+///
+/// # Safety
+/// Invariant 5; the dtype is a number's.
+pub unsafe fn packed<'py>(
+    dtype: Bound<'py, PyAny>,
+    shape: &[isize],
+    data: *mut u8,
+    fortran: bool,
+) -> PyResult<Ndarray<'py>> {
+    let py = dtype.py();
+    let api = api(py)?;
+    let order = if fortran { F_CONTIGUOUS } else { C_CONTIGUOUS };
+    // SAFETY: invariants 1 and 5; the call takes over our reference to the dtype and reads as many
+    // lengths as it is told; strides it reckons itself.
+    let object = unsafe {
+        (api.new_from_descr)(
+            api.ndarray,
+            dtype.into_ptr(),
+            c_int::try_from(shape.len())?,
+            shape.as_ptr(),
+            ptr::null(),
+            data.cast(),
+            order | ALIGNED | WRITEABLE,
             ptr::null_mut(),
         )
     };

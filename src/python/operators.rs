@@ -8,6 +8,7 @@ use super::foreign;
 use super::handle::WorkspaceArray;
 use super::naming::Call;
 use super::ops;
+use super::ops::ufuncs::{self, Ufunc};
 use super::place::Operands;
 
 type Slf<'a, 'py> = &'a Bound<'py, WorkspaceArray>;
@@ -22,15 +23,15 @@ fn or_not_implemented<'py>(
     result.unwrap_or_else(|| slf.py().NotImplemented().into_bound(slf.py()))
 }
 
-fn forward<'py>(name: &str, slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-    Ok(or_not_implemented(slf, ops::forward(name, slf.as_any(), other)?))
+fn forward<'py>(ufunc: &Ufunc, slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
+    Ok(or_not_implemented(slf, ops::forward(ufunc, slf.as_any(), other)?))
 }
 
-fn reflected<'py>(name: &str, slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-    ops::reflected(name, other, slf.as_any())
+fn reflected<'py>(ufunc: &Ufunc, slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
+    ops::reflected(ufunc, other, slf.as_any())
 }
 
-fn in_place<'py>(name: &str, ufunc: &str, slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
+fn in_place<'py>(name: &str, ufunc: &Ufunc, slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
     Ok(or_not_implemented(slf, ops::in_place((name, ufunc), slf, other)?))
 }
 
@@ -64,170 +65,170 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 #[pymethods]
 impl WorkspaceArray {
     fn __add__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        forward("add", slf, other)
+        forward(&ufuncs::ADD, slf, other)
     }
 
     fn __radd__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        reflected("add", slf, other)
+        reflected(&ufuncs::ADD, slf, other)
     }
 
     #[pyo3(name = "_iadd")]
     fn iadd<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        in_place("iadd", "add", slf, other)
+        in_place("iadd", &ufuncs::ADD, slf, other)
     }
 
     fn __sub__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        forward("subtract", slf, other)
+        forward(&ufuncs::SUBTRACT, slf, other)
     }
 
     fn __rsub__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        reflected("subtract", slf, other)
+        reflected(&ufuncs::SUBTRACT, slf, other)
     }
 
     #[pyo3(name = "_isub")]
     fn isub<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        in_place("isub", "subtract", slf, other)
+        in_place("isub", &ufuncs::SUBTRACT, slf, other)
     }
 
     fn __mul__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        forward("multiply", slf, other)
+        forward(&ufuncs::MULTIPLY, slf, other)
     }
 
     fn __rmul__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        reflected("multiply", slf, other)
+        reflected(&ufuncs::MULTIPLY, slf, other)
     }
 
     #[pyo3(name = "_imul")]
     fn imul<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        in_place("imul", "multiply", slf, other)
+        in_place("imul", &ufuncs::MULTIPLY, slf, other)
     }
 
     fn __matmul__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        forward("matmul", slf, other)
+        forward(&ufuncs::MATMUL, slf, other)
     }
 
     fn __rmatmul__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        reflected("matmul", slf, other)
+        reflected(&ufuncs::MATMUL, slf, other)
     }
 
     #[pyo3(name = "_imatmul")]
     fn imatmul<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        in_place("imatmul", "matmul", slf, other)
+        in_place("imatmul", &ufuncs::MATMUL, slf, other)
     }
 
     fn __truediv__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        forward("divide", slf, other)
+        forward(&ufuncs::DIVIDE, slf, other)
     }
 
     fn __rtruediv__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        reflected("divide", slf, other)
+        reflected(&ufuncs::DIVIDE, slf, other)
     }
 
     #[pyo3(name = "_itruediv")]
     fn itruediv<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        in_place("itruediv", "divide", slf, other)
+        in_place("itruediv", &ufuncs::DIVIDE, slf, other)
     }
 
     fn __floordiv__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        forward("floor_divide", slf, other)
+        forward(&ufuncs::FLOOR_DIVIDE, slf, other)
     }
 
     fn __rfloordiv__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        reflected("floor_divide", slf, other)
+        reflected(&ufuncs::FLOOR_DIVIDE, slf, other)
     }
 
     #[pyo3(name = "_ifloordiv")]
     fn ifloordiv<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        in_place("ifloordiv", "floor_divide", slf, other)
+        in_place("ifloordiv", &ufuncs::FLOOR_DIVIDE, slf, other)
     }
 
     fn __mod__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        forward("remainder", slf, other)
+        forward(&ufuncs::REMAINDER, slf, other)
     }
 
     fn __rmod__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        reflected("remainder", slf, other)
+        reflected(&ufuncs::REMAINDER, slf, other)
     }
 
     #[pyo3(name = "_imod")]
     fn imod<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        in_place("imod", "remainder", slf, other)
+        in_place("imod", &ufuncs::REMAINDER, slf, other)
     }
 
     fn __lshift__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        forward("left_shift", slf, other)
+        forward(&ufuncs::LEFT_SHIFT, slf, other)
     }
 
     fn __rlshift__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        reflected("left_shift", slf, other)
+        reflected(&ufuncs::LEFT_SHIFT, slf, other)
     }
 
     #[pyo3(name = "_ilshift")]
     fn ilshift<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        in_place("ilshift", "left_shift", slf, other)
+        in_place("ilshift", &ufuncs::LEFT_SHIFT, slf, other)
     }
 
     fn __rshift__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        forward("right_shift", slf, other)
+        forward(&ufuncs::RIGHT_SHIFT, slf, other)
     }
 
     fn __rrshift__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        reflected("right_shift", slf, other)
+        reflected(&ufuncs::RIGHT_SHIFT, slf, other)
     }
 
     #[pyo3(name = "_irshift")]
     fn irshift<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        in_place("irshift", "right_shift", slf, other)
+        in_place("irshift", &ufuncs::RIGHT_SHIFT, slf, other)
     }
 
     fn __and__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        forward("bitwise_and", slf, other)
+        forward(&ufuncs::BITWISE_AND, slf, other)
     }
 
     fn __rand__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        reflected("bitwise_and", slf, other)
+        reflected(&ufuncs::BITWISE_AND, slf, other)
     }
 
     #[pyo3(name = "_iand")]
     fn iand<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        in_place("iand", "bitwise_and", slf, other)
+        in_place("iand", &ufuncs::BITWISE_AND, slf, other)
     }
 
     fn __or__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        forward("bitwise_or", slf, other)
+        forward(&ufuncs::BITWISE_OR, slf, other)
     }
 
     fn __ror__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        reflected("bitwise_or", slf, other)
+        reflected(&ufuncs::BITWISE_OR, slf, other)
     }
 
     #[pyo3(name = "_ior")]
     fn ior<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        in_place("ior", "bitwise_or", slf, other)
+        in_place("ior", &ufuncs::BITWISE_OR, slf, other)
     }
 
     fn __xor__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        forward("bitwise_xor", slf, other)
+        forward(&ufuncs::BITWISE_XOR, slf, other)
     }
 
     fn __rxor__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        reflected("bitwise_xor", slf, other)
+        reflected(&ufuncs::BITWISE_XOR, slf, other)
     }
 
     #[pyo3(name = "_ixor")]
     fn ixor<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        in_place("ixor", "bitwise_xor", slf, other)
+        in_place("ixor", &ufuncs::BITWISE_XOR, slf, other)
     }
 }
 
 #[pymethods]
 impl WorkspaceArray {
     fn __divmod__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        forward("divmod", slf, other)
+        forward(&ufuncs::DIVMOD, slf, other)
     }
 
     fn __rdivmod__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        reflected("divmod", slf, other)
+        reflected(&ufuncs::DIVMOD, slf, other)
     }
 
     fn __pow__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>, modulo: Any<'_, 'py>) -> Object<'py> {
@@ -238,7 +239,7 @@ impl WorkspaceArray {
 
     fn __rpow__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>, modulo: Any<'_, 'py>) -> Object<'py> {
         if modulo.is_none() {
-            reflected("power", slf, other)
+            reflected(&ufuncs::POWER, slf, other)
         } else {
             Ok(or_not_implemented(slf, None))
         }
@@ -246,33 +247,33 @@ impl WorkspaceArray {
 
     #[pyo3(name = "_ipow")]
     fn ipow<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
-        in_place("ipow", "power", slf, other)
+        in_place("ipow", &ufuncs::POWER, slf, other)
     }
 
     fn __neg__<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
-        ops::unary("negative", slf)
+        ops::unary(&ufuncs::NEGATIVE, slf)
     }
 
     fn __pos__<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
-        ops::unary("positive", slf)
+        ops::unary(&ufuncs::POSITIVE, slf)
     }
 
     fn __abs__<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
-        ops::unary("absolute", slf)
+        ops::unary(&ufuncs::ABSOLUTE, slf)
     }
 
     fn __invert__<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
-        ops::unary("invert", slf)
+        ops::unary(&ufuncs::INVERT, slf)
     }
 
     fn __richcmp__<'py>(slf: Slf<'_, 'py>, other: Any<'_, 'py>, op: CompareOp) -> Object<'py> {
         let (ufunc, operator) = match op {
-            CompareOp::Lt => ("less", "lt"),
-            CompareOp::Le => ("less_equal", "le"),
-            CompareOp::Eq => ("equal", "eq"),
-            CompareOp::Ne => ("not_equal", "ne"),
-            CompareOp::Gt => ("greater", "gt"),
-            CompareOp::Ge => ("greater_equal", "ge"),
+            CompareOp::Lt => (&ufuncs::LESS, "lt"),
+            CompareOp::Le => (&ufuncs::LESS_EQUAL, "le"),
+            CompareOp::Eq => (&ufuncs::EQUAL, "eq"),
+            CompareOp::Ne => (&ufuncs::NOT_EQUAL, "ne"),
+            CompareOp::Gt => (&ufuncs::GREATER, "gt"),
+            CompareOp::Ge => (&ufuncs::GREATER_EQUAL, "ge"),
         };
         let result = ops::compare(ufunc, operator, slf.as_any(), other)?;
         Ok(or_not_implemented(slf, result))

@@ -8,11 +8,15 @@ use pyo3::types::{PyBool, PyComplex, PyDict, PyFloat, PyInt, PyNone, PyString, P
 
 use super::foreign;
 use super::handle::{Plan, WorkspaceArray, has_references};
+use super::loops::elementwise;
 use super::naming::Call;
-use super::npy::{Ndarray, numpy};
+use super::npy::{Ndarray, item, numpy};
 use super::place::Operands;
 use super::{order, reduce};
 use crate::registry;
+use ufuncs::Ufunc;
+
+pub mod ufuncs;
 
 /// What the other operand of an operator is to us.
 pub enum Standing {
@@ -74,63 +78,76 @@ fn is_numpy_scalar(object: &Bound<'_, PyAny>) -> PyResult<bool> {
 
 /// `ours <operator> other`; `None` leaves it to the other operand.
 pub fn forward<'py>(
-    name: &str,
+    ufunc: &Ufunc,
     ours: &Bound<'py, PyAny>,
     other: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if let Some(result) = ufunc.fast(&[ours, other])? {
+        return Ok(Some(result));
+    }
     match standing(other)? {
         Standing::Defers | Standing::Subclass => Ok(None),
-        Standing::Foreign => {
-            foreign::call_method(numpy(ours.py())?, name, (ours, other), None).map(Some)
-        }
-        Standing::Ours => call_operator(name, ours, other).map(Some),
+        Standing::Foreign => foreign::call(ufunc.object(ours.py())?, (ours, other), None).map(Some),
+        Standing::Ours => call_operator(ufunc, ours, other).map(Some),
     }
 }
 
 /// `other <operator> ours`, once the other operand has declined.
 pub fn reflected<'py>(
-    name: &str,
+    ufunc: &Ufunc,
     other: &Bound<'py, PyAny>,
     ours: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    if handler(other)?.is_some() {
-        return foreign::call_method(numpy(ours.py())?, name, (other, ours), None);
+    if let Some(result) = ufunc.fast(&[other, ours])? {
+        return Ok(result);
     }
-    call_operator(name, other, ours)
+    if handler(other)?.is_some() {
+        return foreign::call(ufunc.object(ours.py())?, (other, ours), None);
+    }
+    call_operator(ufunc, other, ours)
 }
 
 fn call_operator<'py>(
-    name: &str,
+    ufunc: &Ufunc,
     left: &Bound<'py, PyAny>,
     right: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = left.py();
     let args = PyTuple::new(py, [left, right])?;
-    let ufunc = numpy(py)?.getattr(PyString::intern(py, name))?;
-    call_ufunc(&ufunc, "__call__", &args, None, Call::Operator(name))
+    call_ufunc(ufunc.object(py)?, "__call__", &args, None, Call::Operator(ufunc.name))
 }
 
 /// A unary operator.
-pub fn unary<'py>(name: &str, operand: &Bound<'py, WorkspaceArray>) -> PyResult<Bound<'py, PyAny>> {
+pub fn unary<'py>(
+    ufunc: &Ufunc,
+    operand: &Bound<'py, WorkspaceArray>,
+) -> PyResult<Bound<'py, PyAny>> {
     let py = operand.py();
-    let ufunc = numpy(py)?.getattr(PyString::intern(py, name))?;
+    if let Some(result) = ufunc.fast(&[operand.as_any()])? {
+        return Ok(result);
+    }
+    let ufunc = ufunc.object(py)?;
     let args = PyTuple::new(py, [operand])?;
-    let call = Call::Ufunc { ufunc: &ufunc, method: "__call__" };
-    call_ufunc(&ufunc, "__call__", &args, None, call)
+    call_ufunc(ufunc, "__call__", &args, None, Call::Ufunc { ufunc, method: "__call__" })
 }
 
 /// An operator that writes into its left operand, `iadd` and its like; `None` leaves it to the other one.
 pub fn in_place<'py>(
-    (name, ufunc): (&str, &str),
+    (name, ufunc): (&str, &Ufunc),
     target: &Bound<'py, WorkspaceArray>,
     other: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = target.py();
+    if let Some(loops) = ufunc.found(py)?.1 {
+        if elementwise::in_place(loops, target, other)? {
+            return Ok(Some(target.clone().into_any()));
+        }
+    }
     match standing(other)? {
         Standing::Foreign => {
             let kwargs = PyDict::new(py);
             kwargs.set_item(intern!(py, "out"), (target,))?;
-            foreign::call_method(numpy(py)?, ufunc, (target, other), Some(&kwargs)).map(Some)
+            foreign::call(ufunc.object(py)?, (target, other), Some(&kwargs)).map(Some)
         }
         // NumPy lets only a priority decide here; without a handler the ufunc refuses.
         Standing::Defers if handler(other)?.is_none() => Ok(None),
@@ -158,41 +175,46 @@ pub fn power<'py>(
     exponent: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     if !matches!(standing(exponent)?, Standing::Ours) {
-        return forward("power", ours, exponent);
+        return forward(&ufuncs::POWER, ours, exponent);
     }
     let is_number =
         exponent.is_exact_instance_of::<PyInt>() || exponent.is_exact_instance_of::<PyFloat>();
     let number = if is_number { exponent.extract::<f64>().ok() } else { None };
     match (number, kind_of(ours)?) {
-        (Some(2.0), Some('f' | 'c')) => shortcut("square", ours).map(Some),
-        (Some(0.5), Some('f' | 'c')) => shortcut("sqrt", ours).map(Some),
+        (Some(2.0), Some('f' | 'c')) => shortcut(&ufuncs::SQUARE, ours).map(Some),
+        (Some(0.5), Some('f' | 'c')) => shortcut(&ufuncs::SQRT, ours).map(Some),
         (Some(n), Some('f' | 'c')) if ![-1.0, 0.0, 1.0].contains(&n) => {
-            call_operator("power", ours, exponent).map(Some)
+            forward(&ufuncs::POWER, ours, exponent)
         }
         _ => through_operator("power", "pow", ours, exponent).map(Some),
     }
 }
 
-fn shortcut<'py>(name: &str, left: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+fn shortcut<'py>(ufunc: &Ufunc, left: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = left.py();
-    let ufunc = numpy(py)?.getattr(PyString::intern(py, name))?;
+    if let Some(result) = ufunc.fast(&[left])? {
+        return Ok(result);
+    }
     let args = PyTuple::new(py, [left])?;
-    call_ufunc(&ufunc, "__call__", &args, None, Call::Operator("power"))
+    call_ufunc(ufunc.object(py)?, "__call__", &args, None, Call::Operator("power"))
 }
 
 /// A comparison; `None` leaves it to the other operand.
 pub fn compare<'py>(
-    name: &str,
+    ufunc: &Ufunc,
     operator: &str,
     left: &Bound<'py, PyAny>,
     right: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if let Some(result) = ufunc.fast(&[left, right])? {
+        return Ok(Some(result));
+    }
     let is_ours = matches!(standing(right)?, Standing::Ours);
     if is_ours && !(is_numeric(left)? && is_numeric(right)?) {
         // NumPy's own operator knows what to answer where no loop compares the two.
-        return through_operator(name, operator, left, right).map(Some);
+        return through_operator(ufunc.name, operator, left, right).map(Some);
     }
-    forward(name, left, right)
+    forward(ufunc, left, right)
 }
 
 /// Whether a comparison with this operand is a plain ufunc call.
@@ -206,6 +228,12 @@ fn is_numeric(operand: &Bound<'_, PyAny>) -> PyResult<bool> {
 /// The kind of an operand's dtype, if it has one.
 fn kind_of(operand: &Bound<'_, PyAny>) -> PyResult<Option<char>> {
     let py = operand.py();
+    if let Some(array) = Ndarray::exact(operand)? {
+        return Ok(Some(array.item().kind));
+    }
+    if let Ok(ours) = operand.cast_exact::<WorkspaceArray>() {
+        return Ok(Some(ours.get().template(py)?.item().kind));
+    }
     let Some(dtype) = operand.getattr_opt(intern!(py, "dtype"))? else {
         return Ok(None);
     };
@@ -321,7 +349,7 @@ impl<'py> Inputs<'py> {
     }
 
     fn result_strides(&self, shape: &[isize], dtype: &Bound<'py, PyAny>) -> PyResult<Vec<isize>> {
-        let itemsize = dtype.getattr(intern!(dtype.py(), "itemsize"))?.extract()?;
+        let itemsize = item(dtype)?.size;
         // The matrices of a product lie in C order, the stack of them in that of the operands' stacks.
         let inner = if self.is_matmul { 2 } else { 0 };
         let stacked = |a: &Ndarray<'py>| a.shape().len().saturating_sub(inner);

@@ -12,7 +12,7 @@ use super::error::to_pyerr;
 use super::foreign;
 use super::handle::{Plan, WorkspaceArray, allocate, allocate_all, has_references};
 use super::naming::{Call, Place};
-use super::npy::{Layout, Ndarray, is_shared, numpy};
+use super::npy::{Layout, Ndarray, is_shared, item, numpy};
 use super::order;
 use crate::{Buffer, Error, Workspace, registry};
 
@@ -309,8 +309,8 @@ fn shares<'py>(operand: &Ndarray<'py>, result: &Ndarray<'py>) -> PyResult<bool> 
     if result.size() == 0 || operand.size() == 0 {
         return descends(result, operand);
     }
-    let itemsize = operand.dtype()?.getattr(intern!(operand.object().py(), "itemsize"))?;
-    let (low, high) = order::extent(&operand.shape(), &operand.strides(), itemsize.extract()?);
+    let itemsize = operand.item().size;
+    let (low, high) = order::extent(&operand.shape(), &operand.strides(), itemsize);
     let start = operand.data().addr();
     let span = start.wrapping_add_signed(low)..start.wrapping_add_signed(high);
     Ok(operand.object().is(result.object()) || span.contains(&result.data().addr()))
@@ -368,8 +368,7 @@ pub fn copy_as<'py>(
     (dtype, casting): (&Bound<'py, PyAny>, &str),
     call: &Call<'_, 'py>,
 ) -> PyResult<Bound<'py, WorkspaceArray>> {
-    let py = source.object().py();
-    let itemsize = dtype.getattr(intern!(py, "itemsize"))?.extract()?;
+    let itemsize = item(dtype)?.size;
     let shape = source.shape();
     let strides = order::copied_strides(&shape, &source.strides(), itemsize);
     let plan = Plan { dtype, shape: &shape, strides: &strides, zeroed: false };

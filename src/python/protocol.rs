@@ -27,6 +27,11 @@ impl WorkspaceArray {
         kwargs: Option<&Bound<'py, PyDict>>,
     ) -> Object<'py> {
         let py = slf.py();
+        if let ("__call__", None) = (method, kwargs) {
+            if let Some(result) = ops::ufuncs::fast(ufunc, inputs)? {
+                return Ok(result);
+            }
+        }
         if !ufunc.is_instance(ufunc_class(py)?)? {
             return Err(PyTypeError::new_err("__array_ufunc__ takes a ufunc of NumPy's"));
         }

@@ -7,7 +7,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use super::foreign;
 use super::handle::{Plan, has_references};
-use super::npy::{Ndarray, numpy};
+use super::npy::{Ndarray, item, numpy};
 use super::ops::remembered;
 use super::order;
 use super::place::Operands;
@@ -53,7 +53,7 @@ pub fn function<'py>(
     let Some(dtype) = result_dtype(reducer, key, &asked.array)? else {
         return Ok(None);
     };
-    let itemsize = dtype.getattr(intern!(py, "itemsize"))?.extract()?;
+    let itemsize = item(&dtype)?.size;
     let (shape, strides) = asked.result(itemsize);
     if shape.is_empty() {
         return Ok(None);

@@ -4,8 +4,9 @@
 //! 1. Memory of a `Buffer` stays mapped, and is given to nobody else, while a `Lease` on it lives.
 //! 2. An array that leaves this crate has a `LeaseObject` as its base, directly or through other
 //!    arrays; the base lives as long as the array.
-//! 3. A *template* has no base. It is used for its shape, strides and dtype only, its memory is
-//!    never touched through it, and it never leaves this crate.
+//! 3. A *template* has no base and never leaves this crate. Its memory is touched through it only
+//!    while the array is *at hand* (`WorkspaceArray::is_at_hand`) and until other code runs, or under a
+//!    lease: `loops` and `flight` do so.
 //! 4. Elements of an array made here lie inside the span of its buffer: `template` checks it.
 
 #![allow(unsafe_code)]
@@ -20,6 +21,7 @@ use pyo3::prelude::*;
 use super::handle::WorkspaceArray;
 use super::npy::{self, Layout, Ndarray};
 use super::order;
+use crate::array::Cut;
 use crate::{Buffer, Lease};
 
 /// The base of every view that leaves the crate: while it lives, the memory is nobody else's.
@@ -34,7 +36,7 @@ pub fn template<'py>(
     buffer: &Buffer,
     layout: &Layout<'_, 'py>,
 ) -> PyResult<Ndarray<'py>> {
-    let itemsize: isize = layout.dtype.getattr(pyo3::intern!(py, "itemsize"))?.extract()?;
+    let itemsize = npy::item(layout.dtype)?.size;
     let (low, high) = order::extent(layout.shape, layout.strides, itemsize);
     let (start, span) = (layout.data.addr(), buffer.address()..buffer.address() + buffer.len());
     let mut layout = *layout;
@@ -46,8 +48,24 @@ pub fn template<'py>(
     } else if !lies_inside(&span, start, [low, high]) {
         return Err(PyBufferError::new_err("the view reaches beyond the memory of its array"));
     }
-    // SAFETY: invariant 3: the memory is not touched through this array.
+    // SAFETY: invariant 3.
     unsafe { npy::over(py, &layout) }
+}
+
+/// The same of a packed array of numbers, which fills its memory.
+#[inline]
+pub fn packed<'py>(
+    cut: &Cut,
+    (dtype, size): (Bound<'py, PyAny>, isize),
+    shape: &[isize],
+    fortran: bool,
+) -> PyResult<Ndarray<'py>> {
+    if order::byte_size(shape, size) != Some(cut.len()) {
+        return Err(PyBufferError::new_err("the view reaches beyond the memory of its array"));
+    }
+    let data = std::ptr::with_exposed_provenance_mut(cut.address());
+    // SAFETY: invariant 3: the memory is touched while it is known to be the array's only.
+    unsafe { npy::packed(dtype, shape, data, fortran) }
 }
 
 fn lies_inside(span: &Range<usize>, start: usize, extent: [isize; 2]) -> bool {
@@ -58,16 +76,9 @@ fn lies_inside(span: &Range<usize>, start: usize, extent: [isize; 2]) -> bool {
 /// The array of `template` as NumPy may see it: its base holds the lease.
 pub fn leased<'py>(template: &Ndarray<'py>, lease: Lease) -> PyResult<Ndarray<'py>> {
     let py = template.object().py();
-    let layout = Layout {
-        dtype: &template.dtype()?,
-        shape: &template.shape(),
-        strides: &template.strides(),
-        data: template.data(),
-        writeable: template.is_writeable(),
-    };
     // SAFETY: invariants 1 and 4; the lease lives as long as the array (invariant 2), because it
     // becomes its base, or the array dies unseen if that fails.
-    let view = unsafe { npy::over(py, &layout) }?;
+    let view = unsafe { npy::twin(template) }?;
     let base = Bound::new(py, LeaseObject { _lease: lease })?;
     npy::set_base(&view, base.into_any())?;
     Ok(view)
@@ -98,8 +109,7 @@ impl WorkspaceArray {
 fn comes_back(view: &Ndarray<'_>) -> PyResult<bool> {
     let dtype = view.dtype()?;
     let py = dtype.py();
-    let kind: char = dtype.getattr(pyo3::intern!(py, "kind"))?.extract()?;
-    if kind != 'V' {
+    if view.item().kind != 'V' {
         return Ok(true);
     }
     let empty = npy::numpy(py)?.call_method1("empty", (1, &dtype))?;

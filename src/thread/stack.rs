@@ -147,8 +147,9 @@ impl Stack {
 
     /// The latest running `with` of a workspace: the one at `place`, or any.
     pub(super) fn block_of(&self, workspace: &Workspace, place: Option<usize>) -> Option<usize> {
-        let is_it =
-            |b: &Block| b.workspace == workspace.serial() && place.is_none_or(|place| place == b.place);
+        let is_it = |b: &Block| {
+            b.workspace == workspace.serial() && place.is_none_or(|place| place == b.place)
+        };
         self.blocks.iter().rposition(is_it)
     }
 

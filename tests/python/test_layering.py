@@ -72,12 +72,15 @@ BINDINGS = {
     "handle": WORDS | HANDLES,
     "place": WORDS | HANDLES,
     "reduce": WORDS | HANDLES | {"python/place", "python/ops"},
-    "ops": WORDS | HANDLES | {"python/place", "python/reduce"},
+    "fast": WORDS | HANDLES,
+    "loops": WORDS | HANDLES | {"python/place", "python/fast"},
+    "indexing": WORDS | HANDLES | {"python/fast"},
+    "ops": WORDS | HANDLES | {"python/place", "python/reduce", "python/loops"},
     "operators": WORDS | HANDLES | {"python/place", "python/ops"},
     "protocol": WORDS | HANDLES | {"python/place", "python/ops", "python/reduce"},
     "methods": WORDS | HANDLES | {"python/place", "python/reduce"},
     "create": WORDS | HANDLES | {"python/place", "python/arguments"},
-    "array": WORDS | HANDLES | {"python/place", "python/flags", "python/config", "python/workspace"},
+    "array": WORDS | HANDLES | {"python/place", "python/flags", "python/config", "python/workspace", "python/indexing"},
     "moves": WORDS | HANDLES | {"python/place", "python/create", "python/array"},
     # workspaces and their managers
     "stats": {"workspace", "python/config"},
@@ -104,7 +107,7 @@ BINDINGS = {
         "python/thread_end",
         "python/foreign",
     },
-    "makers": {"python/create", "python/workspace"},
+    "makers": {"python/create", "python/fast", "python/workspace"},
     "array_type": {"layer_manager", "error", "python/error"},
     "layer_manager": WORDS
     | HANDLES
@@ -150,7 +153,15 @@ PYTHON = {
     "nn": {"_core", "errors", "policies", "data", "evaluation"},
 }
 
-UNSAFE = {"block", "fork", "python/foreign", "python/npy", "python/view"}
+UNSAFE = {
+    "block",
+    "fork",
+    "python/foreign",
+    "python/loops",
+    "python/loops/elementwise",
+    "python/npy",
+    "python/view",
+}
 SAFE_BY_LAW = {"layout", "fit", "arena", "plan"}
 
 

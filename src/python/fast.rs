@@ -1,0 +1,188 @@
+//! What fast paths share: the switch that turns them off, dtypes and shapes that need no questions.
+//!
+//! Behind each fast path stands the general one, which gives the same bits, dtypes and messages.
+//! `NDARENA_FAST=0` in the environment, read at import, leaves the general paths alone.
+
+#![forbid(unsafe_code)]
+
+use std::ops::Deref;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBool, PyComplex, PyFloat, PyInt, PyString, PyTuple, PyType};
+
+use super::handle::WorkspaceArray;
+use super::npy::{self, numpy};
+use crate::Workspace;
+
+/// Whether fast paths are taken.
+#[inline]
+pub fn is_on() -> bool {
+    static ON: LazyLock<bool> =
+        LazyLock::new(|| std::env::var_os("NDARENA_FAST").is_none_or(|value| value != "0"));
+    *ON
+}
+
+/// Built-in numbers have type numbers below that of half precision, or that one.
+const HALF: i32 = 23;
+const FIRST_OTHER: i32 = 17;
+
+/// Whether elements of that type are plain numbers: bool, integers, floats, complex.
+pub fn is_number(type_num: i32) -> bool {
+    (0..FIRST_OTHER).contains(&type_num) || type_num == HALF
+}
+
+/// The dtype of a number and the size of an element.
+pub type Number<'py> = (Bound<'py, PyAny>, isize);
+
+/// What was asked for lately, and the dtype it means.
+static LATELY: Mutex<Vec<(Py<PyAny>, Py<PyAny>, isize)>> = Mutex::new(Vec::new());
+const REMEMBERED: usize = 8;
+
+/// The dtype of a number that `asked` means, if it surely means the same next time.
+#[inline]
+pub fn number<'py>(
+    py: Python<'py>,
+    asked: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Option<Number<'py>>> {
+    let Some(asked) = asked else {
+        return number(py, Some(py.get_type::<PyFloat>().as_any()));
+    };
+    let lately = LATELY.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, dtype, size)) = lately.iter().find(|(key, ..)| key.is(asked)) {
+        return Ok(Some((dtype.bind(py).clone(), *size)));
+    }
+    drop(lately);
+    ask(asked)
+}
+
+#[cold]
+fn ask<'py>(asked: &Bound<'py, PyAny>) -> PyResult<Option<Number<'py>>> {
+    let py = asked.py();
+    let is_dtype = npy::is_dtype(asked)?;
+    if !(is_dtype || is_number_class(asked)? || asked.is_exact_instance_of::<PyString>()) {
+        return Ok(None);
+    }
+    let dtype = if is_dtype {
+        asked.clone()
+    } else {
+        let Ok(dtype) = numpy(py)?.call_method1("dtype", (asked,)) else { return Ok(None) };
+        dtype
+    };
+    let item = npy::item(&dtype)?;
+    if !is_number(item.type_num) || !npy::builtin_dtype(py, item.type_num)?.is(&dtype) {
+        return Ok(None);
+    }
+    let entry = (asked.clone().unbind(), dtype.clone().unbind(), item.size);
+    let mut lately = LATELY.lock().unwrap_or_else(PoisonError::into_inner);
+    lately.truncate(REMEMBERED - 1);
+    lately.insert(0, entry);
+    Ok(Some((dtype, item.size)))
+}
+
+/// Whether it is a class of numbers of Python's or NumPy's, whose dtype never changes.
+fn is_number_class(asked: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static GENERIC: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let py = asked.py();
+    let Ok(class) = asked.cast::<PyType>() else { return Ok(false) };
+    let ours = [
+        py.get_type::<PyFloat>(),
+        py.get_type::<PyInt>(),
+        py.get_type::<PyBool>(),
+        py.get_type::<PyComplex>(),
+    ];
+    if ours.iter().any(|own| own.is(class)) {
+        return Ok(true);
+    }
+    let generic = GENERIC.import(py, "numpy", "generic")?;
+    let module = class.getattr("__module__")?;
+    Ok(class.is_subclass(generic)? && module.eq("numpy")?)
+}
+
+/// Lengths of up to eight axes.
+pub struct Shape {
+    len: usize,
+    lengths: [isize; 8],
+}
+
+impl Deref for Shape {
+    type Target = [isize];
+
+    #[inline]
+    fn deref(&self) -> &[isize] {
+        &self.lengths[..self.len]
+    }
+}
+
+impl Shape {
+    /// Of an int, or a tuple of a few, none of them negative.
+    #[inline]
+    pub fn of(asked: &Bound<'_, PyAny>) -> Option<Self> {
+        let mut shape = Self { len: 1, lengths: [0; 8] };
+        if let Ok(tuple) = asked.cast_exact::<PyTuple>() {
+            shape.len = tuple.len();
+            if shape.len > shape.lengths.len() {
+                return None;
+            }
+            for (length, item) in shape.lengths.iter_mut().zip(tuple.iter_borrowed()) {
+                *length = plain_length(&item)?;
+            }
+        } else {
+            shape.lengths[0] = plain_length(asked)?;
+        }
+        Some(shape)
+    }
+}
+
+/// Bytes of all elements; `None` if there are none, or too many.
+#[inline]
+pub fn bytes(shape: &[isize], itemsize: isize) -> Option<usize> {
+    let bytes = shape.iter().try_fold(itemsize, |bytes, &n| bytes.checked_mul(n))?;
+    usize::try_from(bytes).ok().filter(|&bytes| bytes > 0)
+}
+
+#[inline]
+fn plain_length(item: &Bound<'_, PyAny>) -> Option<isize> {
+    if !item.is_exact_instance_of::<PyInt>() {
+        return None;
+    }
+    item.extract().ok().filter(|&n: &isize| n >= 0)
+}
+
+/// Whether arrays of the workspace can be made without looking at special cases.
+#[inline]
+pub fn is_plain(workspace: &Workspace) -> bool {
+    is_on() && !workspace.is_debug() && !workspace.is_dummy()
+}
+
+/// A new packed array of numbers. `None`, and nothing has changed: the general path says why.
+#[inline]
+pub fn array<'py>(
+    workspace: &Workspace,
+    (dtype, size): Number<'py>,
+    shape: &[isize],
+    bytes: usize,
+    (zeroed, fortran): (bool, bool),
+) -> PyResult<Option<Bound<'py, WorkspaceArray>>> {
+    let Ok(cut) = workspace.cut(bytes, zeroed, None) else { return Ok(None) };
+    WorkspaceArray::of_cut(cut, (dtype, size), shape, fortran).map(Some)
+}
+
+/// `empty` or `zeros`, of a shape and a dtype that need no questions, in C order.
+#[inline]
+pub fn empty<'py>(
+    workspace: &Workspace,
+    shape: &Bound<'py, PyAny>,
+    dtype: Option<&Bound<'py, PyAny>>,
+    zeroed: bool,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if !is_plain(workspace) {
+        return Ok(None);
+    }
+    let py = shape.py();
+    let Some(shape) = Shape::of(shape) else { return Ok(None) };
+    let Some(number) = number(py, dtype)? else { return Ok(None) };
+    let Some(bytes) = bytes(&shape, number.1) else { return Ok(None) };
+    Ok(array(workspace, number, &shape, bytes, (zeroed, false))?.map(Bound::into_any))
+}

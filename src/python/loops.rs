@@ -1,0 +1,217 @@
+//! NumPy's own inner loops, called on memory in place, and the floating-point flags they leave behind.
+//!
+//! Invariants
+//! 1. The tables of a `Loops` are fields of an object whose type is exactly `numpy.ufunc`, which the
+//!    module `numpy` and we keep for ever: `ntypes` functions with as many data pointers, and `ntypes`
+//!    times `nargs` type numbers. They are documented and the same in every NumPy 2; functions may be
+//!    replaced in place, so the function is read when it is called.
+//! 2. A loop for numbers takes one address and one step per operand, and a count. It reads and writes
+//!    that many elements from there on, each aligned, and nothing else. It holds on to nothing.
+//! 3. Operands of a `Call` are alive and of the loop's dtype, and have `count` elements at `step`s (or
+//!    one, at step 0) from their address on, in memory that nobody gives to others meanwhile:
+//!    `elementwise`, which makes it, sees to that.
+
+#![allow(unsafe_code)]
+
+pub mod elementwise;
+
+use std::collections::HashMap;
+use std::ffi::{c_char, c_int, c_void};
+use std::ptr;
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyDict;
+
+use super::npy::{numpy, ufunc_class};
+
+type Function = unsafe extern "C" fn(*mut *mut u8, *const isize, *const isize, *mut c_void);
+
+/// The beginning of `PyUFuncObject` of NumPy's headers.
+#[repr(C)]
+struct UfuncFields {
+    head: ffi::PyObject,
+    nin: c_int,
+    nout: c_int,
+    nargs: c_int,
+    identity: c_int,
+    functions: *const Option<Function>,
+    data: *const *mut c_void,
+    ntypes: c_int,
+    reserved: c_int,
+    name: *const c_char,
+    types: *const i8,
+    doc: *const c_char,
+    memory: *mut c_void,
+    object: *mut ffi::PyObject,
+    user_loops: *mut ffi::PyObject,
+    core_enabled: c_int,
+}
+
+/// Type numbers of numbers are smaller.
+const TYPES: usize = 24;
+
+/// The loops of one ufunc for operands that all have one dtype.
+pub struct Loops {
+    ufunc: Py<PyAny>,
+    nin: usize,
+    /// By type number of the inputs: which entry of the table, and the type number of the result.
+    by_type: [Option<(usize, c_int)>; TYPES],
+}
+
+/// One operand: where it begins, and how far it is from element to element.
+#[derive(Clone, Copy, Debug)]
+pub struct Strand {
+    pub address: *mut u8,
+    pub step: isize,
+}
+
+/// Three of them at most.
+pub type Strands = [Strand; 3];
+
+/// No operand.
+pub const NOTHING: Strand = Strand { address: ptr::null_mut(), step: 0 };
+
+impl Loops {
+    /// The loops of a ufunc of NumPy's that has one result and no core dimensions.
+    pub fn of<'a>(ufunc: &Bound<'_, PyAny>) -> PyResult<Option<&'a Self>> {
+        static KNOWN: PyOnceLock<HashMap<usize, Loops>> = PyOnceLock::new();
+        let known = KNOWN.get_or_try_init(ufunc.py(), || read_all(ufunc.py()))?;
+        Ok(known.get(&ufunc.as_ptr().addr()))
+    }
+
+    /// The ufunc itself.
+    pub fn ufunc<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
+        self.ufunc.bind(py)
+    }
+
+    /// Number of inputs.
+    pub fn inputs(&self) -> usize {
+        self.nin
+    }
+
+    /// The loop for inputs of that type, and the type of its results.
+    #[inline]
+    pub fn find(&self, type_num: c_int) -> Option<(usize, c_int)> {
+        *self.by_type.get(usize::try_from(type_num).ok()?)?
+    }
+
+    fn read(ufunc: &Bound<'_, PyAny>) -> Option<Self> {
+        // SAFETY: invariant 1: the caller has seen to the type.
+        let fields = unsafe { &*ufunc.as_ptr().cast::<UfuncFields>() };
+        let count = |n: c_int| usize::try_from(n).unwrap_or(0);
+        let (nin, nargs, ntypes) = (count(fields.nin), count(fields.nargs), count(fields.ntypes));
+        let is_simple = fields.nout == 1 && matches!(nin, 1 | 2) && fields.core_enabled == 0;
+        if !is_simple || fields.types.is_null() || fields.functions.is_null() || ntypes == 0 {
+            return None;
+        }
+        // SAFETY: invariant 1.
+        let types = unsafe { std::slice::from_raw_parts(fields.types, ntypes * nargs) };
+        let mut by_type = [None; TYPES];
+        for (entry, types) in types.chunks_exact(nargs).enumerate() {
+            let (inputs, result) = (&types[..nin], c_int::from(types[nin]));
+            let Some(first) = usize::try_from(inputs[0]).ok().filter(|&t| t < TYPES) else {
+                continue;
+            };
+            let is_one = inputs.iter().all(|t| *t == inputs[0]);
+            let is_result = usize::try_from(result).is_ok_and(|t| t < TYPES);
+            if is_one && is_result && by_type[first].is_none() {
+                by_type[first] = Some((entry, result));
+            }
+        }
+        Some(Self { ufunc: ufunc.clone().unbind(), nin, by_type })
+    }
+
+    /// Computes `count` elements; the flags it raised.
+    ///
+    /// # Safety
+    /// Invariant 3, for the dtype that found `entry`.
+    #[inline]
+    pub unsafe fn run(&self, entry: usize, strands: &Strands, count: isize) -> Flags {
+        // SAFETY: invariant 1.
+        let fields = unsafe { &*self.ufunc.as_ptr().cast::<UfuncFields>() };
+        // SAFETY: invariant 1: `entry` was found in the table.
+        let function = unsafe { fields.functions.add(entry).read() };
+        // SAFETY: as above.
+        let data = unsafe { fields.data.add(entry).read() };
+        let Some(function) = function else { return Flags::IMPOSSIBLE };
+        let mut addresses = strands.map(|strand| strand.address);
+        let steps = strands.map(|strand| strand.step);
+        Flags::clear();
+        // SAFETY: invariants 2 and 3.
+        unsafe { function(addresses.as_mut_ptr(), &raw const count, steps.as_ptr(), data) };
+        Flags::read()
+    }
+}
+
+fn read_all(py: Python<'_>) -> PyResult<HashMap<usize, Loops>> {
+    let mut known = HashMap::new();
+    if !Flags::CAN_BE_READ {
+        return Ok(known);
+    }
+    let class = ufunc_class(py)?;
+    for (_, value) in numpy(py)?.getattr("__dict__")?.cast_into::<PyDict>()?.iter() {
+        if value.get_type().is(class) {
+            known.extend(Loops::read(&value).map(|loops| (value.as_ptr().addr(), loops)));
+        }
+    }
+    Ok(known)
+}
+
+/// Floating-point errors that happened since they were cleared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flags(c_int);
+
+#[cfg(all(unix, any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod fenv {
+    use std::ffi::c_int;
+
+    // Invalid, divide by zero, overflow, underflow: the four that NumPy asks for.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) const ERRORS: c_int = 0x01 | 0x04 | 0x08 | 0x10;
+    #[cfg(target_arch = "aarch64")]
+    pub(super) const ERRORS: c_int = 0x01 | 0x02 | 0x04 | 0x08;
+
+    unsafe extern "C" {
+        pub(super) safe fn fetestexcept(excepts: c_int) -> c_int;
+        pub(super) safe fn feclearexcept(excepts: c_int) -> c_int;
+    }
+}
+
+impl Flags {
+    /// None.
+    pub const NONE: Self = Self(0);
+    /// The loop could not be called: as if every error had happened.
+    const IMPOSSIBLE: Self = Self(-1);
+
+    #[cfg(all(unix, any(target_arch = "x86_64", target_arch = "aarch64")))]
+    const CAN_BE_READ: bool = true;
+    #[cfg(not(all(unix, any(target_arch = "x86_64", target_arch = "aarch64"))))]
+    const CAN_BE_READ: bool = false;
+
+    /// Those of both.
+    pub fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    #[cfg(all(unix, any(target_arch = "x86_64", target_arch = "aarch64")))]
+    fn clear() {
+        if fenv::fetestexcept(fenv::ERRORS) != 0 {
+            fenv::feclearexcept(fenv::ERRORS);
+        }
+    }
+
+    #[cfg(all(unix, any(target_arch = "x86_64", target_arch = "aarch64")))]
+    fn read() -> Self {
+        Self(fenv::fetestexcept(fenv::ERRORS))
+    }
+
+    #[cfg(not(all(unix, any(target_arch = "x86_64", target_arch = "aarch64"))))]
+    fn clear() {}
+
+    #[cfg(not(all(unix, any(target_arch = "x86_64", target_arch = "aarch64"))))]
+    fn read() -> Self {
+        Self::IMPOSSIBLE
+    }
+}

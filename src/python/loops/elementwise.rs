@@ -1,0 +1,459 @@
+//! Ufuncs on numbers of one dtype that lie packed in memory: NumPy's loops without its machinery.
+//!
+//! `None` everywhere says that the general path is to be taken, and that nothing has changed.
+//!
+//! Invariants
+//! 1. Arrays of ours are *at hand* when they are looked at, and other code runs only while their memory is
+//!    pinned: their cycle is the calling thread's to end, so only a `close` could give their memory away.
+//! 2. A `Packed` was looked at after the last other code ran: its address, dtype and lengths are those
+//!    of the living array, aligned and without gaps.
+//! 3. What is written is new memory, or an array that NumPy lets one write into, with inputs that lie
+//!    exactly there or elsewhere.
+
+#![allow(unsafe_code)]
+
+use std::ffi::c_int;
+use std::ptr;
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyFloat, PyInt, PyTuple};
+
+use super::{Flags, Loops, NOTHING, Strand, Strands};
+use crate::python::fast::{self, is_number};
+use crate::python::foreign;
+use crate::python::handle::WorkspaceArray;
+use crate::python::naming::Call;
+use crate::python::npy::{self, ALIGNED, C_CONTIGUOUS, F_CONTIGUOUS, Ndarray};
+use crate::python::place::Operands;
+use crate::{Buffer, registry};
+
+/// More elements than this are computed without the interpreter's lock.
+const LONG: isize = 2048;
+/// What is written in place is remembered up to so many bytes, to be computed again by NumPy if there is
+/// something to report.
+const REMEMBERED: usize = 8192;
+
+/// The one dtype of each number.
+fn dtypes(py: Python<'_>) -> PyResult<&'static [Option<Py<PyAny>>]> {
+    static DTYPES: PyOnceLock<Vec<Option<Py<PyAny>>>> = PyOnceLock::new();
+    let dtypes = DTYPES.get_or_try_init(py, || {
+        let dtype = |t| is_number(t).then(|| npy::builtin_dtype(py, t).map(Bound::unbind));
+        (0..24).map(|t| dtype(t).transpose()).collect::<PyResult<Vec<_>>>()
+    })?;
+    Ok(dtypes)
+}
+
+fn dtype_of(py: Python<'_>, type_num: c_int) -> PyResult<Option<&'static Py<PyAny>>> {
+    let index = usize::try_from(type_num).unwrap_or(usize::MAX);
+    Ok(dtypes(py)?.get(index).and_then(Option::as_ref))
+}
+
+/// An array whose elements follow each other without gaps.
+struct Packed<'a, 'py> {
+    array: Ndarray<'py>,
+    ours: Option<&'a Bound<'py, WorkspaceArray>>,
+    /// `C_CONTIGUOUS`, `F_CONTIGUOUS`, or both.
+    orders: c_int,
+}
+
+enum Operand<'a, 'py> {
+    Packed(Packed<'a, 'py>),
+    Scalar(&'a Bound<'py, PyAny>),
+}
+
+impl<'a, 'py> Packed<'a, 'py> {
+    #[inline]
+    fn of(object: &'a Bound<'py, PyAny>) -> PyResult<Option<Self>> {
+        let (array, ours) = match object.cast_exact::<WorkspaceArray>() {
+            Ok(ours) if ours.get().is_at_hand() => (ours.get().template(object.py())?, Some(ours)),
+            Ok(_) => return Ok(None),
+            Err(_) => match Ndarray::exact(object)? {
+                Some(array) => (array, None),
+                None => return Ok(None),
+            },
+        };
+        let flags = array.flags();
+        let orders = flags & (C_CONTIGUOUS | F_CONTIGUOUS);
+        let usable = flags & ALIGNED != 0 && orders != 0 && array.ndim() > 0 && array.size() > 0;
+        Ok(usable.then_some(Self { array, ours, orders }))
+    }
+
+    fn strand(&self, step: isize) -> Strand {
+        Strand { address: self.array.data(), step }
+    }
+
+    /// Keeps the memory from being given away while other code runs.
+    fn pin(&self) -> PyResult<Option<Buffer>> {
+        self.ours
+            .map(|ours| ours.get().buffer())
+            .transpose()
+            .map_err(crate::python::error::to_pyerr)
+    }
+}
+
+impl<'a, 'py> Operand<'a, 'py> {
+    #[inline]
+    fn of(object: &'a Bound<'py, PyAny>) -> PyResult<Option<Self>> {
+        if object.is_exact_instance_of::<PyFloat>() || object.is_exact_instance_of::<PyInt>() {
+            return Ok(Some(Self::Scalar(object)));
+        }
+        if let Some(packed) = Packed::of(object)? {
+            return Ok(Some(Self::Packed(packed)));
+        }
+        let is_scalar = is_numpy_float(object)?;
+        Ok(is_scalar.then_some(Self::Scalar(object)))
+    }
+
+    fn object(&self) -> Bound<'py, PyAny> {
+        match self {
+            Self::Packed(Packed { ours: Some(ours), .. }) => (*ours).clone().into_any(),
+            Self::Packed(packed) => packed.array.object().clone(),
+            Self::Scalar(scalar) => (*scalar).clone(),
+        }
+    }
+}
+
+/// `np.float32` and `np.float64`, and the type numbers of their dtypes.
+fn float_classes(py: Python<'_>) -> PyResult<&'static [(Py<PyAny>, c_int)]> {
+    static CLASSES: PyOnceLock<[(Py<PyAny>, c_int); 2]> = PyOnceLock::new();
+    let classes = CLASSES.get_or_try_init(py, || {
+        let class = |name: &str| npy::numpy(py)?.getattr(name).map(Bound::unbind);
+        Ok::<_, PyErr>([(class("float32")?, FLOAT), (class("float64")?, DOUBLE)])
+    })?;
+    Ok(classes)
+}
+
+fn is_numpy_float(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let class = object.get_type();
+    Ok(float_classes(object.py())?.iter().any(|(known, _)| known.is(&class)))
+}
+
+const BOOL: c_int = 0;
+const FLOAT: c_int = 11;
+const DOUBLE: c_int = 12;
+
+/// A scalar in the bytes of an array's dtype.
+#[repr(align(16))]
+struct Cell([u8; 16]);
+
+impl Cell {
+    /// `None` where NumPy has to convert, warn or refuse.
+    #[inline]
+    fn of(scalar: &Bound<'_, PyAny>, item: npy::Item) -> PyResult<Option<Self>> {
+        let is_float = scalar.is_exact_instance_of::<PyFloat>();
+        if !is_float && !scalar.is_exact_instance_of::<PyInt>() {
+            let class = scalar.get_type();
+            let same = |(known, t): &(Py<PyAny>, c_int)| known.is(&class) && *t == item.type_num;
+            if !float_classes(scalar.py())?.iter().any(same) {
+                return Ok(None);
+            }
+        }
+        Ok(match item.kind {
+            'f' => Self::of_float(scalar, item.type_num),
+            'i' | 'u' if !is_float && item.type_num != BOOL => Self::of_int(scalar, item),
+            _ => None,
+        })
+    }
+
+    fn of_float(scalar: &Bound<'_, PyAny>, type_num: c_int) -> Option<Self> {
+        let value: f64 = if scalar.is_exact_instance_of::<PyInt>() {
+            let value: i32 = scalar.extract().ok().filter(|n: &i32| n.abs() <= 1 << 24)?;
+            value.into()
+        } else {
+            scalar.extract().ok()?
+        };
+        let mut cell = Self([0; 16]);
+        match type_num {
+            DOUBLE => cell.0[..8].copy_from_slice(&value.to_ne_bytes()),
+            FLOAT => {
+                #[allow(clippy::cast_possible_truncation, reason = "as NumPy rounds it")]
+                let narrow = value as f32;
+                if narrow.is_infinite() && value.is_finite() {
+                    return None;
+                }
+                cell.0[..4].copy_from_slice(&narrow.to_ne_bytes());
+            }
+            _ => return None,
+        }
+        Some(cell)
+    }
+
+    fn of_int(scalar: &Bound<'_, PyAny>, item: npy::Item) -> Option<Self> {
+        let value: i64 = scalar.extract().ok()?;
+        let size = usize::try_from(item.size).ok().filter(|&size| size <= 8)?;
+        let bits = 8 * u32::try_from(size).ok()?;
+        let fits = if item.kind == 'u' {
+            value >= 0 && (bits == 64 || value < 1 << bits)
+        } else {
+            bits == 64 || (-(1 << (bits - 1))..1 << (bits - 1)).contains(&value)
+        };
+        if !fits || cfg!(target_endian = "big") {
+            return None;
+        }
+        let mut cell = Self([0; 16]);
+        cell.0[..size].copy_from_slice(&value.to_le_bytes()[..size]);
+        Some(cell)
+    }
+}
+
+/// How the elements are run through: `rows` times a stretch.
+struct Walk {
+    rows: isize,
+    count: isize,
+    /// From row to row, in elements, of each operand.
+    row_steps: [isize; 3],
+}
+
+/// Whether the operands can be run through together, and the one that has the result's shape.
+fn walk(operands: &[Operand<'_, '_>]) -> Option<(Walk, usize)> {
+    let straight = |count| Walk { rows: 1, count, row_steps: [0; 3] };
+    match operands {
+        [Operand::Packed(one)] | [Operand::Packed(one), Operand::Scalar(_)] => {
+            Some((straight(one.array.size()), 0))
+        }
+        [Operand::Scalar(_), Operand::Packed(one)] => Some((straight(one.array.size()), 1)),
+        [Operand::Packed(left), Operand::Packed(right)] => {
+            let size = left.array.size();
+            if left.array.has_shape_of(&right.array) {
+                return (left.orders & right.orders != 0).then(|| (straight(size), 0));
+            }
+            rows_against_row(left, right)
+                .map(|(rows, count)| (Walk { rows, count, row_steps: [count, 0, count] }, 0))
+                .or_else(|| {
+                    rows_against_row(right, left).map(|(rows, count)| {
+                        (Walk { rows, count, row_steps: [0, count, count] }, 1)
+                    })
+                })
+        }
+        _ => None,
+    }
+}
+
+/// Number and length of rows, if `row` is one-dimensional and as long as the rows of `rows`.
+fn rows_against_row(rows: &Packed<'_, '_>, row: &Packed<'_, '_>) -> Option<(isize, isize)> {
+    let count = row.array.size();
+    let fits = row.array.ndim() == 1
+        && rows.array.ndim() > 1
+        && rows.orders & C_CONTIGUOUS != 0
+        && rows.array.last_length() == count;
+    fits.then(|| (rows.array.size() / count, count))
+}
+
+/// What is computed once all questions are answered.
+struct Job<'a> {
+    loops: &'a Loops,
+    entry: usize,
+    walk: Walk,
+    strands: Strands,
+}
+
+impl Job<'_> {
+    /// # Safety
+    /// Invariant 3 of `loops`, for every row.
+    unsafe fn run(&self) -> Flags {
+        let mut flags = Flags::NONE;
+        let mut strands = self.strands;
+        for _ in 0..self.walk.rows {
+            // SAFETY: the caller's word.
+            flags = flags.or(unsafe { self.loops.run(self.entry, &strands, self.walk.count) });
+            for (strand, &elements) in strands.iter_mut().zip(&self.walk.row_steps) {
+                strand.address = strand.address.wrapping_offset(elements * strand.step);
+            }
+        }
+        flags
+    }
+
+    fn is_long(&self) -> bool {
+        self.walk.rows.saturating_mul(self.walk.count) > LONG
+    }
+}
+
+/// The ufunc on its inputs, into new memory of the current workspace.
+#[inline]
+pub fn call<'py>(
+    loops: &Loops,
+    inputs: &[&Bound<'py, PyAny>],
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if !fast::is_on() || inputs.len() != loops.inputs() {
+        return Ok(None);
+    }
+    let py = inputs[0].py();
+    let mut both = [None, None];
+    for (place, input) in both.iter_mut().zip(inputs) {
+        let Some(operand) = Operand::of(input)? else { return Ok(None) };
+        *place = Some(operand);
+    }
+    match both {
+        [Some(one), None] => compute(py, loops, &[one]),
+        [Some(left), Some(right)] => compute(py, loops, &[left, right]),
+        _ => Ok(None),
+    }
+}
+
+#[inline]
+fn compute<'py>(
+    py: Python<'py>,
+    loops: &Loops,
+    operands: &[Operand<'_, 'py>],
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let Some((walk, lead)) = walk(operands) else { return Ok(None) };
+    let Operand::Packed(first) = &operands[lead] else { return Ok(None) };
+    let item = first.array.item();
+    let Some((entry, result_type)) = loops.find(item.type_num) else { return Ok(None) };
+    let (Some(dtype), Some(result_dtype)) =
+        (dtype_of(py, item.type_num)?, dtype_of(py, result_type)?)
+    else {
+        return Ok(None);
+    };
+    let mut cell = Cell([0; 16]);
+    let mut strands = [NOTHING; 3];
+    let mut orders = first.orders;
+    for (strand, operand) in strands.iter_mut().zip(operands) {
+        match operand {
+            Operand::Packed(packed) if packed.array.has_dtype(dtype.bind(py)) => {
+                orders &= packed.orders;
+                *strand = packed.strand(item.size);
+            }
+            Operand::Packed(_) => return Ok(None),
+            Operand::Scalar(scalar) => {
+                let Some(value) = Cell::of(scalar, item)? else { return Ok(None) };
+                cell = value;
+            }
+        }
+    }
+    for (strand, operand) in strands.iter_mut().zip(operands) {
+        if let Operand::Scalar(_) = operand {
+            *strand = Strand { address: cell.0.as_mut_ptr(), step: 0 };
+        }
+    }
+    let Some(workspace) = registry::current_workspace().filter(fast::is_plain) else {
+        return Ok(None);
+    };
+    let result_dtype = result_dtype.bind(py).clone();
+    let size = npy::item(&result_dtype)?.size;
+    let Some(axes) = first.array.few_axes() else { return Ok(None) };
+    let Some(bytes) = fast::bytes(axes.shape(), size) else { return Ok(None) };
+    let fortran = orders & C_CONTIGUOUS == 0;
+    let result =
+        fast::array(&workspace, (result_dtype, size), axes.shape(), bytes, (false, fortran))?;
+    let Some(result) = result else { return Ok(None) };
+    let out = result.get().template(py)?;
+    strands[operands.len()] = Strand { address: out.data(), step: size };
+    let job = Job { loops, entry, walk, strands };
+    if run(py, &job, operands)? {
+        return Ok(Some(result.into_any()));
+    }
+    let inputs: Vec<_> = operands.iter().map(Operand::object).collect();
+    replay(loops, &PyTuple::new(py, inputs)?, &result).map(Some)
+}
+
+/// The operator that writes into its left operand. False: nothing has changed.
+pub fn in_place<'py>(
+    loops: &Loops,
+    target: &Bound<'py, WorkspaceArray>,
+    other: &Bound<'py, PyAny>,
+) -> PyResult<bool> {
+    let py = target.py();
+    if !fast::is_on() || loops.inputs() != 2 {
+        return Ok(false);
+    }
+    let (Some(left), Some(right)) = (Operand::of(target.as_any())?, Operand::of(other)?) else {
+        return Ok(false);
+    };
+    let operands = [left, right];
+    let (Some((walk, 0)), [Operand::Packed(written), right]) = (walk(&operands), &operands) else {
+        return Ok(false);
+    };
+    let item = written.array.item();
+    let Some((entry, result_type)) = loops.find(item.type_num) else { return Ok(false) };
+    let Some(dtype) = dtype_of(py, item.type_num)? else { return Ok(false) };
+    let bytes = written.array.size().saturating_mul(item.size);
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    let mut kept = [0_u8; REMEMBERED];
+    let usable = result_type == item.type_num
+        && written.array.has_dtype(dtype.bind(py))
+        && written.array.is_writeable()
+        && bytes <= kept.len();
+    if !usable {
+        return Ok(false);
+    }
+    let mut cell;
+    let source = match right {
+        Operand::Packed(read) => {
+            let is_same = read.array.data() == written.array.data() && walk.rows == 1;
+            let is_apart = apart(&written.array, &read.array);
+            if !read.array.has_dtype(dtype.bind(py)) || !(is_same || is_apart) {
+                return Ok(false);
+            }
+            read.strand(item.size)
+        }
+        Operand::Scalar(scalar) => {
+            let Some(value) = Cell::of(scalar, item)? else { return Ok(false) };
+            cell = value;
+            Strand { address: cell.0.as_mut_ptr(), step: 0 }
+        }
+    };
+    let out = written.strand(item.size);
+    // SAFETY: invariants 1 and 2: as many bytes as the array has.
+    unsafe { ptr::copy_nonoverlapping(out.address, kept.as_mut_ptr(), bytes) };
+    let job = Job { loops, entry, walk, strands: [out, source, out] };
+    // SAFETY: invariants 1 to 3: no other code runs.
+    let flags = unsafe { job.run() };
+    if flags == Flags::NONE && !raised(py) {
+        return Ok(true);
+    }
+    // SAFETY: as above.
+    unsafe { ptr::copy_nonoverlapping(kept.as_ptr(), out.address, bytes) };
+    Ok(false)
+}
+
+/// Whether the elements of two packed arrays have no byte in common.
+fn apart(one: &Ndarray<'_>, other: &Ndarray<'_>) -> bool {
+    let span = |array: &Ndarray<'_>| {
+        let bytes = array.size().saturating_mul(array.item().size).unsigned_abs();
+        (array.data().addr(), array.data().addr().saturating_add(bytes))
+    };
+    let ((a, a_end), (b, b_end)) = (span(one), span(other));
+    a_end <= b || b_end <= a
+}
+
+/// Whether all went well; otherwise NumPy has something to report.
+#[inline]
+fn run(py: Python<'_>, job: &Job<'_>, operands: &[Operand<'_, '_>]) -> PyResult<bool> {
+    let flags = if job.is_long() {
+        let pins = operands.iter().map(|operand| match operand {
+            Operand::Packed(packed) => packed.pin(),
+            Operand::Scalar(_) => Ok(None),
+        });
+        let _pins = pins.collect::<PyResult<Vec<_>>>()?;
+        // SAFETY: invariants 1 to 3: the pins keep what is ours, the caller's references the rest.
+        foreign::without_lock(py, || unsafe { job.run() })
+    } else {
+        // SAFETY: invariants 1 to 3: no other code runs.
+        unsafe { job.run() }
+    };
+    Ok(flags == Flags::NONE && !raised(py))
+}
+
+/// Whether the loop set an exception; it is dropped, as NumPy will set it again.
+fn raised(py: Python<'_>) -> bool {
+    PyErr::take(py).is_some()
+}
+
+/// The same by NumPy's own machinery, which warns, raises or calls back as the user has it.
+#[cold]
+fn replay<'py>(
+    loops: &Loops,
+    inputs: &Bound<'py, PyTuple>,
+    result: &Bound<'py, WorkspaceArray>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = inputs.py();
+    let ufunc = loops.ufunc(py);
+    let mut operands = Operands::new(py, Call::Ufunc { ufunc, method: "__call__" });
+    let inputs = operands.add_args(inputs)?;
+    let kwargs = PyDict::new(py);
+    kwargs.set_item("out", operands.add_self(result)?.into_object())?;
+    foreign::call(ufunc, &inputs, Some(&kwargs))?;
+    Ok(result.clone().into_any())
+}

@@ -1,0 +1,73 @@
+//! NumPy's ufuncs, each found once: those behind Python's operators by name.
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyTuple;
+
+use crate::python::loops::{Loops, elementwise};
+use crate::python::npy::numpy;
+
+/// A ufunc of NumPy's, found once.
+pub struct Ufunc {
+    pub name: &'static str,
+    found: PyOnceLock<(Py<PyAny>, Option<&'static Loops>)>,
+}
+
+impl Ufunc {
+    pub const fn named(name: &'static str) -> Self {
+        Self { name, found: PyOnceLock::new() }
+    }
+
+    pub fn found(&self, py: Python<'_>) -> PyResult<&(Py<PyAny>, Option<&'static Loops>)> {
+        self.found.get_or_try_init(py, || {
+            let ufunc = numpy(py)?.getattr(self.name)?;
+            let loops = Loops::of(&ufunc)?;
+            Ok((ufunc.unbind(), loops))
+        })
+    }
+
+    pub fn object<'py>(&self, py: Python<'py>) -> PyResult<&Bound<'py, PyAny>> {
+        Ok(self.found(py)?.0.bind(py))
+    }
+
+    /// On numbers that lie packed; `None`: the general path.
+    #[inline]
+    pub fn fast<'py>(&self, inputs: &[&Bound<'py, PyAny>]) -> PyResult<Option<Bound<'py, PyAny>>> {
+        match self.found(inputs[0].py())?.1 {
+            Some(loops) => elementwise::call(loops, inputs),
+            None => Ok(None),
+        }
+    }
+}
+
+/// A ufunc on numbers that lie packed; `None`: the general path.
+pub fn fast<'py>(
+    ufunc: &Bound<'py, PyAny>,
+    inputs: &Bound<'py, PyTuple>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let Some(loops) = Loops::of(ufunc)? else { return Ok(None) };
+    match (inputs.len(), loops.inputs()) {
+        (1, 1) => elementwise::call(loops, &[&inputs.get_item(0)?]),
+        (2, 2) => {
+            let (left, right) = (inputs.get_item(0)?, inputs.get_item(1)?);
+            elementwise::call(loops, &[&left, &right])
+        }
+        _ => Ok(None),
+    }
+}
+
+macro_rules! ufuncs {
+    ($($constant:ident $name:literal)*) => {
+        $(pub static $constant: Ufunc = Ufunc::named($name);)*
+    };
+}
+
+ufuncs! {
+    ADD "add" SUBTRACT "subtract" MULTIPLY "multiply" MATMUL "matmul" DIVIDE "divide"
+    FLOOR_DIVIDE "floor_divide" REMAINDER "remainder" DIVMOD "divmod" POWER "power"
+    SQUARE "square" SQRT "sqrt" LEFT_SHIFT "left_shift" RIGHT_SHIFT "right_shift"
+    BITWISE_AND "bitwise_and" BITWISE_OR "bitwise_or" BITWISE_XOR "bitwise_xor"
+    NEGATIVE "negative" POSITIVE "positive" ABSOLUTE "absolute" INVERT "invert"
+    LESS "less" LESS_EQUAL "less_equal" EQUAL "equal" NOT_EQUAL "not_equal"
+    GREATER "greater" GREATER_EQUAL "greater_equal"
+}
