@@ -33,6 +33,40 @@ impl State {
     ) -> Result<Placed, Refused> {
         let aligned = align_up(bytes, config.alignment).filter(|&request| request <= LARGEST);
         let Some(request) = aligned else { return Err(refused_by_system(bytes)) };
+        if let (true, DebugMode::Disabled) = (self.in_use, mode) {
+            if let Some(placed) = self.place_where_it_fits(bytes, request) {
+                return Ok(placed);
+            }
+        }
+        self.place_anywhere(config, mode, (bytes, request))
+    }
+
+    /// In the arena, if it has room; else nothing has changed.
+    #[inline]
+    fn place_where_it_fits(&mut self, bytes: u64, request: u64) -> Option<Placed> {
+        let (Shelf::Reusing(arena), Some(block)) = (&mut self.shelf, &self.block) else {
+            return None;
+        };
+        if request == 0 || block.holds().is_some() {
+            return None;
+        }
+        let ticket = arena.alloc_below(request, self.capacity);
+        let Some(offset) = ticket.offset else {
+            arena.cancel(ticket, request);
+            return None;
+        };
+        let address = block.at(offset, bytes).addr();
+        self.counters.this_cycle += request;
+        self.count_placed(request);
+        Some(Placed { block: None, address, offset, home: Home::Arena(ticket), tenure: None })
+    }
+
+    fn place_anywhere(
+        &mut self,
+        config: &WorkspaceConfiguration,
+        mode: DebugMode,
+        (bytes, request): (u64, u64),
+    ) -> Result<Placed, Refused> {
         let placed = if request == 0 {
             self.place_nothing(config)
         } else if !self.in_use {
@@ -42,12 +76,17 @@ impl State {
         } else {
             self.place_in_arena(config, mode, (bytes, request))
         }?;
+        self.count_placed(request);
+        Ok(placed)
+    }
+
+    #[inline]
+    fn count_placed(&mut self, request: u64) {
         self.ever_allocated = true;
         self.untouched = false;
         self.alive_arrays += 1;
         self.alive_bytes += request;
         self.counters.peak = self.counters.peak.max(self.alive_bytes);
-        Ok(placed)
     }
 
     /// Places them all, or none; with a refusal, which of them was refused.

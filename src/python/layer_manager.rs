@@ -17,6 +17,7 @@ use super::collector;
 use super::config::PyWorkspaceConfiguration;
 use super::create::create;
 use super::error::to_pyerr;
+use super::fast;
 use super::npy::numpy;
 use super::scope::PyScope;
 use super::workspace::configuration_argument;
@@ -106,9 +107,16 @@ impl PyLayerWorkspaceMgr {
         args: (Any<'_, 'py>, Option<Any<'_, 'py>>, &str),
     ) -> Object<'py> {
         let kind = array_type(t)?;
-        let args = args.into_pyobject(t.py())?;
         let name = (operation, numpy_name);
-        match self.ask(|core| core.place(operation, kind))? {
+        let place = self.ask(|core| core.place(operation, kind))?;
+        if let (Destination::Workspace(workspace), "C") = (&place, args.2) {
+            let zeroed = numpy_name == "zeros";
+            if let Some(array) = fast::empty(workspace, args.0, args.1, zeroed)? {
+                return Ok(array);
+            }
+        }
+        let args = args.into_pyobject(t.py())?;
+        match place {
             Destination::Workspace(workspace) => create(Some(&workspace), name, &args, None),
             _ => create(None, name, &args, None),
         }

@@ -119,6 +119,7 @@ BINDINGS = {
         "python/collector",
         "python/config",
         "python/create",
+        "python/fast",
         "python/moves",
         "python/place",
         "python/scope",
