@@ -1414,6 +1414,9 @@ def dup(
 ) -> WorkspaceArray | np.ndarray[Any, Any]:
     """Return a copy in the current workspace."""
 
+def _set_fast_paths(on: bool) -> bool:
+    """Take fast paths or leave them; whether they were taken. `NDARENA_FAST=0` is the switch for users."""
+
 def capture_numpy() -> NoReturn:
     """Raise ``NotImplementedError``: NumPy's own allocations are captured in a later version."""
 

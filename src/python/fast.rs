@@ -6,7 +6,8 @@
 #![forbid(unsafe_code)]
 
 use std::ops::Deref;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -16,12 +17,25 @@ use super::handle::WorkspaceArray;
 use super::npy::{self, numpy};
 use crate::Workspace;
 
+static ON: AtomicBool = AtomicBool::new(true);
+
 /// Whether fast paths are taken.
 #[inline]
 pub fn is_on() -> bool {
-    static ON: LazyLock<bool> =
-        LazyLock::new(|| std::env::var_os("NDARENA_FAST").is_none_or(|value| value != "0"));
-    *ON
+    ON.load(Ordering::Relaxed)
+}
+
+/// Turns fast paths on or off; whether they were on.
+#[pyfunction(name = "_set_fast_paths")]
+fn set_fast_paths(on: bool) -> bool {
+    ON.swap(on, Ordering::Relaxed)
+}
+
+/// Reads the environment, and adds the function to the module.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let is_off = std::env::var_os("NDARENA_FAST").is_some_and(|value| value == "0");
+    ON.store(!is_off, Ordering::Relaxed);
+    module.add_function(wrap_pyfunction!(set_fast_paths, module)?)
 }
 
 /// Built-in numbers have type numbers below that of half precision, or that one.

@@ -14,6 +14,7 @@
 #![allow(unsafe_code)]
 
 pub mod elementwise;
+pub mod matmul;
 
 use std::collections::HashMap;
 use std::ffi::{c_char, c_int, c_void};
@@ -81,6 +82,17 @@ impl Loops {
         Ok(known.get(&ufunc.as_ptr().addr()))
     }
 
+    /// The loops of `matmul`.
+    pub fn of_matmul<'a>(py: Python<'_>) -> PyResult<Option<&'a Self>> {
+        static MATMUL: PyOnceLock<Option<Loops>> = PyOnceLock::new();
+        let found = MATMUL.get_or_try_init(py, || {
+            let ufunc = numpy(py)?.getattr("matmul")?;
+            let is_known = Flags::CAN_BE_READ && ufunc.get_type().is(ufunc_class(py)?);
+            Ok::<_, PyErr>(if is_known { Loops::read(&ufunc, true) } else { None })
+        })?;
+        Ok(found.as_ref())
+    }
+
     /// The ufunc itself.
     pub fn ufunc<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
         self.ufunc.bind(py)
@@ -97,13 +109,19 @@ impl Loops {
         *self.by_type.get(usize::try_from(type_num).ok()?)?
     }
 
-    fn read(ufunc: &Bound<'_, PyAny>) -> Option<Self> {
+    fn read(ufunc: &Bound<'_, PyAny>, of_matrices: bool) -> Option<Self> {
         // SAFETY: invariant 1: the caller has seen to the type.
         let fields = unsafe { &*ufunc.as_ptr().cast::<UfuncFields>() };
         let count = |n: c_int| usize::try_from(n).unwrap_or(0);
         let (nin, nargs, ntypes) = (count(fields.nin), count(fields.nargs), count(fields.ntypes));
-        let is_simple = fields.nout == 1 && matches!(nin, 1 | 2) && fields.core_enabled == 0;
-        if !is_simple || fields.types.is_null() || fields.functions.is_null() || ntypes == 0 {
+        let has_core = fields.core_enabled != 0;
+        let is_simple = fields.nout == 1 && matches!(nin, 1 | 2);
+        if !is_simple
+            || has_core != of_matrices
+            || fields.types.is_null()
+            || fields.functions.is_null()
+            || ntypes == 0
+        {
             return None;
         }
         // SAFETY: invariant 1.
@@ -123,24 +141,51 @@ impl Loops {
         Some(Self { ufunc: ufunc.clone().unbind(), nin, by_type })
     }
 
-    /// Computes `count` elements; the flags it raised.
-    ///
-    /// # Safety
-    /// Invariant 3, for the dtype that found `entry`.
+    /// The function of an entry of the table, and its data.
     #[inline]
-    pub unsafe fn run(&self, entry: usize, strands: &Strands, count: isize) -> Flags {
+    fn entry(&self, entry: usize) -> Option<(Function, *mut c_void)> {
         // SAFETY: invariant 1.
         let fields = unsafe { &*self.ufunc.as_ptr().cast::<UfuncFields>() };
         // SAFETY: invariant 1: `entry` was found in the table.
         let function = unsafe { fields.functions.add(entry).read() };
         // SAFETY: as above.
         let data = unsafe { fields.data.add(entry).read() };
-        let Some(function) = function else { return Flags::IMPOSSIBLE };
+        function.map(|function| (function, data))
+    }
+
+    /// Computes `count` elements; the flags it raised.
+    ///
+    /// # Safety
+    /// Invariant 3, for the dtype that found `entry`.
+    #[inline]
+    pub unsafe fn run(&self, entry: usize, strands: &Strands, count: isize) -> Flags {
+        let Some((function, data)) = self.entry(entry) else { return Flags::IMPOSSIBLE };
         let mut addresses = strands.map(|strand| strand.address);
         let steps = strands.map(|strand| strand.step);
         Flags::clear();
         // SAFETY: invariants 2 and 3.
         unsafe { function(addresses.as_mut_ptr(), &raw const count, steps.as_ptr(), data) };
+        Flags::read()
+    }
+}
+
+impl Loops {
+    /// The same of a loop with core dimensions.
+    ///
+    /// # Safety
+    /// Invariant 3, for the dtype that found `entry`, with lengths and steps of the loop's signature.
+    pub unsafe fn run_core(
+        &self,
+        entry: usize,
+        strands: &Strands,
+        lengths: &[isize; 4],
+        steps: &[isize; 9],
+    ) -> Flags {
+        let Some((function, data)) = self.entry(entry) else { return Flags::IMPOSSIBLE };
+        let mut addresses = strands.map(|strand| strand.address);
+        Flags::clear();
+        // SAFETY: invariants 2 and 3.
+        unsafe { function(addresses.as_mut_ptr(), lengths.as_ptr(), steps.as_ptr(), data) };
         Flags::read()
     }
 }
@@ -153,7 +198,7 @@ fn read_all(py: Python<'_>) -> PyResult<HashMap<usize, Loops>> {
     let class = ufunc_class(py)?;
     for (_, value) in numpy(py)?.getattr("__dict__")?.cast_into::<PyDict>()?.iter() {
         if value.get_type().is(class) {
-            known.extend(Loops::read(&value).map(|loops| (value.as_ptr().addr(), loops)));
+            known.extend(Loops::read(&value, false).map(|loops| (value.as_ptr().addr(), loops)));
         }
     }
     Ok(known)

@@ -80,6 +80,7 @@ mod _core {
         super::manager::read_environment()?;
         crate::registry::set_task_finder(super::task::find);
         super::collector::watch_forks(module.py())?;
+        super::fast::register(module)?;
         super::array::register(module)?;
         super::array_type::register(module)?;
         super::operators::register(module)?;

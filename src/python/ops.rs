@@ -138,7 +138,7 @@ pub fn in_place<'py>(
     other: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = target.py();
-    if let Some(loops) = ufunc.found(py)?.1 {
+    if let (Some(loops), false) = (ufunc.found(py)?.1, ufunc.name == "matmul") {
         if elementwise::in_place(loops, target, other)? {
             return Ok(Some(target.clone().into_any()));
         }

@@ -160,6 +160,7 @@ UNSAFE = {
     "python/foreign",
     "python/loops",
     "python/loops/elementwise",
+    "python/loops/matmul",
     "python/npy",
     "python/view",
 }

@@ -29,7 +29,7 @@ use crate::python::place::Operands;
 use crate::{Buffer, registry};
 
 /// More elements than this are computed without the interpreter's lock.
-const LONG: isize = 2048;
+pub(super) const LONG: isize = 2048;
 /// What is written in place is remembered up to so many bytes, to be computed again by NumPy if there is
 /// something to report.
 const REMEMBERED: usize = 8192;
@@ -42,6 +42,14 @@ fn dtypes(py: Python<'_>) -> PyResult<&'static [Option<Py<PyAny>>]> {
         (0..24).map(|t| dtype(t).transpose()).collect::<PyResult<Vec<_>>>()
     })?;
     Ok(dtypes)
+}
+
+/// The dtype of a number.
+pub(super) fn number_of<'a, 'py: 'a>(
+    py: Python<'py>,
+    type_num: c_int,
+) -> PyResult<Option<&'a Bound<'py, PyAny>>> {
+    Ok(dtype_of(py, type_num)?.map(|dtype| dtype.bind(py)))
 }
 
 fn dtype_of(py: Python<'_>, type_num: c_int) -> PyResult<Option<&'static Py<PyAny>>> {
@@ -341,11 +349,27 @@ fn compute<'py>(
     let out = result.get().template(py)?;
     strands[operands.len()] = Strand { address: out.data(), step: size };
     let job = Job { loops, entry, walk, strands };
-    if run(py, &job, operands)? {
+    let flags = run(py, &job, operands)?;
+    if flags == Flags::NONE && !raised(py) {
         return Ok(Some(result.into_any()));
     }
     let inputs: Vec<_> = operands.iter().map(Operand::object).collect();
     replay(loops, &PyTuple::new(py, inputs)?, &result).map(Some)
+}
+
+/// The result, or what NumPy says if there is something to report.
+#[inline]
+pub(super) fn finish<'py>(
+    loops: &Loops,
+    inputs: &[&Bound<'py, PyAny>],
+    result: Bound<'py, WorkspaceArray>,
+    flags: Flags,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = result.py();
+    if flags == Flags::NONE && !raised(py) {
+        return Ok(result.into_any());
+    }
+    replay(loops, &PyTuple::new(py, inputs)?, &result)
 }
 
 /// The operator that writes into its left operand. False: nothing has changed.
@@ -418,10 +442,10 @@ fn apart(one: &Ndarray<'_>, other: &Ndarray<'_>) -> bool {
     a_end <= b || b_end <= a
 }
 
-/// Whether all went well; otherwise NumPy has something to report.
+/// Runs the job, a long one while other threads have the interpreter.
 #[inline]
-fn run(py: Python<'_>, job: &Job<'_>, operands: &[Operand<'_, '_>]) -> PyResult<bool> {
-    let flags = if job.is_long() {
+fn run(py: Python<'_>, job: &Job<'_>, operands: &[Operand<'_, '_>]) -> PyResult<Flags> {
+    Ok(if job.is_long() {
         let pins = operands.iter().map(|operand| match operand {
             Operand::Packed(packed) => packed.pin(),
             Operand::Scalar(_) => Ok(None),
@@ -432,8 +456,7 @@ fn run(py: Python<'_>, job: &Job<'_>, operands: &[Operand<'_, '_>]) -> PyResult<
     } else {
         // SAFETY: invariants 1 to 3: no other code runs.
         unsafe { job.run() }
-    };
-    Ok(flags == Flags::NONE && !raised(py))
+    })
 }
 
 /// Whether the loop set an exception; it is dropped, as NumPy will set it again.

@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyTuple;
 
-use crate::python::loops::{Loops, elementwise};
+use crate::python::loops::{Loops, elementwise, matmul};
 use crate::python::npy::numpy;
 
 /// A ufunc of NumPy's, found once.
@@ -21,7 +21,8 @@ impl Ufunc {
     pub fn found(&self, py: Python<'_>) -> PyResult<&(Py<PyAny>, Option<&'static Loops>)> {
         self.found.get_or_try_init(py, || {
             let ufunc = numpy(py)?.getattr(self.name)?;
-            let loops = Loops::of(&ufunc)?;
+            let is_matmul = self.name == "matmul";
+            let loops = if is_matmul { Loops::of_matmul(py)? } else { Loops::of(&ufunc)? };
             Ok((ufunc.unbind(), loops))
         })
     }
@@ -33,9 +34,12 @@ impl Ufunc {
     /// On numbers that lie packed; `None`: the general path.
     #[inline]
     pub fn fast<'py>(&self, inputs: &[&Bound<'py, PyAny>]) -> PyResult<Option<Bound<'py, PyAny>>> {
-        match self.found(inputs[0].py())?.1 {
-            Some(loops) => elementwise::call(loops, inputs),
-            None => Ok(None),
+        match (self.found(inputs[0].py())?.1, inputs) {
+            (Some(loops), [left, right]) if self.name == "matmul" => {
+                matmul::call(loops, left, right)
+            }
+            (Some(loops), _) => elementwise::call(loops, inputs),
+            (None, _) => Ok(None),
         }
     }
 }
