@@ -1,7 +1,7 @@
 """Memory workspaces for NumPy: memory taken once and used again in every turn of a loop.
 
-The README is the way in. Names that are not defined here are NumPy's, so that the module serves as the
-array namespace of a `WorkspaceArray`.
+The README is the way in. Functions of NumPy's are here under their names, and every other name is
+NumPy's own, so that the module serves as the array namespace of a `WorkspaceArray`.
 """
 
 from contextlib import suppress
@@ -48,6 +48,7 @@ from ndarena._core import (
     eye,
     full,
     full_like,
+    functions,
     gc_policy,
     get_all_workspaces_for_current_thread,
     get_all_workspaces_ids_for_current_thread,
@@ -217,6 +218,10 @@ __all__ = [
     "zeros",
     "zeros_like",
 ]
+
+
+# NumPy's functions, without the way through NumPy's override protocols.
+globals().update({name: function for name, function in vars(functions).items() if not name.startswith("_")})
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever NumPy has

@@ -75,7 +75,7 @@ pub fn number<'py>(
 fn ask<'py>(asked: &Bound<'py, PyAny>) -> PyResult<Option<Number<'py>>> {
     let py = asked.py();
     let is_dtype = npy::is_dtype(asked)?;
-    if !(is_dtype || is_number_class(asked)? || asked.is_exact_instance_of::<PyString>()) {
+    if !(is_dtype || is_number_class(asked)? || is_number_name(asked)) {
         return Ok(None);
     }
     let dtype = if is_dtype {
@@ -93,6 +93,28 @@ fn ask<'py>(asked: &Bound<'py, PyAny>) -> PyResult<Option<Number<'py>>> {
     lately.truncate(REMEMBERED - 1);
     lately.insert(0, entry);
     Ok(Some((dtype, item.size)))
+}
+
+/// Whether it is a string that surely names a number; of others NumPy may warn.
+fn is_number_name(asked: &Bound<'_, PyAny>) -> bool {
+    const NAMES: [&str; 14] = [
+        "float64",
+        "float32",
+        "int64",
+        "int32",
+        "int16",
+        "int8",
+        "uint64",
+        "uint32",
+        "uint16",
+        "uint8",
+        "complex128",
+        "complex64",
+        "bool",
+        "float",
+    ];
+    let name = asked.cast_exact::<PyString>();
+    name.is_ok_and(|name| NAMES.contains(&&*name.to_string_lossy()))
 }
 
 /// Whether it is a class of numbers of Python's or NumPy's, whose dtype never changes.
@@ -164,10 +186,11 @@ fn plain_length(item: &Bound<'_, PyAny>) -> Option<isize> {
     item.extract().ok().filter(|&n: &isize| n >= 0)
 }
 
-/// Whether arrays of the workspace can be made without looking at special cases.
+/// Whether arrays of the workspace can be made without looking at special cases. While it is open, the
+/// calling thread alone can end what was made in it.
 #[inline]
 pub fn is_plain(workspace: &Workspace) -> bool {
-    is_on() && !workspace.is_debug() && !workspace.is_dummy()
+    is_on() && workspace.is_scope_active() && !workspace.is_debug() && !workspace.is_dummy()
 }
 
 /// A new packed array of numbers. `None`, and nothing has changed: the general path says why.

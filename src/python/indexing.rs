@@ -4,13 +4,15 @@
 
 #![forbid(unsafe_code)]
 
+use pyo3::Borrowed;
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PySlice, PySliceMethods, PyTuple};
 
 use super::error::to_pyerr;
 use super::fast::{self, is_number};
 use super::handle::WorkspaceArray;
-use super::npy::{FEW, Layout, Ndarray};
+use super::npy::{FEW, FewAxes, Layout, Ndarray};
+use crate::Buffer;
 
 /// The part of an array that a key of ints and slices names.
 #[inline]
@@ -23,23 +25,46 @@ pub fn part<'py>(
         return Ok(None);
     }
     let array = ours.template(slf.py())?;
-    let ndim = array.ndim();
-    let names_an_element = if key.is_exact_instance_of::<PyInt>() {
-        ndim == 1
-    } else {
-        let tuple = key.cast_exact::<PyTuple>();
-        tuple.is_ok_and(|key| {
-            key.len() == ndim
-                && key.iter_borrowed().all(|item| item.is_exact_instance_of::<PyInt>())
-        })
+    let Some(axes) = array.few_axes() else { return Ok(None) };
+    let single = [key.as_borrowed()];
+    let tuple = key.cast_exact::<PyTuple>();
+    let keys: &mut dyn Iterator<Item = Borrowed<'_, 'py, PyAny>> = match &tuple {
+        Ok(tuple) => &mut tuple.iter_borrowed(),
+        Err(_) => &mut single.into_iter(),
     };
-    if names_an_element && ndim > 0 {
+    let (mut named, mut ints) = (0, 0);
+    for key in keys {
+        let Some(&length) = axes.shape().get(named) else { return Ok(None) };
+        let is_int = key.is_exact_instance_of::<PyInt>();
+        if !(is_int && index(&key, length).is_some() || key.is_exact_instance_of::<PySlice>()) {
+            return Ok(None);
+        }
+        named += 1;
+        ints += usize::from(is_int);
+    }
+    if named == 0 {
+        return Ok(None);
+    }
+    if ints == array.ndim() {
         // The element of a number is a copy, and no code of others runs on the way to it.
         let is_number = is_number(array.item().type_num);
         return if is_number { array.object().get_item(key).map(Some) } else { Ok(None) };
     }
-    let Some(part) = Part::of(&array, key)? else { return Ok(None) };
-    if ours.is_at_hand() { part.view(ours, &array).map(Some) } else { Ok(None) }
+    // From here on the memory is held, as the members of a slice may be anything.
+    let buffer = ours.buffer().map_err(to_pyerr)?;
+    let part = match &tuple {
+        Ok(tuple) => Part::of(&axes, tuple.iter_borrowed())?,
+        Err(_) => Part::of(&axes, single.into_iter())?,
+    };
+    part.view(buffer, &array).map(Some)
+}
+
+/// Which element an int names, if it is inside.
+#[inline]
+fn index(key: &Bound<'_, PyAny>, length: isize) -> Option<isize> {
+    let index: isize = key.extract().ok()?;
+    let index = if index < 0 { index + length } else { index };
+    (0..length).contains(&index).then_some(index)
 }
 
 /// Axes that are left, and where they begin.
@@ -52,46 +77,38 @@ struct Part {
 
 impl Part {
     #[inline]
-    fn of(array: &Ndarray<'_>, key: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
-        let Some(axes) = array.few_axes() else { return Ok(None) };
-        let (shape, strides) = (axes.shape(), axes.strides());
+    fn of<'a, 'py: 'a>(
+        axes: &FewAxes,
+        keys: impl Iterator<Item = Borrowed<'a, 'py, PyAny>>,
+    ) -> PyResult<Self> {
         let mut part = Self { ndim: 0, shape: [0; FEW], strides: [0; FEW], offset: 0 };
-        let named = match key.cast_exact::<PyTuple>() {
-            Ok(tuple) => {
-                if tuple.len() > shape.len() {
-                    return Ok(None);
-                }
-                for (axis, item) in tuple.iter_borrowed().enumerate() {
-                    if !part.take(&item, (shape[axis], strides[axis]))? {
-                        return Ok(None);
-                    }
-                }
-                tuple.len()
-            }
-            Err(_) if shape.is_empty() => return Ok(None),
-            Err(_) if !part.take(key, (shape[0], strides[0]))? => return Ok(None),
-            Err(_) => 1,
-        };
-        for axis in named..shape.len() {
-            part.keep(shape[axis], strides[axis]);
+        let mut left = axes.shape().iter().copied().zip(axes.strides().iter().copied());
+        for (key, axis) in keys.zip(&mut left) {
+            part.take(&key, axis)?;
         }
-        Ok(Some(part))
+        for (length, stride) in left {
+            part.keep(length, stride);
+        }
+        Ok(part)
     }
 
-    /// One axis by an int or a slice; false if the key is something else, or out of bounds.
+    /// One axis by an int, which is inside, or a slice.
     #[inline]
-    fn take(&mut self, key: &Bound<'_, PyAny>, (length, stride): (isize, isize)) -> PyResult<bool> {
-        if key.is_exact_instance_of::<PyInt>() {
-            let Ok(index) = key.extract::<isize>() else { return Ok(false) };
-            let index = if index < 0 { index + length } else { index };
-            self.offset += index * stride;
-            return Ok((0..length).contains(&index));
-        }
-        let Ok(slice) = key.cast_exact::<PySlice>() else { return Ok(false) };
+    fn take(&mut self, key: &Bound<'_, PyAny>, (length, stride): (isize, isize)) -> PyResult<()> {
+        let Ok(slice) = key.cast_exact::<PySlice>() else {
+            self.offset += index(key, length).unwrap_or(0) * stride;
+            return Ok(());
+        };
         let steps = slice.indices(length)?;
-        self.offset += steps.start * stride;
-        self.keep(isize::try_from(steps.slicelength)?, steps.step.saturating_mul(stride));
-        Ok(true)
+        match isize::try_from(steps.slicelength)? {
+            // NumPy's way: no step leads anywhere.
+            0 => self.keep(0, stride),
+            count => {
+                self.offset += steps.start * stride;
+                self.keep(count, steps.step.saturating_mul(stride));
+            }
+        }
+        Ok(())
     }
 
     fn keep(&mut self, length: isize, stride: isize) {
@@ -100,11 +117,7 @@ impl Part {
         self.ndim += 1;
     }
 
-    fn view<'py>(
-        &self,
-        ours: &WorkspaceArray,
-        array: &Ndarray<'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    fn view<'py>(&self, buffer: Buffer, array: &Ndarray<'py>) -> PyResult<Bound<'py, PyAny>> {
         let layout = Layout {
             dtype: &array.dtype()?,
             shape: &self.shape[..self.ndim],
@@ -112,7 +125,6 @@ impl Part {
             data: array.data().wrapping_offset(self.offset),
             writeable: array.is_writeable(),
         };
-        let buffer = ours.buffer().map_err(to_pyerr)?;
         Ok(WorkspaceArray::new(array.object().py(), buffer, &layout)?.into_any())
     }
 }

@@ -16,7 +16,6 @@
 pub mod elementwise;
 pub mod matmul;
 
-use std::collections::HashMap;
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
 
@@ -77,9 +76,11 @@ pub const NOTHING: Strand = Strand { address: ptr::null_mut(), step: 0 };
 impl Loops {
     /// The loops of a ufunc of NumPy's that has one result and no core dimensions.
     pub fn of<'a>(ufunc: &Bound<'_, PyAny>) -> PyResult<Option<&'a Self>> {
-        static KNOWN: PyOnceLock<HashMap<usize, Loops>> = PyOnceLock::new();
+        static KNOWN: PyOnceLock<Vec<Loops>> = PyOnceLock::new();
         let known = KNOWN.get_or_try_init(ufunc.py(), || read_all(ufunc.py()))?;
-        Ok(known.get(&ufunc.as_ptr().addr()))
+        let address = ufunc.as_ptr().addr();
+        let found = known.binary_search_by_key(&address, |loops| loops.ufunc.as_ptr().addr());
+        Ok(found.ok().map(|index| &known[index]))
     }
 
     /// The loops of `matmul`.
@@ -190,17 +191,20 @@ impl Loops {
     }
 }
 
-fn read_all(py: Python<'_>) -> PyResult<HashMap<usize, Loops>> {
-    let mut known = HashMap::new();
+/// Those of all ufuncs of the module `numpy`, by address.
+fn read_all(py: Python<'_>) -> PyResult<Vec<Loops>> {
+    let mut known = Vec::new();
     if !Flags::CAN_BE_READ {
         return Ok(known);
     }
     let class = ufunc_class(py)?;
     for (_, value) in numpy(py)?.getattr("__dict__")?.cast_into::<PyDict>()?.iter() {
         if value.get_type().is(class) {
-            known.extend(Loops::read(&value, false).map(|loops| (value.as_ptr().addr(), loops)));
+            known.extend(Loops::read(&value, false));
         }
     }
+    known.sort_by_key(|loops| loops.ufunc.as_ptr().addr());
+    known.dedup_by_key(|loops| loops.ufunc.as_ptr().addr());
     Ok(known)
 }
 

@@ -54,6 +54,9 @@ fn reduction<'py>(
     kwargs: Kwargs<'_, 'py>,
 ) -> Object<'py> {
     let py = slf.py();
+    if let Some(result) = reduce::method(name, slf, args, kwargs)? {
+        return Ok(result);
+    }
     let mut operands = Operands::new(py, Call::Method(name));
     let view = operands.add_self(slf)?.into_object();
     let args = operands.add_args(args)?;

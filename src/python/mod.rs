@@ -10,6 +10,7 @@ mod error;
 mod fast;
 mod flags;
 mod foreign;
+mod functions;
 mod handle;
 mod indexing;
 mod layer_manager;
@@ -81,6 +82,7 @@ mod _core {
         crate::registry::set_task_finder(super::task::find);
         super::collector::watch_forks(module.py())?;
         super::fast::register(module)?;
+        super::functions::register(module)?;
         super::array::register(module)?;
         super::array_type::register(module)?;
         super::operators::register(module)?;

@@ -18,20 +18,27 @@ type Object<'py> = PyResult<Bound<'py, PyAny>>;
 
 #[pymethods]
 impl WorkspaceArray {
-    #[pyo3(signature = (ufunc, method, /, *inputs, **kwargs))]
+    #[pyo3(
+        signature = (*args, **kwargs),
+        text_signature = "($self, ufunc, method, /, *inputs, **kwargs)"
+    )]
     fn __array_ufunc__<'py>(
         slf: Slf<'_, 'py>,
-        ufunc: &Bound<'py, PyAny>,
-        method: &str,
-        inputs: &Bound<'py, PyTuple>,
+        args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
     ) -> Object<'py> {
         let py = slf.py();
+        if args.len() < 2 {
+            return Err(PyTypeError::new_err("__array_ufunc__ takes a ufunc, a method and inputs"));
+        }
+        let (ufunc, method) = (&args.get_item(0)?, args.get_item(1)?);
+        let method: &str = method.extract()?;
         if let ("__call__", None) = (method, kwargs) {
-            if let Some(result) = ops::ufuncs::fast(ufunc, inputs)? {
+            if let Some(result) = ops::ufuncs::fast(ufunc, args, 2)? {
                 return Ok(result);
             }
         }
+        let inputs = &args.get_slice(2, args.len());
         if !ufunc.is_instance(ufunc_class(py)?)? {
             return Err(PyTypeError::new_err("__array_ufunc__ takes a ufunc of NumPy's"));
         }

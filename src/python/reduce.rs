@@ -1,13 +1,16 @@
 //! Reductions along axes, computed into memory of the current workspace.
 
+use std::sync::atomic::{AtomicI32, Ordering};
+
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyInt, PyTuple};
 
+use super::fast;
 use super::foreign;
-use super::handle::{Plan, has_references};
-use super::npy::{Ndarray, item, numpy};
+use super::handle::{Plan, WorkspaceArray, has_references};
+use super::npy::{C_CONTIGUOUS, FEW, Ndarray, builtin_dtype, item, numpy};
 use super::ops::remembered;
 use super::order;
 use super::place::Operands;
@@ -66,6 +69,132 @@ pub fn function<'py>(
     };
     with_out.set_item(intern!(py, "out"), out.object())?;
     foreign::call(reducer, args, Some(&with_out)).map(Some)
+}
+
+/// The ufuncs whose `reduce` a method of ndarray's is, and the dtypes of their results.
+static QUICK: [Quick; 4] = [
+    Quick::new("sum", "add"),
+    Quick::new("prod", "multiply"),
+    Quick::new("max", "maximum"),
+    Quick::new("min", "minimum"),
+];
+
+struct Quick {
+    method: &'static str,
+    ufunc: &'static str,
+    reducer: PyOnceLock<Py<PyAny>>,
+    /// By type number of the elements; 0, which no result has that is not found anew, says unknown.
+    results: [AtomicI32; 24],
+}
+
+impl Quick {
+    const fn new(method: &'static str, ufunc: &'static str) -> Self {
+        let results = [const { AtomicI32::new(0) }; 24];
+        Self { method, ufunc, reducer: PyOnceLock::new(), results }
+    }
+
+    fn reducer<'py>(&self, py: Python<'py>) -> PyResult<&Bound<'py, PyAny>> {
+        let reducer = self.reducer.get_or_try_init(py, || {
+            let ufunc = numpy(py)?.getattr(self.ufunc)?;
+            ufunc.getattr("reduce").map(Bound::unbind)
+        })?;
+        Ok(reducer.bind(py))
+    }
+
+    fn result<'py>(&self, array: &Ndarray<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = array.object().py();
+        let Some(known) =
+            usize::try_from(array.item().type_num).ok().and_then(|t| self.results.get(t))
+        else {
+            return Ok(None);
+        };
+        let type_num = known.load(Ordering::Relaxed);
+        if type_num > 0 {
+            return builtin_dtype(py, type_num).map(Some);
+        }
+        let reducer = self.reducer(py)?;
+        let found = result_dtype(reducer, reducer, array)?;
+        if let Some(dtype) = &found {
+            known.store(item(dtype)?.type_num, Ordering::Relaxed);
+        }
+        Ok(found)
+    }
+}
+
+/// `sum`, `prod`, `max` and `min` of numbers in C order, over all axes or one; `None`: the general path.
+pub fn method<'py>(
+    name: &str,
+    slf: &Bound<'py, WorkspaceArray>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = slf.py();
+    let ours = slf.get();
+    if !fast::is_on() || !ours.is_at_hand() || !writes_right(py)? {
+        return Ok(None);
+    }
+    let Some(quick) = QUICK.iter().find(|quick| quick.method == name) else { return Ok(None) };
+    let Some(axis) = only_axis(args, kwargs)? else { return Ok(None) };
+    let array = ours.template(py)?;
+    if !fast::is_number(array.item().type_num) || array.flags() & C_CONTIGUOUS == 0 {
+        return Ok(None);
+    }
+    let (reducer, none) = (quick.reducer(py)?, py.None().into_bound(py));
+    if axis.is_none() || array.ndim() == 1 {
+        let view = ours.lend_for(py, name)?;
+        let args = (view.into_object(), axis, &none, &none, false);
+        return foreign::call(reducer, args, None).map(Some);
+    }
+    let Some(out) = out_for(quick, &array, &axis)? else { return Ok(None) };
+    let (view, target) = (ours.lend_for(py, name)?, out.get().lend_for(py, name)?);
+    let args = (view.into_object(), axis, &none, target.into_object(), false);
+    foreign::call(reducer, args, None)?;
+    Ok(Some(out.into_any()))
+}
+
+/// The axis, if nothing else is asked for: an int, or `None` for all.
+fn only_axis<'py>(
+    args: &Bound<'py, PyTuple>,
+    kwargs: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = args.py();
+    let axis = match (args.len(), kwargs) {
+        (0, None) => return Ok(Some(py.None().into_bound(py))),
+        (1, None) => args.get_item(0)?,
+        (0, Some(kwargs)) if kwargs.len() == 1 => match kwargs.get_item(intern!(py, "axis"))? {
+            Some(axis) => axis,
+            None => return Ok(None),
+        },
+        _ => return Ok(None),
+    };
+    Ok((axis.is_none() || axis.is_exact_instance_of::<PyInt>()).then_some(axis))
+}
+
+/// New memory of the current workspace for the reduction along one axis.
+fn out_for<'py>(
+    quick: &Quick,
+    array: &Ndarray<'py>,
+    axis: &Bound<'py, PyAny>,
+) -> PyResult<Option<Bound<'py, WorkspaceArray>>> {
+    let Some(axes) = array.few_axes() else { return Ok(None) };
+    let shape = axes.shape();
+    let count = isize::try_from(shape.len())?;
+    let Ok(axis) = axis.extract::<isize>() else { return Ok(None) };
+    let axis = if axis < 0 { axis + count } else { axis };
+    let Some(axis) = usize::try_from(axis).ok().filter(|_| axis < count) else { return Ok(None) };
+    let mut left = [0; FEW];
+    let kept = shape.iter().enumerate().filter(|&(i, _)| i != axis);
+    for (place, (_, &length)) in left.iter_mut().zip(kept) {
+        *place = length;
+    }
+    let left = &left[..shape.len() - 1];
+    let Some(workspace) = registry::current_workspace().filter(fast::is_plain) else {
+        return Ok(None);
+    };
+    let Some(dtype) = quick.result(array)? else { return Ok(None) };
+    let size = item(&dtype)?.size;
+    let Some(bytes) = fast::bytes(left, size) else { return Ok(None) };
+    fast::array(&workspace, (dtype, size), left, bytes, (false, false))
 }
 
 /// NumPy 2.0 and 2.1 write wrong values into `out` when they reduce arrays of some memory orders.

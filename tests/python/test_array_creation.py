@@ -389,14 +389,14 @@ def test_scoped_out_module_functions_are_plain(scopes):
 
 def test_names_that_the_module_does_not_define_are_numpys():
     for name in [
-        "exp",
-        "concatenate",
+        "broadcast_to",
+        "tile",
         "float32",
         "pi",
         "newaxis",
         "linalg",
         "fft",
-        "sum",
+        "trace",
         "ndarray",
         "errstate",
     ]:

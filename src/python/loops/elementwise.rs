@@ -166,11 +166,14 @@ impl Cell {
 
     fn of_float(scalar: &Bound<'_, PyAny>, type_num: c_int) -> Option<Self> {
         let value: f64 = if scalar.is_exact_instance_of::<PyInt>() {
-            let value: i32 = scalar.extract().ok().filter(|n: &i32| n.abs() <= 1 << 24)?;
+            let value: i32 = scalar.extract().ok().filter(|n: &i32| n.unsigned_abs() <= 1 << 24)?;
             value.into()
         } else {
             scalar.extract().ok()?
         };
+        if value.is_nan() && !scalar.is_exact_instance_of::<PyFloat>() {
+            return None; // a signalling one would not survive the way through a double
+        }
         let mut cell = Self([0; 16]);
         match type_num {
             DOUBLE => cell.0[..8].copy_from_slice(&value.to_ne_bytes()),

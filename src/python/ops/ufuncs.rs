@@ -44,16 +44,17 @@ impl Ufunc {
     }
 }
 
-/// A ufunc on numbers that lie packed; `None`: the general path.
+/// A ufunc on numbers that lie packed, which are the arguments from `first` on; `None`: the general path.
 pub fn fast<'py>(
     ufunc: &Bound<'py, PyAny>,
-    inputs: &Bound<'py, PyTuple>,
+    args: &Bound<'py, PyTuple>,
+    first: usize,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let Some(loops) = Loops::of(ufunc)? else { return Ok(None) };
-    match (inputs.len(), loops.inputs()) {
-        (1, 1) => elementwise::call(loops, &[&inputs.get_item(0)?]),
+    match (args.len() - first, loops.inputs()) {
+        (1, 1) => elementwise::call(loops, &[&args.get_item(first)?]),
         (2, 2) => {
-            let (left, right) = (inputs.get_item(0)?, inputs.get_item(1)?);
+            let (left, right) = (args.get_item(first)?, args.get_item(first + 1)?);
             elementwise::call(loops, &[&left, &right])
         }
         _ => Ok(None),
