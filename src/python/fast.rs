@@ -14,7 +14,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyComplex, PyFloat, PyInt, PyString, PyTuple, PyType};
 
 use super::handle::WorkspaceArray;
-use super::npy::{self, numpy};
+use super::npy::{self, ALIGNED, C_CONTIGUOUS, F_CONTIGUOUS, Ndarray, numpy};
 use crate::Workspace;
 
 static ON: AtomicBool = AtomicBool::new(true);
@@ -204,6 +204,27 @@ pub fn array<'py>(
 ) -> PyResult<Option<Bound<'py, WorkspaceArray>>> {
     let Ok(cut) = workspace.cut(bytes, zeroed, None) else { return Ok(None) };
     WorkspaceArray::of_cut(cut, (dtype, size), shape, fortran).map(Some)
+}
+
+/// A copy of a packed array of numbers, in its order.
+pub fn copy<'py>(
+    workspace: &Workspace,
+    source: &Ndarray<'py>,
+) -> PyResult<Option<Bound<'py, WorkspaceArray>>> {
+    let (item, flags) = (source.item(), source.flags());
+    let is_packed = flags & (C_CONTIGUOUS | F_CONTIGUOUS) != 0 && flags & ALIGNED != 0;
+    if !is_packed || !is_number(item.type_num) || !is_plain(workspace) {
+        return Ok(None);
+    }
+    let Some(axes) = source.few_axes() else { return Ok(None) };
+    let Some(bytes) = bytes(axes.shape(), item.size) else { return Ok(None) };
+    let number = (source.dtype()?, item.size);
+    let fortran = flags & C_CONTIGUOUS == 0;
+    let Some(copy) = array(workspace, number, axes.shape(), bytes, (false, fortran))? else {
+        return Ok(None);
+    };
+    let target = copy.get().template(source.object().py())?;
+    Ok(npy::copy_packed(source, &target).then_some(copy))
 }
 
 /// `empty` or `zeros`, of a shape and a dtype that need no questions, in C order.

@@ -12,7 +12,7 @@ use super::naming::Call;
 use super::npy::{self, Layout, Ndarray};
 use super::{order, view};
 use crate::array::Cut;
-use crate::{Buffer, Error, Facts, Validity, Workspace, registry};
+use crate::{Buffer, Error, Facts, Lease, Validity, Workspace, registry};
 
 /// An array in the memory of a workspace, with NumPy's surface, valid while its generation is.
 ///
@@ -177,18 +177,24 @@ impl WorkspaceArray {
 
     /// The array as NumPy may see it, for as long as NumPy wants it, and its memory.
     pub fn lend<'py>(&self, py: Python<'py>) -> PyResult<Result<(Ndarray<'py>, Buffer), Error>> {
-        let leased = self.buffer().and_then(|buffer| buffer.lease().map(|lease| (lease, buffer)));
-        match leased {
-            Ok((lease, buffer)) => Ok(Ok((view::leased(&self.template(py)?, lease)?, buffer))),
+        match self.lease() {
+            Ok(lease) => {
+                let buffer = lease.buffer().clone();
+                Ok(Ok((view::leased(&self.template(py)?, lease)?, buffer)))
+            }
             Err(error) => Ok(Err(self.described(py, error)?)),
         }
     }
 
+    fn lease(&self) -> Result<Lease, Error> {
+        self.buffer()?.lease()
+    }
+
     /// A leased view for `operation`, which this array is the `self` of.
     pub fn lend_for<'py>(&self, py: Python<'py>, operation: &str) -> PyResult<Ndarray<'py>> {
-        match self.lend(py)? {
-            Ok((view, _)) => Ok(view),
-            Err(error) => Err(to_pyerr(error.in_operation(operation, "self"))),
+        match self.lease() {
+            Ok(lease) => view::leased(&self.template(py)?, lease),
+            Err(error) => Err(to_pyerr(self.described(py, error)?.in_operation(operation, "self"))),
         }
     }
 

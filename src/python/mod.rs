@@ -13,6 +13,7 @@ mod foreign;
 mod functions;
 mod handle;
 mod indexing;
+mod joining;
 mod layer_manager;
 mod loops;
 mod makers;

@@ -2,9 +2,9 @@
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::PyType;
 
-use super::npy::numpy;
+use super::npy::{ndarray_class, numpy};
 
 /// Which of our doors a caller came through.
 #[derive(Clone, Copy)]
@@ -122,11 +122,14 @@ fn documented_name(function: &Bound<'_, PyAny>, i: usize) -> String {
 
 /// Whether `types` hold nothing but ndarrays, their subclasses, and ours.
 pub fn all_known(types: &Bound<'_, PyAny>, ours: &Bound<'_, PyAny>) -> PyResult<bool> {
-    let py = types.py();
-    let known = PyTuple::new(py, [numpy(py)?.getattr("ndarray")?, ours.clone()])?;
-    let is_subclass = py.import("builtins")?.getattr("issubclass")?;
+    let ndarray = ndarray_class(types.py())?;
     for kind in types.try_iter()? {
-        if !is_subclass.call1((kind?, &known))?.is_truthy()? {
+        let kind = kind?;
+        if kind.is(ours) || kind.is(ndarray) {
+            continue;
+        }
+        let kind = kind.cast_into::<PyType>()?;
+        if !kind.is_subclass(ndarray)? && !kind.is_subclass(ours)? {
             return Ok(false);
         }
     }

@@ -465,6 +465,21 @@ pub unsafe fn packed<'py>(
     unsafe { Bound::from_owned_ptr_or_err(py, object) }.map(Ndarray)
 }
 
+/// Copies the bytes of a packed array into another of the same size, whose elements nobody else has;
+/// false if they are not such.
+pub fn copy_packed(source: &Ndarray<'_>, target: &Ndarray<'_>) -> bool {
+    let bytes = |array: &Ndarray<'_>| array.size().saturating_mul(array.item().size);
+    let is_packed = |array: &Ndarray<'_>| array.flags() & (C_CONTIGUOUS | F_CONTIGUOUS) != 0;
+    let count = bytes(source);
+    let has_references = source.item().has_references || target.item().has_references;
+    if count != bytes(target) || has_references || !is_packed(source) || !is_packed(target) {
+        return false;
+    }
+    // SAFETY: invariants 2, 3 and 5: as many bytes as both have, without gaps; `copy` allows an overlap.
+    unsafe { ptr::copy(source.data(), target.data(), count.unsigned_abs()) };
+    true
+}
+
 /// Makes `base` the owner of the memory of `array`, which has no base yet.
 pub fn set_base(array: &Ndarray<'_>, base: Bound<'_, PyAny>) -> PyResult<()> {
     let py = base.py();
@@ -497,6 +512,10 @@ macro_rules! numpy_class {
 numpy_class!(
     /// `numpy.dtype`
     dtype_class "dtype"
+);
+numpy_class!(
+    /// `numpy.ndarray`
+    ndarray_class "ndarray"
 );
 numpy_class!(
     /// `numpy.ufunc`

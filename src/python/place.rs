@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::error::to_pyerr;
+use super::fast;
 use super::foreign;
 use super::handle::{Plan, WorkspaceArray, allocate, allocate_all, has_references};
 use super::naming::{Call, Place};
@@ -262,7 +263,10 @@ impl<'a, 'py> Operands<'a, 'py> {
     }
 
     fn moved(&self, workspace: &Workspace, array: &Ndarray<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let copy = copy_into(workspace, array, &self.call)?;
+        let copy = match fast::copy(workspace, array)? {
+            Some(copy) => copy,
+            None => copy_into(workspace, array, &self.call)?,
+        };
         if !array.is_writeable() {
             copy.get().make_read_only(self.py)?;
         }
@@ -345,9 +349,11 @@ fn like_tuple<'py>(
     items: Vec<Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = tuple.py();
+    if tuple.is_exact_instance_of::<PyTuple>() {
+        return Ok(PyTuple::new(py, items)?.into_any());
+    }
     match tuple.get_type().getattr_opt(intern!(py, "_make"))? {
         Some(make) => make.call1((items,)),
-        None if tuple.is_exact_instance_of::<PyTuple>() => Ok(PyTuple::new(py, items)?.into_any()),
         None => Ok(tuple.clone().into_any()),
     }
 }

@@ -8,8 +8,9 @@ use pyo3::types::{PyDict, PyTuple};
 
 use super::foreign;
 use super::handle::WorkspaceArray;
+use super::joining::{self, Join};
 use super::naming::{Call, all_known};
-use super::npy::{numpy, ufunc_class};
+use super::npy::{ndarray_class, numpy, ufunc_class};
 use super::place::Operands;
 use super::{ops, reduce};
 
@@ -125,11 +126,11 @@ fn has_foreign_ufunc(
             Err(value) => operands.push(value.into_inner()),
         }
     }
-    let ndarray = numpy(py)?.getattr(intern!(py, "ndarray"))?;
+    let ndarray = ndarray_class(py)?;
     for operand in operands {
         let takes_part = !operand.is_exact_instance_of::<WorkspaceArray>()
             && operand.get_type().hasattr(intern!(py, "__array_ufunc__"))?;
-        if takes_part && !operand.is_instance(&ndarray)? {
+        if takes_part && !operand.is_instance(ndarray)? {
             return Ok(true);
         }
     }
@@ -142,11 +143,24 @@ struct Known {
     metadata: Py<PyDict>,
     /// They reduce along axes and take `out`.
     reductions: Py<PyDict>,
+    concatenate: Py<PyAny>,
+    stack: Py<PyAny>,
 }
 
 struct KnownHere<'py> {
     metadata: Bound<'py, PyDict>,
     reductions: Bound<'py, PyDict>,
+    all: &'static Known,
+}
+
+impl KnownHere<'_> {
+    fn join(&self, func: &Bound<'_, PyAny>) -> Option<Join> {
+        if self.all.concatenate.is(func) {
+            Some(Join::Concatenate)
+        } else {
+            self.all.stack.is(func).then_some(Join::Stack)
+        }
+    }
 }
 
 const METADATA: [&str; 3] = ["shape", "ndim", "size"];
@@ -157,10 +171,16 @@ impl Known {
         static KNOWN: PyOnceLock<Known> = PyOnceLock::new();
         let known = KNOWN.get_or_try_init(py, || {
             let metadata = functions(py, &METADATA)?;
-            Ok::<_, PyErr>(Self { metadata, reductions: functions(py, &REDUCTIONS)? })
+            let function = |name: &str| numpy(py)?.getattr(name).map(Bound::unbind);
+            Ok::<_, PyErr>(Self {
+                metadata,
+                reductions: functions(py, &REDUCTIONS)?,
+                concatenate: function("concatenate")?,
+                stack: function("stack")?,
+            })
         })?;
         let metadata = known.metadata.bind(py).clone();
-        Ok(KnownHere { metadata, reductions: known.reductions.bind(py).clone() })
+        Ok(KnownHere { metadata, reductions: known.reductions.bind(py).clone(), all: known })
     }
 }
 
@@ -205,7 +225,15 @@ pub fn call_function<'py>(
     let mut operands = Operands::new(py, Call::Function(func));
     let args = operands.add_args(args)?;
     let kwargs = operands.add_kwargs(Some(kwargs))?;
-    if Known::of(py)?.reductions.contains(func)? && !is_half_mean(func, &args)? {
+    let known = Known::of(py)?;
+    if let Some(join) = known.join(func) {
+        if let Some(result) =
+            joining::function(&mut operands, (func, join), &args, kwargs.as_ref())?
+        {
+            return operands.settle(result);
+        }
+    }
+    if known.reductions.contains(func)? && !is_half_mean(func, &args)? {
         let all_axes = py.None().into_bound(py);
         let placed =
             reduce::function(&mut operands, func, func, &args, kwargs.as_ref(), &all_axes)?;
