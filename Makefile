@@ -73,11 +73,13 @@ cross-%:
 docs: $(VENV)/.docs ## the documentation, as pages in target/docs
 	$(python) -m sphinx --fail-on-warning --keep-going --fresh-env --quiet docs target/docs
 
-bench: check ## the benchmarks of the core
+bench: $(VENV)/.bench ## every benchmark, with a report and a picture in target/bench
 	cargo bench --locked
+	$(python) -m benches.python --out target/bench
 
-bench-smoke: check ## every benchmark once, to see that it runs
+bench-smoke: $(VENV)/.bench ## every benchmark once: does it run, are the results equal
 	cargo bench --locked -- --test
+	$(python) -m benches.python --smoke
 
 # Pairs of a Python and a NumPy: tools/check_wheel.py says which tests each of them runs.
 wheel: $(VENV)/.maturin ## the wheel and the sdist in dist/, tried on every Python that is installed
@@ -95,7 +97,7 @@ check: # ends make if something is missing
 # A stamp per extra: the package, built and installed with what the extra needs. Python files need no new build.
 sources := Cargo.toml Cargo.lock pyproject.toml $(shell find src -name '*.rs')
 
-$(VENV)/.demo $(VENV)/.test $(VENV)/.lint $(VENV)/.docs $(VENV)/.array-api: $(VENV)/.maturin $(sources)
+$(VENV)/.demo $(VENV)/.test $(VENV)/.lint $(VENV)/.docs $(VENV)/.array-api $(VENV)/.bench: $(VENV)/.maturin $(sources)
 	VIRTUAL_ENV=$(abspath $(VENV)) $(VENV)/bin/maturin develop --release --extras $(patsubst .%,%,$(notdir $@))
 	@touch $@
 

@@ -1,0 +1,62 @@
+"""Who measures what: one process for the rows of a family, one of its own for a row that asks for it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict
+from itertools import groupby
+from typing import Any
+
+import ndarena
+
+from .measure import Effort, measure
+from .model import Place, Result, Row
+from .rows import all_rows
+
+FOREVER = 600  # seconds; a row takes a few
+
+
+def batches(rows: list[Row]) -> Iterator[list[Row]]:
+    """Split rows into those of one process each."""
+    for _, family in groupby(rows, key=lambda row: row.family):
+        members = list(family)
+        shared = [row for row in members if row.place is Place.SHARED]
+        if shared:
+            yield shared
+        yield from ([row] for row in members if row.place is not Place.SHARED)
+
+
+def measured(rows: list[Row], effort: Effort) -> Iterator[Result]:
+    """Measure rows in processes of their own; a process that dies takes its remaining rows with it."""
+    for batch in batches(rows):
+        left = {row.key for row in batch}
+        order = {"keys": [row.key for row in batch], "effort": asdict(effort)}
+        command = [sys.executable, "-m", "benches.python", "--measure", json.dumps(order)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - ourselves
+            for line in process.stdout or ():
+                result = Result.from_dict(json.loads(line))
+                left.discard(result.key)
+                yield result
+            status = process.wait(FOREVER)
+        yield from (
+            Result(row.key, failed=f"its process ended with status {status}")
+            for row in batch
+            if row.key in left
+        )
+
+
+def measure_here(order: dict[str, Any]) -> None:
+    """Measure rows in this process and print a line for each."""
+    warnings.simplefilter("error")
+    warnings.simplefilter("ignore", ndarena.UnusedWorkspaceWarning)  # views and scalars take no memory
+    keys = set(order["keys"])
+    for row in (row for row in all_rows() if row.key in keys):
+        if row.place is Place.TUNED and not ndarena.memory.tune_malloc().is_available:
+            result = Result(row.key, missing="not available: needs glibc")
+        else:
+            result = measure(row, Effort(**order["effort"]))
+        print(json.dumps(result.to_dict()), flush=True)  # noqa: T201 - the parent reads it

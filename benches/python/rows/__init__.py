@@ -1,0 +1,12 @@
+"""The table of bars: every row, by family."""
+
+from benches.python.model import Row
+
+from . import arrays, capture, expressions, functions, networks, operators, scopes, updaters
+
+FAMILIES = (scopes, arrays, operators, expressions, functions, capture, networks, updaters)
+
+
+def all_rows() -> list[Row]:
+    """Return every row, those of a family together."""
+    return [row for family in FAMILIES for row in family.rows()]
