@@ -39,6 +39,21 @@ pub struct PlanCounts {
     pub plans: u64,
 }
 
+/// What happened to a request of a cycle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CycleEvent {
+    /// The next request was made.
+    Birth {
+        /// Its length, as it was rounded up.
+        bytes: u64,
+    },
+    /// A request's memory was given back.
+    Death {
+        /// It was the i-th of the cycle.
+        request: usize,
+    },
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     /// No cycle, or one without a request.
@@ -269,6 +284,17 @@ impl Arena {
             plans: self.shapes.plans() as u64,
             ..self.counts
         }
+    }
+
+    /// Requests and deaths of the running cycle in their order, as far as the log goes.
+    pub fn cycle_log(&self) -> Vec<CycleEvent> {
+        let mut events = Vec::new();
+        self.log.events(&mut events);
+        let told = |event| match event {
+            Event::Birth(i) => CycleEvent::Birth { bytes: self.log.request_len(i as usize) },
+            Event::Death(i) => CycleEvent::Death { request: i as usize },
+        };
+        events.into_iter().map(told).collect()
     }
 
     /// Drops what was learned; a running cycle is not learned either.

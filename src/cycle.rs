@@ -11,7 +11,7 @@ mod releasing;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::arena::{Arena, PlanCounts, Ticket};
+use crate::arena::{Arena, CycleEvent, PlanCounts, Ticket};
 use crate::block::Block;
 use crate::clock::Clock;
 use crate::config::{DebugMode, ResetPolicy, ReusePolicy, WorkspaceConfiguration};
@@ -236,6 +236,14 @@ impl State {
         match &self.shelf {
             Shelf::Reusing(arena) => arena.plan_counts(),
             _ => PlanCounts::default(),
+        }
+    }
+
+    /// What happened in the running cycle, under WITHIN_CYCLE.
+    pub(crate) fn cycle_log(&self) -> Vec<CycleEvent> {
+        match &self.shelf {
+            Shelf::Reusing(arena) => arena.cycle_log(),
+            _ => Vec::new(),
         }
     }
 

@@ -42,6 +42,7 @@ mod workspace;
 #[cfg(feature = "python")]
 mod python;
 
+pub use arena::CycleEvent;
 pub use array::{Array, Buffer, Destination, Lease, Moved};
 pub use block::keep_everything;
 pub use config::*;

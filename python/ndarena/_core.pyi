@@ -440,6 +440,12 @@ class Workspace:
         """Return memory that no learned cycle needs; how many bytes went back to the system."""
     def stats(self) -> WorkspaceStats:
         """Return all counters at once."""
+    def _cycle_log(self) -> list[tuple[Literal["birth", "death"], int]]:
+        """Return the running cycle's requests and deaths in their order, for benchmarks.
+
+        ``("birth", bytes)`` of each of the first 4096 requests, ``("death", i)`` where the i-th of them died.
+        Empty under ``AT_RESET`` and for circular workspaces. What is alive at the end has no death.
+        """
     @property
     def id(self) -> str:
         """Name of the workspace."""

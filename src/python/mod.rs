@@ -6,6 +6,7 @@ mod array_type;
 mod collector;
 mod config;
 mod create;
+mod cycle_log;
 mod error;
 mod fast;
 mod flags;

@@ -1,7 +1,7 @@
 //! A workspace's counters at one moment.
 
 use super::Workspace;
-use crate::arena::PlanCounts;
+use crate::arena::{CycleEvent, PlanCounts};
 use crate::config::WorkspaceType;
 use crate::cycle::{Counters, State};
 use crate::thread;
@@ -40,6 +40,12 @@ pub struct WorkspaceStats {
 }
 
 impl Workspace {
+    /// Births and deaths in the running cycle, in their order: up to 4096 births, and nothing of
+    /// workspaces whose memory is not used again within a cycle. What is alive at the end is not in it.
+    pub fn cycle_log(&self) -> Vec<CycleEvent> {
+        self.state().map_or_else(Vec::new, |state| state.cycle_log())
+    }
+
     /// All counters at once. Of a workspace inherited through a fork: what can still be read.
     pub fn stats(&self) -> WorkspaceStats {
         thread::read_losses();

@@ -110,6 +110,7 @@ BINDINGS = {
         "python/foreign",
     },
     "makers": {"python/create", "python/fast", "python/workspace"},
+    "cycle_log": {"arena", "python/workspace"},
     "array_type": {"layer_manager", "error", "python/error"},
     "layer_manager": WORDS
     | HANDLES

@@ -304,3 +304,30 @@ def test_nd4j_grows_without_head_room():
     for size, arena in ((1600, 2400), (4800, 4800), (8000, 8000)):
         use(ws, size)
         assert ws.current_size == arena
+
+
+# ---------------------------------------------------------------- the log
+
+
+def log_of(ws):
+    return ws._cycle_log()  # noqa: SLF001 - for benchmarks, and for this test
+
+
+def test_the_log_of_a_cycle_tells_births_and_deaths_in_their_order():
+    """`_cycle_log()`: what the benchmarks' traces are recorded with."""
+    ws = Workspace(learning(), "W")
+    with ws:
+        first = ws.empty(100, dtype="u1")
+        second = ws.empty(200, dtype="u1")
+        del first
+        assert log_of(ws) == [("birth", 128), ("birth", 256), ("death", 0)]
+        del second
+        assert log_of(ws)[3:] == [("death", 1)]
+    assert log_of(ws) == []
+
+
+def test_memory_that_is_not_used_again_has_no_log():
+    ws = Workspace(learning(policy_reuse="AT_RESET"), "W")
+    with ws:
+        ws.empty(100, dtype="u1")
+        assert log_of(ws) == []

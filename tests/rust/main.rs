@@ -18,3 +18,4 @@ mod scopes;
 mod support;
 mod tasks;
 mod threads;
+mod traces;

@@ -1,0 +1,1 @@
+"""What real programs ask of a workspace, recorded; `tests/rust/traces.rs` replays it."""
