@@ -42,6 +42,13 @@ mod workspace;
 #[cfg(feature = "python")]
 mod python;
 
+/// What the benchmarks look at; no part of the interface, it changes without notice.
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::arena::{Arena, Ticket};
+    pub use crate::fit::Bump;
+}
+
 pub use arena::CycleEvent;
 pub use array::{Array, Buffer, Destination, Lease, Moved};
 pub use block::keep_everything;
