@@ -3,6 +3,14 @@
 //! `cargo bench --bench bars` prints the ratios; `-- --out FILE` writes them for the report as well,
 //! `-- --test` only sees that everything runs.
 
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "times and counts of a benchmark are small"
+)]
+
+use std::alloc::Layout;
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::Instant;
@@ -18,6 +26,10 @@ mod read;
 const ROUNDS: usize = 25;
 const SAMPLE_NS: f64 = 1e6;
 const GRANULE: usize = 64;
+/// More than cycles are remembered.
+const FIRST_LENGTHS: u64 = 199;
+/// A cycle with more requests has no plan.
+const PLANNED: usize = 4096;
 const CAPACITY: u64 = 1 << 40;
 /// Requests of a cycle of the bump allocators.
 const BUMPED: usize = 1000;
@@ -63,19 +75,55 @@ fn births(steps: &[Step]) -> Vec<usize> {
     steps.iter().filter_map(length).collect()
 }
 
-/// Serves the lengths from bumpalo, which gives nothing back before its reset.
+fn layout(bytes: usize) -> Layout {
+    Layout::from_size_align(bytes, GRANULE).expect("a layout")
+}
+
+/// Serves lengths from bumpalo, one after the other.
 fn bumpalo<'a>(lengths: Vec<usize>) -> Box<dyn FnMut() + 'a> {
     let mut bump = Bumpalo::new();
-    let layouts: Vec<_> = lengths
-        .into_iter()
-        .map(|bytes| std::alloc::Layout::from_size_align(bytes, GRANULE).expect("a layout"))
-        .collect();
+    let layouts: Vec<_> = lengths.into_iter().map(layout).collect();
     Box::new(move || {
         for &layout in &layouts {
             black_box(bump.alloc_layout(layout));
         }
         bump.reset();
     })
+}
+
+/// Serves a trace from bumpalo, for which a death is nothing: the same walk over births and deaths.
+fn bumpalo_trace<'a>(steps: &[Step]) -> Box<dyn FnMut() + 'a> {
+    let mut bump = Bumpalo::new();
+    let mut tickets = Vec::new();
+    let steps: Vec<Asked<Layout>> = asked(steps, layout);
+    Box::new(move || {
+        tickets.clear();
+        for step in &steps {
+            match *step {
+                Asked::Birth(layout) => {
+                    let place = bump.alloc_layout(layout);
+                    black_box(place);
+                    tickets.push(place);
+                }
+                Asked::Death(request) => drop(black_box(tickets[request])),
+            }
+        }
+        bump.reset();
+    })
+}
+
+/// A step with its length as the allocator wants it.
+enum Asked<L> {
+    Birth(L),
+    Death(usize),
+}
+
+fn asked<L>(steps: &[Step], length: impl Fn(usize) -> L) -> Vec<Asked<L>> {
+    let ask = |step: &Step| match *step {
+        Step::Birth(bytes) => Asked::Birth(length(bytes)),
+        Step::Death(request) => Asked::Death(request),
+    };
+    steps.iter().map(ask).collect()
 }
 
 fn bump_row() -> Row<'static> {
@@ -93,26 +141,20 @@ fn bump_row() -> Row<'static> {
 }
 
 /// A cycle of an arena, which does what the trace says.
-fn cycle(arena: &mut Arena, steps: &[(Step, u64)], tickets: &mut Vec<Ticket>) {
+fn cycle(arena: &mut Arena, steps: &[Asked<u64>], tickets: &mut Vec<Ticket>) {
     arena.begin_cycle();
     tickets.clear();
-    for &(step, bytes) in steps {
-        match step {
-            Step::Birth(_) => tickets.push(black_box(arena.alloc_below(bytes, CAPACITY))),
-            Step::Death(request) => arena.free(tickets[request], bytes),
+    for step in steps {
+        match *step {
+            Asked::Birth(bytes) => {
+                let (offset, ticket) = arena.alloc_below(bytes, CAPACITY);
+                black_box(offset.unwrap_or_default());
+                tickets.push(ticket);
+            }
+            Asked::Death(request) => arena.free(tickets[request]),
         }
     }
     arena.end_cycle();
-}
-
-/// The steps with the bytes that each of them is about.
-fn sized(steps: &[Step]) -> Vec<(Step, u64)> {
-    let lengths = births(steps);
-    let bytes = |step: &Step| match *step {
-        Step::Birth(bytes) => bytes,
-        Step::Death(request) => lengths[request],
-    };
-    steps.iter().map(|step| (*step, bytes(step) as u64)).collect()
 }
 
 fn arena() -> Arena {
@@ -122,53 +164,63 @@ fn arena() -> Arena {
 }
 
 fn plan_row<'a>(name: &str, steps: &[Step]) -> Row<'a> {
-    let (lengths, steps) = (births(steps), sized(steps));
-    let operations = lengths.len();
+    let (operations, peer) = (births(steps).len(), bumpalo_trace(steps));
+    let steps = asked(steps, |bytes| bytes as u64);
     let (mut arena, mut tickets) = (arena(), Vec::new());
     for _ in 0..4 {
         cycle(&mut arena, &steps, &mut tickets);
     }
     assert!(arena.plan_counts().planned > 0, "{name} is on plan");
     let ours = Box::new(move || cycle(&mut arena, &steps, &mut tickets));
-    let path = format!("on plan: request and death, {name}");
-    Row { path, bar: Bar::Ratio(1.5), operations, ours, peer: bumpalo(lengths) }
+    let path = on_plan(name);
+    Row { path, bar: Bar::Ratio(1.5), operations, ours, peer }
 }
 
-/// No cycle is like another, so that none gets a plan.
+/// No cycle is like one that is remembered, so that none gets a plan.
 fn dynamic_row<'a>(name: &str, steps: &[Step], bar: Bar) -> Row<'a> {
-    let (lengths, mut steps) = (births(steps), sized(steps));
-    let operations = lengths.len();
+    let lengths = births(steps);
+    let (first, operations) = (lengths[0] as u64, lengths.len());
+    let peer = bumpalo(lengths);
+    let mut steps = asked(steps, |bytes| bytes as u64);
     let (mut arena, mut tickets) = (arena(), Vec::new());
-    let first = steps[0].1;
     let mut turn = 0;
-    let ours = Box::new(move || {
-        turn += 1;
-        let bytes = first + turn * GRANULE as u64;
-        for (step, length) in &mut steps {
-            if matches!(step, Step::Death(0)) {
-                *length = bytes;
-            }
-        }
-        steps[0].1 = bytes;
-        cycle(&mut arena, &steps, &mut tickets);
-        assert_eq!(arena.plan_counts().planned, 0, "every cycle is dynamic");
-    });
-    let path = format!("dynamic, with holes: request and death, {name}");
-    Row { path, bar, operations, ours, peer: bumpalo(lengths) }
+    let mut turn_of = move |arena: &mut Arena| {
+        turn = (turn + 1) % FIRST_LENGTHS;
+        steps[0] = Asked::Birth(first + turn * GRANULE as u64);
+        cycle(arena, &steps, &mut tickets);
+    };
+    for _ in 0..2 * FIRST_LENGTHS {
+        turn_of(&mut arena);
+    }
+    assert_eq!(arena.plan_counts().planned, 0, "{name} is served dynamically");
+    let ours = Box::new(move || turn_of(&mut arena));
+    let path = dynamic(name);
+    Row { path, bar, operations, ours, peer }
 }
 
-fn rows() -> Vec<Row<'static>> {
+/// The rows whose path contains the filter.
+fn rows(filter: &str) -> Vec<Row<'static>> {
     let mut rows = vec![bump_row()];
     for (name, steps) in traces() {
-        match births(&steps).len() {
-            0..=4096 => {
-                rows.push(plan_row(&name, &steps));
-                rows.push(dynamic_row(&name, &steps, Bar::Nanoseconds(15.0)));
-            }
-            _ => rows.push(dynamic_row(&name, &steps, Bar::None)),
+        let is_planned = births(&steps).len() <= PLANNED;
+        if is_planned && on_plan(&name).contains(filter) {
+            rows.push(plan_row(&name, &steps));
+        }
+        if dynamic(&name).contains(filter) {
+            let bar = if is_planned { Bar::Nanoseconds(15.0) } else { Bar::None };
+            rows.push(dynamic_row(&name, &steps, bar));
         }
     }
+    rows.retain(|row| row.path.contains(filter));
     rows
+}
+
+fn on_plan(name: &str) -> String {
+    format!("on plan: request and death, {name}")
+}
+
+fn dynamic(name: &str) -> String {
+    format!("dynamic, with holes: request and death, {name}")
 }
 
 fn sample(side: &mut dyn FnMut(), calls: usize) -> f64 {
@@ -201,10 +253,11 @@ fn measure(row: &mut Row<'_>, rounds: usize, sample_ns: f64) -> [Vec<f64>; 2] {
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let is_test = arguments.iter().any(|argument| argument == "--test");
+    let filter = arguments.iter().skip(1).find(|argument| !argument.starts_with('-'));
     let out = arguments.iter().skip_while(|argument| *argument != "--out").nth(1);
     let (rounds, sample_ns) = if is_test { (1, 1.0) } else { (ROUNDS, SAMPLE_NS) };
     let mut lines = String::new();
-    for mut row in rows() {
+    for mut row in rows(filter.map_or("", String::as_str)) {
         let [ours, peer] = measure(&mut row, rounds, sample_ns);
         let limit = row.bar.limit().map_or("null".to_owned(), |limit| limit.to_string());
         println!(

@@ -10,19 +10,39 @@
 #![forbid(unsafe_code)]
 
 use crate::fit::{GoodFit, NONE};
-use crate::plan::{Event, Log, MAX_REQUESTS, Plan, Shapes};
+use crate::plan::{Event, Log, Plan, Progress, Shapes};
 
-/// A request of the running cycle; needed for its death.
+/// A request of the running cycle; needed for its death. Small, as it is copied with every array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
-    /// It was the i-th of the cycle.
-    pub index: u32,
-    /// Where it lies; `None`: it does not fit, the caller spills.
-    pub offset: Option<u64>,
-    cycle: u32,
+    /// Its cycle and its number there, in one word: two that are written apart and copied as one make
+    /// the processor wait.
+    name: u64,
+    /// Its span in `fit`; or `PLANNED`, or `SPILLED`.
     span: u32,
-    shadow: u32,
 }
+
+impl Ticket {
+    #[inline]
+    fn new(cycle: u64, index: usize, span: u32) -> Self {
+        Self { name: cycle | index as u64, span }
+    }
+
+    /// It was the i-th of the cycle.
+    #[inline]
+    pub fn index(self) -> usize {
+        usize::try_from(self.name & u64::from(u32::MAX)).unwrap_or(usize::MAX)
+    }
+
+    #[inline]
+    fn is_of(self, cycle: u64) -> bool {
+        (self.name ^ cycle) >> 32 == 0
+    }
+}
+
+const NEXT_CYCLE: u64 = 1 << 32;
+const PLANNED: u32 = NONE;
+const SPILLED: u32 = NONE - 1;
 
 /// How many requests were served on plan or dynamically, and how many cycles left their plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,16 +88,19 @@ enum Mode {
 pub struct Arena {
     granule: u64,
     capacity: u64,
-    /// Tickets of other cycles mean nothing.
-    cycle: u32,
+    /// Tickets of other cycles mean nothing. Counts in the upper half of a word.
+    cycle: u64,
     mode: Mode,
-    requests: u32,
-    alive: u64,
-    peak: u64,
-    /// `peak`, and the height of `shadow`, before the last request.
-    peak_before: u64,
-    high_before: u64,
+    /// What the cycle follows; without steps if it follows nothing.
+    plan: Plan,
+    /// How far it does so to the letter; from then on the log is written.
+    letter: Progress,
     log: Log,
+    /// Requests beyond the log, and those of them that are alive.
+    beyond: usize,
+    beyond_alive: usize,
+    /// The height of `shadow` before the last request.
+    high_before: u64,
     /// The cycle is not to be learned.
     is_void: bool,
     fit: GoodFit,
@@ -88,8 +111,9 @@ pub struct Arena {
     is_complete: bool,
     /// The same cycle in an arena without end: what it needs, when `fit` cannot tell.
     shadow: GoodFit,
-    /// Spans in `shadow` of the logged requests, and where they lay.
+    /// Spans in `shadow` of all requests.
     shadows: Vec<u32>,
+    /// Where the logged ones lay.
     offsets: Vec<u64>,
     is_shadowed: bool,
     events: Vec<Event>,
@@ -109,12 +133,12 @@ impl Arena {
             capacity: 0,
             cycle: 0,
             mode: Mode::Fresh,
-            requests: 0,
-            alive: 0,
-            peak: 0,
-            peak_before: 0,
-            high_before: 0,
+            plan: Plan::default(),
+            letter: Progress::NONE,
             log: Log::default(),
+            beyond: 0,
+            beyond_alive: 0,
+            high_before: 0,
             is_void: false,
             fit: GoodFit::new(granule),
             adopted: Vec::new(),
@@ -140,10 +164,11 @@ impl Arena {
             self.leave_plan();
             self.fit.reset();
             self.is_complete = false;
-            if self.alive > 0 {
+            if self.beyond_alive > 0 || self.log.alive().next().is_some() {
                 self.is_void = true;
-                self.alive = 0;
-                self.cycle = self.cycle.wrapping_add(1);
+                self.log.end_all();
+                self.beyond_alive = 0;
+                self.cycle = self.cycle.wrapping_add(NEXT_CYCLE);
             }
         }
         self.capacity = bytes;
@@ -158,12 +183,12 @@ impl Arena {
     /// Begins a cycle: nothing is in use. A cycle that was not ended is not learned.
     pub fn begin_cycle(&mut self) {
         self.count_planned();
-        self.cycle = self.cycle.wrapping_add(1);
+        self.put_plan_back();
+        self.cycle = self.cycle.wrapping_add(NEXT_CYCLE);
         self.mode = Mode::Fresh;
-        self.requests = 0;
-        self.alive = 0;
-        self.peak = 0;
+        self.letter = Progress::NONE;
         self.log.clear();
+        (self.beyond, self.beyond_alive) = (0, 0);
         self.is_void = false;
         self.is_complete = true;
         self.is_shadowed = false;
@@ -172,61 +197,50 @@ impl Arena {
 
     /// `alloc_below` the very end.
     #[cfg(test)]
-    pub fn alloc(&mut self, len: u64) -> Ticket {
+    pub fn alloc(&mut self, len: u64) -> (Option<u64>, Ticket) {
         self.alloc_below(len, self.capacity)
     }
 
-    /// The next request of the cycle: on plan, else where it fits. It ends at most at `limit`, as the
-    /// last granule may be too short for it.
+    /// The next request of the cycle: on plan, else where it fits, else `None`, and the caller spills.
+    /// It ends at most at `limit`, as the last granule may be too short for it.
     #[inline]
-    pub fn alloc_below(&mut self, len: u64, limit: u64) -> Ticket {
+    pub fn alloc_below(&mut self, len: u64, limit: u64) -> (Option<u64>, Ticket) {
         debug_assert!(len > 0 && len % self.granule == 0);
-        if let Mode::Plan(slot) = self.mode {
-            let step = self.shapes.plan(slot).and_then(|plan| plan.follow(&self.log, len));
-            if step.is_some_and(|offset| offset + len <= limit) {
-                return self.note(len, step, None);
-            }
+        let index = self.letter.births();
+        let step = self.plan.birth(&mut self.letter, len, limit);
+        if step.is_some() {
+            return (step, Ticket::new(self.cycle, index, PLANNED));
         }
-        self.alloc_dynamic(len, limit)
+        self.alloc_aside(len, limit)
     }
 
     /// The death of a request, in any order, of a spilled one too.
     #[inline]
-    pub fn free(&mut self, ticket: Ticket, len: u64) {
-        if ticket.cycle != self.cycle {
-            return;
-        }
-        self.alive -= len;
-        let index = ticket.index as usize;
-        if index < self.log.len() {
-            self.log.end(index);
-        }
-        if self.mode == Mode::Dynamic {
-            self.free_dynamic(ticket);
+    pub fn free(&mut self, ticket: Ticket) {
+        if ticket.is_of(self.cycle) && !self.plan.death(&mut self.letter, ticket.index()) {
+            self.free_aside(ticket);
         }
     }
 
     /// Takes back the last request, as if it had not been made: its memory could not be had.
-    pub fn cancel(&mut self, ticket: Ticket, len: u64) {
-        debug_assert!(ticket.index + 1 == self.requests, "only the last request");
-        if ticket.cycle != self.cycle {
+    pub fn cancel(&mut self, ticket: Ticket) {
+        debug_assert!(ticket.index() + 1 == self.requests(), "only the last request");
+        if !ticket.is_of(self.cycle) {
             return;
         }
         if self.mode == Mode::Dynamic {
-            self.free_dynamic(ticket);
+            self.free_spans(ticket);
             self.shadow.high = self.high_before;
+            self.shadows.truncate(ticket.index());
             self.is_complete = false;
-            let count = if ticket.offset.is_some() {
-                &mut self.counts.dynamic
-            } else {
-                &mut self.counts.spilled
-            };
-            *count -= 1;
+            let spilled = ticket.span == SPILLED;
+            *(if spilled { &mut self.counts.spilled } else { &mut self.counts.dynamic }) -= 1;
         }
-        self.requests = ticket.index;
-        self.alive -= len;
-        self.peak = self.peak_before;
-        if self.log.len() > ticket.index as usize {
+        self.write_log();
+        if self.beyond > 0 {
+            self.beyond -= 1;
+            self.beyond_alive -= 1;
+        } else {
             self.log.pop();
         }
     }
@@ -234,14 +248,15 @@ impl Arena {
     /// Ends the cycle, and with it all that is alive. A cycle that no plan served may become one.
     pub fn end_cycle(&mut self) {
         self.count_planned();
+        self.put_plan_back();
         match self.mode {
-            _ if self.requests == 0 || self.is_void => {}
+            _ if self.requests() == 0 || self.is_void => {}
             Mode::Plan(slot) => self.shapes.close(slot),
             Mode::Dynamic => self.learn(),
             Mode::Fresh => {}
         }
         self.mode = Mode::Fresh;
-        self.cycle = self.cycle.wrapping_add(1);
+        self.cycle = self.cycle.wrapping_add(NEXT_CYCLE);
     }
 
     /// The capacity in which the largest cycle ended since [`forget`](Self::forget) fits.
@@ -252,35 +267,42 @@ impl Arena {
         self.needed
     }
 
-    /// Most bytes alive at once in the running cycle, else in the last one.
-    #[cfg(test)]
-    pub fn peak_alive(&self) -> u64 {
-        self.peak
+    /// Requests of the running cycle, else of the last one.
+    fn requests(&self) -> usize {
+        if self.letter == Progress::NONE {
+            self.log.len() + self.beyond
+        } else {
+            self.letter.births()
+        }
     }
 
-    /// Bytes alive in the running cycle, else at the end of the last one.
-    #[cfg(test)]
-    pub fn alive(&self) -> u64 {
-        self.alive
+    /// A log of the running cycle, whether or not it is being written.
+    fn logged(&self) -> Log {
+        let mut log = self.log.clone();
+        if self.letter != Progress::NONE {
+            self.plan.write(self.letter, &mut log);
+        }
+        log
     }
 
     /// End of the highest span in use.
     pub fn top(&self) -> u64 {
         match self.mode {
             Mode::Fresh => 0,
-            Mode::Dynamic => self.fit.cursor,
-            Mode::Plan(slot) => self.shapes.plan(slot).map_or(0, |plan| {
-                let end = |i: u32| plan.offset(i as usize) + self.log.request_len(i as usize);
-                self.log.alive().map(end).max().unwrap_or(0)
-            }),
+            Mode::Dynamic => self.fit.top(),
+            Mode::Plan(_) => {
+                let log = self.logged();
+                let end = |i: u32| self.plan.offset(i as usize) + log.request_len(i as usize);
+                log.alive().map(end).max().unwrap_or(0)
+            }
         }
     }
 
     /// How requests and cycles were served so far.
     pub fn plan_counts(&self) -> PlanCounts {
-        let running = if let Mode::Plan(_) = self.mode { self.requests } else { 0 };
+        let running = if let Mode::Plan(_) = self.mode { self.requests() as u64 } else { 0 };
         PlanCounts {
-            planned: self.counts.planned + u64::from(running),
+            planned: self.counts.planned + running,
             plans: self.shapes.plans() as u64,
             ..self.counts
         }
@@ -288,10 +310,10 @@ impl Arena {
 
     /// Requests and deaths of the running cycle in their order, as far as the log goes.
     pub fn cycle_log(&self) -> Vec<CycleEvent> {
-        let mut events = Vec::new();
-        self.log.events(&mut events);
+        let (log, mut events) = (self.logged(), Vec::new());
+        log.events(&mut events);
         let told = |event| match event {
-            Event::Birth(i) => CycleEvent::Birth { bytes: self.log.request_len(i as usize) },
+            Event::Birth(i) => CycleEvent::Birth { bytes: log.request_len(i as usize) },
             Event::Death(i) => CycleEvent::Death { request: i as usize },
         };
         events.into_iter().map(told).collect()
@@ -305,24 +327,34 @@ impl Arena {
         self.needed = 0;
     }
 
-    fn alloc_dynamic(&mut self, len: u64, limit: u64) -> Ticket {
-        if self.mode == Mode::Fresh {
-            return self.alloc_first(len, limit);
+    /// Whatever is not planned to the letter.
+    fn alloc_aside(&mut self, len: u64, limit: u64) -> (Option<u64>, Ticket) {
+        match self.mode {
+            Mode::Dynamic => {}
+            Mode::Fresh => return self.alloc_first(len, limit),
+            Mode::Plan(slot) => {
+                self.write_log();
+                let step = self.plan.follow(&self.log, len, limit);
+                if step.is_some() {
+                    return (step, Ticket::new(self.cycle, self.note(len), PLANNED));
+                }
+                self.leave_plan();
+                self.shapes.miss(slot);
+                self.has_diverged = true;
+            }
         }
-        if let Mode::Plan(slot) = self.mode {
-            self.leave_plan();
-            self.shapes.miss(slot);
-            self.has_diverged = true;
-        }
-        if self.requests as usize == MAX_REQUESTS && !self.is_shadowed {
+        self.alloc_dynamic(len, limit)
+    }
+
+    fn alloc_dynamic(&mut self, len: u64, limit: u64) -> (Option<u64>, Ticket) {
+        if self.log.is_full() && !self.is_shadowed {
             self.replay();
             self.is_shadowed = true;
         }
         let span = self.fit.alloc(len, limit);
-        let mut ticket = self.note(len, span.map(|span| self.fit.offset(span)), span);
         if self.is_shadowed {
             self.high_before = self.shadow.high;
-            ticket.shadow = self.shadow.alloc_endless(len);
+            self.shadows.push(self.shadow.alloc_endless(len));
         }
         if span.is_some() {
             self.counts.dynamic += 1;
@@ -330,67 +362,97 @@ impl Arena {
             self.counts.spilled += 1;
             self.is_complete = false;
         }
-        ticket
+        let ticket = Ticket::new(self.cycle, self.note(len), span.unwrap_or(SPILLED));
+        (span.map(|span| self.fit.offset(span)), ticket)
     }
 
-    fn alloc_first(&mut self, len: u64, limit: u64) -> Ticket {
-        if self.requests > 0 {
+    fn alloc_first(&mut self, len: u64, limit: u64) -> (Option<u64>, Ticket) {
+        if self.requests() > 0 {
             self.begin_cycle();
         }
-        self.mode = self.shapes.expect(len, self.capacity).map_or(Mode::Dynamic, Mode::Plan);
+        self.mode = Mode::Dynamic;
+        if let Some(slot) = self.shapes.expect(len, self.capacity) {
+            self.mode = Mode::Plan(slot);
+            self.plan = self.shapes.take(slot);
+            self.letter = Progress::START;
+        }
         self.alloc_below(len, limit)
     }
 
-    #[inline]
-    fn note(&mut self, len: u64, offset: Option<u64>, span: Option<u32>) -> Ticket {
-        let index = self.requests;
-        self.requests = index.saturating_add(1);
-        if (index as usize) < MAX_REQUESTS {
+    /// The number of the request.
+    fn note(&mut self, len: u64) -> usize {
+        let index = self.requests();
+        if self.log.is_full() {
+            self.beyond += 1;
+            self.beyond_alive += 1;
+        } else {
             self.log.push(len);
         }
-        self.alive += len;
-        self.peak_before = self.peak;
-        self.peak = self.peak.max(self.alive);
-        Ticket { index, offset, cycle: self.cycle, span: span.unwrap_or(NONE), shadow: NONE }
+        index
     }
 
-    fn free_dynamic(&mut self, ticket: Ticket) {
-        let index = ticket.index as usize;
-        let known = |spans: &[u32], span| if span == NONE { spans[index] } else { span };
-        if ticket.offset.is_some() {
-            self.fit.free(known(&self.adopted, ticket.span));
+    fn free_aside(&mut self, ticket: Ticket) {
+        self.write_log();
+        if !self.log.end(ticket.index()) {
+            self.beyond_alive -= 1;
+        }
+        if self.mode == Mode::Dynamic {
+            self.free_spans(ticket);
+        }
+    }
+
+    fn free_spans(&mut self, ticket: Ticket) {
+        let index = ticket.index();
+        match ticket.span {
+            SPILLED => {}
+            PLANNED => self.fit.free(self.adopted[index]),
+            span => self.fit.free(span),
         }
         if self.is_shadowed {
-            let span = known(&self.shadows, ticket.shadow);
-            self.shadow.free(span);
+            self.shadow.free(self.shadows[index]);
         }
     }
 
     fn count_planned(&mut self) {
         self.counts.diverged += u64::from(std::mem::take(&mut self.has_diverged));
         if let Mode::Plan(_) = self.mode {
-            self.counts.planned += u64::from(self.requests);
+            self.counts.planned += self.requests() as u64;
+        }
+    }
+
+    fn put_plan_back(&mut self) {
+        if let Mode::Plan(slot) = self.mode {
+            self.shapes.give_back(slot, std::mem::take(&mut self.plan));
+        }
+    }
+
+    /// From now on the cycle is logged.
+    fn write_log(&mut self) {
+        if self.letter != Progress::NONE {
+            self.plan.write(self.letter, &mut self.log);
+            self.letter = Progress::NONE;
         }
     }
 
     /// The rest of the cycle is served dynamically, around those who are alive.
     fn leave_plan(&mut self) {
-        let Mode::Plan(slot) = self.mode else { return };
-        self.count_planned();
-        self.mode = Mode::Dynamic;
-        self.is_complete = false;
-        let Some(plan) = self.shapes.plan(slot) else {
+        if !matches!(self.mode, Mode::Plan(_)) {
             return;
-        };
+        }
+        self.count_planned();
+        self.write_log();
+        self.is_complete = false;
         self.adopted.clear();
         self.adopted.resize(self.log.len(), NONE);
         self.order.clear();
         self.order.extend(self.log.alive());
-        self.order.sort_unstable_by_key(|&index| plan.offset(index as usize));
+        self.order.sort_unstable_by_key(|&index| self.plan.offset(index as usize));
         for &index in &self.order {
-            let index = index as usize;
-            self.adopted[index] = self.fit.adopt(plan.offset(index), self.log.request_len(index));
+            let (index, offset) = (index as usize, self.plan.offset(index as usize));
+            self.adopted[index] = self.fit.adopt(offset, self.log.request_len(index));
         }
+        self.put_plan_back();
+        self.mode = Mode::Dynamic;
     }
 
     /// Serves the logged cycle from an empty arena without end.
@@ -412,7 +474,7 @@ impl Arena {
     }
 
     fn learn(&mut self) {
-        let is_long = self.requests as usize > self.log.len();
+        let is_long = self.beyond > 0;
         let hash = self.log.hash() ^ u64::from(is_long);
         let found = self.shapes.find(hash);
         let planned = found.filter(|&slot| self.shapes.plan(slot).is_some());
@@ -444,7 +506,7 @@ impl Arena {
 
     fn lay_out(&mut self) -> Plan {
         self.replay();
-        Plan::lay_out(&self.log, &self.offsets, self.shadow.high, self.peak)
+        Plan::lay_out(&self.log, &self.offsets, self.shadow.high)
     }
 }
 

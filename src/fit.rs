@@ -70,7 +70,9 @@ pub(crate) struct GoodFit {
     vacant: u32,
     /// The span below the cursor.
     last: u32,
-    pub(crate) cursor: u64,
+    /// Died last, and is not a hole yet: most often the next request has its length.
+    fresh: u32,
+    cursor: u64,
     pub(crate) high: u64,
     rows: u32,
     columns: [u16; ROWS],
@@ -92,6 +94,7 @@ impl GoodFit {
             spans: Vec::new(),
             vacant: NONE,
             last: NONE,
+            fresh: NONE,
             cursor: 0,
             high: 0,
             rows: 0,
@@ -102,6 +105,7 @@ impl GoodFit {
 
     /// Frees everything.
     pub(crate) fn reset(&mut self) {
+        self.settle();
         self.high = 0;
         if self.cursor == 0 {
             return;
@@ -119,7 +123,25 @@ impl GoodFit {
         self.at(span).offset
     }
 
+    /// End of the highest span in use.
+    pub(crate) fn top(&self) -> u64 {
+        if self.fresh == NONE || self.fresh != self.last {
+            return self.cursor;
+        }
+        let Span { offset, before, .. } = *self.at(self.fresh);
+        let hole = (before != NONE).then(|| self.at(before)).filter(|span| span.is_hole);
+        hole.map_or(offset, |span| span.offset)
+    }
+
     pub(crate) fn alloc(&mut self, len: u64, capacity: u64) -> Option<u32> {
+        let fresh = self.fresh;
+        if fresh != NONE {
+            if self.at(fresh).len == len {
+                self.fresh = NONE;
+                return Some(fresh);
+            }
+            self.settle();
+        }
         let hole = if self.rows == 0 { NONE } else { self.find(len) };
         if hole != NONE {
             return Some(self.cut(hole, len));
@@ -144,7 +166,16 @@ impl GoodFit {
     }
 
     pub(crate) fn free(&mut self, span: u32) {
-        let mut span = span;
+        self.settle();
+        self.fresh = span;
+    }
+
+    /// Makes a hole of the span that died last.
+    fn settle(&mut self) {
+        let mut span = std::mem::replace(&mut self.fresh, NONE);
+        if span == NONE {
+            return;
+        }
         debug_assert!(!self.at(span).is_hole);
         let Span { before, after, .. } = *self.at(span);
         if after != NONE && self.at(after).is_hole {
@@ -372,8 +403,10 @@ mod tests {
         assert_eq!(fit.rows, 0, "no hole is left");
         fit.free(merged);
         fit.free(spans[4]);
-        assert_eq!(fit.cursor, GRANULE);
+        assert_eq!(fit.top(), GRANULE);
         fit.free(spans[0]);
+        assert_eq!(fit.top(), 0);
+        fit.reset();
         assert_eq!((fit.cursor, fit.last, fit.rows), (0, NONE, 0));
     }
 

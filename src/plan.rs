@@ -16,22 +16,33 @@ const MAX_SHAPES: usize = 64;
 const IDLE_CYCLES: u64 = 64;
 /// A plan that is left in so many cycles in a row is dropped.
 const MAX_MISSES: u8 = 3;
-const ALIVE: u32 = u32::MAX;
+const ALIVE: u64 = u64::MAX;
+/// No request.
+const NOBODY: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug)]
 struct Request {
+    len: u64,
+    /// How many requests were made before its death, and in the lower half how many died before it;
+    /// else [`ALIVE`].
+    death: u64,
+}
+
+/// A request in the time of requests: from its own number to that of the first one after its death.
+#[derive(Clone, Copy, Debug)]
+struct Life {
     len: u64,
     birth: u32,
     death: u32,
 }
 
-impl Request {
+impl Life {
     fn meets(&self, other: &Self) -> bool {
         self.birth < other.death && other.birth < self.death
     }
 
-    fn lifetime(&self, end: u32) -> u64 {
-        u64::from(self.death.min(end) - self.birth)
+    fn lifetime(&self) -> u128 {
+        u128::from(self.death - self.birth)
     }
 }
 
@@ -45,17 +56,17 @@ pub enum Event {
 }
 
 /// Requests and deaths of the running cycle in their order, up to [`MAX_REQUESTS`].
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Log {
     requests: Vec<Request>,
-    tick: u32,
+    deaths: usize,
 }
 
 impl Log {
     /// Forgets the cycle.
     pub fn clear(&mut self) {
         self.requests.clear();
-        self.tick = 0;
+        self.deaths = 0;
     }
 
     /// Requests in the log.
@@ -77,23 +88,33 @@ impl Log {
     /// Notes a request.
     pub fn push(&mut self, len: u64) {
         debug_assert!(!self.is_full());
-        self.requests.push(Request { len, birth: self.tick, death: ALIVE });
-        self.tick += 1;
+        self.requests.push(Request { len, death: ALIVE });
     }
 
     /// Takes the last request back, as if it had not been made.
     pub fn pop(&mut self) {
-        if self.requests.pop().is_some() {
-            self.tick -= 1;
-        }
+        self.requests.pop();
     }
 
-    /// Notes the death of the i-th request.
-    pub fn end(&mut self, index: usize) {
-        let request = &mut self.requests[index];
+    /// Notes the death of the i-th request; false if it is not in the log.
+    pub fn end(&mut self, index: usize) -> bool {
+        let made = self.requests.len();
+        let Some(request) = self.requests.get_mut(index) else {
+            return false;
+        };
         debug_assert!(request.death == ALIVE, "a span dies once");
-        request.death = self.tick;
-        self.tick += 1;
+        request.death = pair(made, self.deaths);
+        self.deaths += 1;
+        true
+    }
+
+    /// Notes the deaths of all that live.
+    pub fn end_all(&mut self) {
+        for index in 0..self.len() {
+            if self.is_alive(index) {
+                self.end(index);
+            }
+        }
     }
 
     /// True until the death of the i-th request.
@@ -111,25 +132,75 @@ impl Log {
         (0..).take(self.len()).filter(|&index| self.is_alive(index as usize))
     }
 
+    /// Most bytes alive at once.
+    pub fn peak(&self) -> u64 {
+        let (mut alive, mut peak) = (0, 0);
+        let mut events = Vec::new();
+        self.events(&mut events);
+        for event in events {
+            match event {
+                Event::Birth(index) => alive += self.request_len(index as usize),
+                Event::Death(index) => alive -= self.request_len(index as usize),
+            }
+            peak = peak.max(alive);
+        }
+        peak
+    }
+
     /// Writes the cycle's events in their order.
     pub fn events(&self, into: &mut Vec<Event>) {
         into.clear();
-        into.resize(self.tick as usize, Event::Birth(0));
+        into.resize(self.len() + self.deaths, Event::Birth(NOBODY));
         for (index, request) in (0..).zip(&self.requests) {
-            into[request.birth as usize] = Event::Birth(index);
             if request.death != ALIVE {
-                into[request.death as usize] = Event::Death(index);
+                let (made, died) = halves(request.death);
+                into[made as usize + died as usize] = Event::Death(index);
             }
+        }
+        let births = into.iter_mut().filter(|event| **event == Event::Birth(NOBODY));
+        for (index, event) in (0..).zip(births) {
+            *event = Event::Birth(index);
         }
     }
 
     /// Equal for equal cycles: the same lengths, the same order of births and deaths.
     pub fn hash(&self) -> u64 {
-        self.requests.iter().fold(u64::from(self.tick), |hash, request| {
-            let times = u64::from(request.birth) << 32 | u64::from(request.death);
-            mix(mix(hash, request.len), times)
-        })
+        let mixed = |hash, request: &Request| mix(mix(hash, request.len), request.death);
+        self.requests.iter().fold(0, mixed)
     }
+
+    /// The deaths in their order, each with the number of requests made before it.
+    fn deaths(&self) -> Vec<u64> {
+        let mut deaths = vec![0; self.deaths];
+        for (index, request) in self.requests.iter().enumerate() {
+            if request.death != ALIVE {
+                let (made, died) = halves(request.death);
+                deaths[died as usize] = pair(made as usize, index);
+            }
+        }
+        deaths
+    }
+
+    fn lives(&self) -> Vec<Life> {
+        let end = narrow(self.len());
+        let life = |(birth, request): (u32, &Request)| Life {
+            len: request.len,
+            birth,
+            death: if request.death == ALIVE { end } else { halves(request.death).0 },
+        };
+        (0..).zip(&self.requests).map(life).collect()
+    }
+}
+
+/// Two small numbers in one word.
+#[inline]
+fn pair(upper: usize, lower: usize) -> u64 {
+    (upper as u64) << 32 | lower as u64
+}
+
+fn halves(word: u64) -> (u32, u32) {
+    let half = |word: u64| u32::try_from(word & u64::from(u32::MAX)).unwrap_or(u32::MAX);
+    (half(word >> 32), half(word))
 }
 
 fn mix(hash: u64, word: u64) -> u64 {
@@ -140,63 +211,122 @@ fn mix(hash: u64, word: u64) -> u64 {
 struct Step {
     len: u64,
     offset: u64,
+    /// Deaths before it, in the cycle that was planned.
+    deaths: usize,
+    /// Where in the plan's list the requests stand that had its place last; those before them died
+    /// earlier.
     owners: (u32, u32),
 }
 
 /// Fixed offsets for the requests of one cycle.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Plan {
     steps: Vec<Step>,
-    /// For each step the requests that had its place last; those before them died earlier.
     owners: Vec<u32>,
+    /// The deaths of the cycle that was planned: requests made before, in the lower half whose it is.
+    deaths: Vec<u64>,
     height: u64,
 }
 
+/// How far a cycle has followed its plan to the letter, each birth and each death in its turn. Nothing
+/// else is noted of such a cycle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    births: usize,
+    deaths: usize,
+}
+
+impl Progress {
+    /// At the begin of a cycle.
+    pub const START: Self = Self { births: 0, deaths: 0 };
+    /// Not to the letter; the log knows.
+    pub const NONE: Self = Self { births: usize::MAX, deaths: usize::MAX };
+
+    /// Requests made.
+    pub fn births(self) -> usize {
+        self.births
+    }
+}
+
 impl Plan {
+    /// Where the next request goes, if it is the planned one in every respect.
+    #[inline]
+    pub fn birth(&self, at: &mut Progress, len: u64, limit: u64) -> Option<u64> {
+        let step = self.steps.get(at.births)?;
+        if len != step.len || at.deaths != step.deaths || step.offset + len > limit {
+            return None;
+        }
+        at.births += 1;
+        Some(step.offset)
+    }
+
+    /// Whether the death of the i-th request is the planned one in every respect.
+    #[inline]
+    pub fn death(&self, at: &mut Progress, index: usize) -> bool {
+        if self.deaths.get(at.deaths) != Some(&pair(at.births, index)) {
+            return false;
+        }
+        at.deaths += 1;
+        true
+    }
+
+    /// Writes the progress into an empty log.
+    pub fn write(&self, at: Progress, log: &mut Log) {
+        let mut deaths = self.deaths.iter().take(at.deaths).peekable();
+        for made in 0..=at.births {
+            while let Some(&death) = deaths.next_if(|&&death| halves(death).0 as usize == made) {
+                log.end(halves(death).1 as usize);
+            }
+            if made < at.births {
+                log.push(self.steps[made].len);
+            }
+        }
+    }
+
     /// The lowest of several layouts of `log`, never higher than the one given, which has `height`.
-    /// No layout is lower than `peak`, the bytes alive at once.
-    pub fn lay_out(log: &Log, given: &[u64], height: u64, peak: u64) -> Self {
-        let requests = &log.requests;
+    pub fn lay_out(log: &Log, given: &[u64], height: u64) -> Self {
+        let (lives, peak) = (log.lives(), log.peak());
         let mut layout = Layout { offsets: given.to_vec(), height };
-        let keys: [&dyn Fn(&Request) -> u128; 3] = [
-            &|r| u128::from(r.len),
-            &|r| u128::from(r.len) * u128::from(r.lifetime(log.tick)),
-            &|r| u128::from(r.lifetime(log.tick)),
+        let keys: [&dyn Fn(&Life) -> u128; 3] = [
+            &|life| u128::from(life.len),
+            &|life| u128::from(life.len) * life.lifetime(),
+            &|life| life.lifetime(),
         ];
         for key in keys {
             if layout.height <= peak {
-                break;
+                break; // no layout is lower than what is alive at once
             }
-            let mut order: Vec<usize> = (0..requests.len()).collect();
-            order.sort_by_key(|&index| std::cmp::Reverse(key(&requests[index])));
-            if let Some(lower) = Layout::greedy(requests, &order, layout.height) {
+            let mut order: Vec<usize> = (0..lives.len()).collect();
+            order.sort_by_key(|&index| std::cmp::Reverse(key(&lives[index])));
+            if let Some(lower) = Layout::greedy(&lives, &order, layout.height) {
                 layout = lower;
             }
         }
-        Self::of(requests, &layout)
+        Self::of(log, &lives, &layout)
     }
 
-    fn of(requests: &[Request], layout: &Layout) -> Self {
+    fn of(log: &Log, lives: &[Life], layout: &Layout) -> Self {
+        let mut plan = Self { height: layout.height, deaths: log.deaths(), ..Self::default() };
+        plan.steps.reserve_exact(lives.len());
         let mut places = Places::default();
-        let mut plan = Self { steps: Vec::new(), owners: Vec::new(), height: layout.height };
-        plan.steps.reserve_exact(requests.len());
-        for (index, (request, &offset)) in (0..).zip(requests.iter().zip(&layout.offsets)) {
+        for (index, (life, &offset)) in (0..).zip(lives.iter().zip(&layout.offsets)) {
             let first = plan.owners.len();
-            places.take(offset, offset + request.len, index, &mut plan.owners);
+            places.take(offset, offset + life.len, index, &mut plan.owners);
             let owners = (narrow(first), narrow(plan.owners.len()));
-            plan.steps.push(Step { len: request.len, offset, owners });
+            let deaths = plan.deaths.partition_point(|&death| halves(death).0 <= index);
+            plan.steps.push(Step { len: life.len, offset, deaths, owners });
         }
         plan
     }
 
-    /// Where the next request of the cycle goes; `None` if it is not the planned one, or if its place
-    /// is still in use.
-    #[inline]
-    pub fn follow(&self, log: &Log, len: u64) -> Option<u64> {
+    /// Where the next request of the cycle goes; `None` if it is not the planned one, if its place is
+    /// still in use, or if it would end beyond `limit`. It may be shorter than planned.
+    pub fn follow(&self, log: &Log, len: u64, limit: u64) -> Option<u64> {
         let step = self.steps.get(log.len())?;
         let owners = &self.owners[step.owners.0 as usize..step.owners.1 as usize];
-        let free = owners.iter().all(|&owner| !log.is_alive(owner as usize));
-        (len <= step.len && free).then_some(step.offset)
+        let fits = len <= step.len && step.offset + len <= limit;
+        let is_free = fits && owners.iter().all(|&owner| !log.is_alive(owner as usize));
+        is_free.then_some(step.offset)
     }
 
     /// Offset of the i-th request.
@@ -222,33 +352,33 @@ struct Layout {
 impl Layout {
     /// Places the requests one after the other, each in the smallest gap that those who live at the
     /// same time leave. `None` as soon as the layout is not lower than `below`.
-    fn greedy(requests: &[Request], order: &[usize], below: u64) -> Option<Self> {
-        let mut offsets = vec![0; requests.len()];
-        let mut placed: Vec<(u64, &Request)> = Vec::with_capacity(requests.len());
+    fn greedy(lives: &[Life], order: &[usize], below: u64) -> Option<Self> {
+        let mut offsets = vec![0; lives.len()];
+        let mut placed: Vec<(u64, &Life)> = Vec::with_capacity(lives.len());
         let mut height = 0;
         for &index in order {
-            let request = &requests[index];
-            let offset = gap(&placed, request);
-            let end = offset + request.len;
+            let life = &lives[index];
+            let offset = gap(&placed, life);
+            let end = offset + life.len;
             if end >= below {
                 return None;
             }
             height = height.max(end);
             offsets[index] = offset;
             let at = placed.partition_point(|other| other.0 < offset);
-            placed.insert(at, (offset, request));
+            placed.insert(at, (offset, life));
         }
         Some(Self { offsets, height })
     }
 }
 
-/// The smallest gap for `request` among those placed already (sorted by offset), else their end.
-fn gap(placed: &[(u64, &Request)], request: &Request) -> u64 {
+/// The smallest gap for `life` among those placed already (sorted by offset), else their end.
+fn gap(placed: &[(u64, &Life)], life: &Life) -> u64 {
     let mut end = 0;
     let mut best: Option<(u64, u64)> = None;
-    for (offset, other) in placed.iter().filter(|(_, other)| other.meets(request)) {
+    for (offset, other) in placed.iter().filter(|(_, other)| other.meets(life)) {
         let size = offset.saturating_sub(end);
-        if size >= request.len && best.is_none_or(|(smallest, _)| size < smallest) {
+        if size >= life.len && best.is_none_or(|(smallest, _)| size < smallest) {
             best = Some((size, end));
         }
         end = end.max(offset + other.len);
@@ -286,6 +416,8 @@ enum Service {
     /// Seen once, or its plan was dropped: the next such cycle makes a plan.
     Unknown,
     Planned(Plan),
+    /// The running cycle has the plan.
+    Running,
     /// Too long for a plan, or no room for one.
     Dynamic,
 }
@@ -326,17 +458,34 @@ impl Shapes {
     }
 
     /// The plan of a shape.
-    #[inline]
     pub fn plan(&self, slot: usize) -> Option<&Plan> {
         match &self.known.get(slot)?.service {
             Service::Planned(plan) => Some(plan),
-            Service::Unknown | Service::Dynamic => None,
+            Service::Unknown | Service::Running | Service::Dynamic => None,
         }
     }
 
-    /// Plans held.
+    /// Hands out the plan of a shape, for a cycle.
+    pub fn take(&mut self, slot: usize) -> Plan {
+        match std::mem::replace(&mut self.known[slot].service, Service::Running) {
+            Service::Planned(plan) => plan,
+            other => {
+                self.known[slot].service = other;
+                Plan::default()
+            }
+        }
+    }
+
+    /// Takes it back.
+    pub fn give_back(&mut self, slot: usize, plan: Plan) {
+        self.known[slot].service = Service::Planned(plan);
+    }
+
+    /// Plans held, that of the running cycle among them.
     pub fn plans(&self) -> usize {
-        (0..self.known.len()).filter(|&slot| self.plan(slot).is_some()).count()
+        let is_plan =
+            |shape: &&Shape| matches!(shape.service, Service::Planned(_) | Service::Running);
+        self.known.iter().filter(is_plan).count()
     }
 
     /// The shape with this hash.
@@ -415,7 +564,7 @@ mod tests {
         let mut log = Log::default();
         for &(len, death) in events {
             match death {
-                Some(index) => log.end(index),
+                Some(index) => assert!(log.end(index)),
                 None => log.push(len),
             }
         }
@@ -437,21 +586,21 @@ mod tests {
 
     #[test]
     fn a_layout_is_as_low_as_the_peak_where_it_can_be() {
-        let plan = Plan::lay_out(&early_and_late(), &[0, 64, 128, 256], 320, 192);
+        let plan = Plan::lay_out(&early_and_late(), &[0, 64, 128, 256], 320);
         assert_eq!(plan.height(), 192);
     }
 
     #[test]
     fn the_given_layout_is_kept_unless_a_lower_one_is_found() {
         let given = [64, 0, 0, 128];
-        let plan = Plan::lay_out(&early_and_late(), &given, 192, 192);
+        let plan = Plan::lay_out(&early_and_late(), &given, 192);
         assert_eq!([0, 1, 2, 3].map(|i| plan.offset(i)), given);
     }
 
     #[test]
     fn a_step_waits_for_all_that_had_its_place() {
-        let plan = Plan::lay_out(&early_and_late(), &[64, 0, 0, 128], 192, 192);
-        let follow = |events: &[_]| plan.follow(&log(events), 128);
+        let plan = Plan::lay_out(&early_and_late(), &[64, 0, 0, 128], 192);
+        let follow = |events: &[_]| plan.follow(&log(events), 128, u64::MAX);
         let (a, b) = (birth(64), birth(64));
         assert_eq!(follow(&[a, b]), None);
         assert_eq!(follow(&[a, b, death(0)]), None);
@@ -461,10 +610,10 @@ mod tests {
 
     #[test]
     fn a_step_takes_a_shorter_request_and_no_longer_one() {
-        let plan = Plan::lay_out(&early_and_late(), &[64, 0, 0, 128], 192, 192);
+        let plan = Plan::lay_out(&early_and_late(), &[64, 0, 0, 128], 192);
         let before = [birth(64)];
-        assert_eq!(plan.follow(&log(&before), 16), Some(0));
-        assert_eq!(plan.follow(&log(&before), 65), None);
+        assert_eq!(plan.follow(&log(&before), 16, u64::MAX), Some(0));
+        assert_eq!(plan.follow(&log(&before), 65, u64::MAX), None);
     }
 
     #[test]

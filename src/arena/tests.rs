@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::fit::Bump;
+use crate::plan::MAX_REQUESTS;
 
 const GRANULE: u64 = 64;
 
@@ -13,15 +14,14 @@ fn run(arena: &mut Arena, requests: usize, shift: usize) {
     let mut kept = Vec::with_capacity(8);
     for i in 0..requests {
         let len = GRANULE * (1 + (i * 7 + shift) as u64 % 31);
-        let ticket = arena.alloc(len);
+        let (_, ticket) = arena.alloc(len);
         if i % 3 > 0 {
-            arena.free(ticket, len);
+            arena.free(ticket);
             continue;
         }
-        kept.push((ticket, len));
+        kept.push(ticket);
         if kept.len() > 5 {
-            let (ticket, len) = kept.remove(0);
-            arena.free(ticket, len);
+            arena.free(kept.remove(0));
         }
     }
     arena.end_cycle();
@@ -74,10 +74,26 @@ enum Step {
 
 type Cycle = Vec<Step>;
 
+/// A request that was made and has not died.
+#[derive(Clone, Copy, Debug)]
+struct Living {
+    index: usize,
+    ticket: Ticket,
+    offset: Option<u64>,
+    len: u64,
+}
+
+impl Living {
+    /// Where it lies, unless it was spilled.
+    fn place(&self) -> Option<(u64, u64)> {
+        self.offset.map(|offset| (offset, offset + self.len))
+    }
+}
+
 /// An arena, and all that is alive in it: every step is checked.
 struct Model {
     arena: Arena,
-    alive: Vec<(usize, Ticket, u64)>,
+    alive: Vec<Living>,
     requests: usize,
     peak: u64,
     spills: usize,
@@ -132,29 +148,28 @@ impl Model {
     }
 
     fn alloc(&mut self, len: u64) -> Option<u64> {
-        let ticket = self.arena.alloc(len);
-        assert_eq!(ticket.index as usize, self.requests);
-        if let Some(offset) = ticket.offset {
-            let end = offset + len;
-            assert_eq!(offset % GRANULE, 0);
+        let (offset, ticket) = self.arena.alloc(len);
+        let new = Living { index: self.requests, ticket, offset, len };
+        assert_eq!(ticket.index(), self.requests);
+        if let Some((start, end)) = new.place() {
+            assert_eq!(start % GRANULE, 0);
             assert!(end <= self.arena.capacity(), "ends at {end}");
-            for &(_, other, other_len) in &self.alive {
-                let apart = other.offset.is_none_or(|o| o >= end || o + other_len <= offset);
-                assert!(apart, "{offset}+{len} overlaps {other:?}+{other_len}");
+            for other in &self.alive {
+                let apart = other.place().is_none_or(|(low, high)| low >= end || high <= start);
+                assert!(apart, "{new:?} overlaps {other:?}");
             }
         } else {
             assert!(self.largest_gap() < len, "spilled {len} bytes that fit");
             self.spills += 1;
         }
-        self.alive.push((self.requests, ticket, len));
+        self.alive.push(new);
         self.requests += 1;
         self.check();
-        ticket.offset
+        offset
     }
 
     fn largest_gap(&self) -> u64 {
-        let span = |&(_, t, len): &(usize, Ticket, u64)| t.offset.map(|o| (o, o + len));
-        let mut spans: Vec<_> = self.alive.iter().filter_map(span).collect();
+        let mut spans: Vec<_> = self.alive.iter().filter_map(Living::place).collect();
         let capacity = self.arena.capacity();
         spans.push((capacity, capacity));
         spans.sort_unstable();
@@ -167,24 +182,28 @@ impl Model {
     }
 
     fn free(&mut self, index: usize) {
-        let at = self.alive.iter().position(|&(i, ..)| i == index).expect("alive");
-        let (_, ticket, len) = self.alive.remove(at);
-        self.arena.free(ticket, len);
+        let at = self.alive.iter().position(|living| living.index == index).expect("alive");
+        self.arena.free(self.alive.remove(at).ticket);
         self.check();
     }
 
     fn check(&mut self) {
-        let alive = self.alive.iter().map(|&(_, _, len)| len).sum();
+        let alive = self.alive.iter().map(|living| living.len).sum();
         self.peak = self.peak.max(alive);
-        let ends = self.alive.iter().filter_map(|&(_, t, len)| t.offset.map(|o| o + len));
-        assert_eq!(self.arena.alive(), alive);
-        assert_eq!(self.arena.peak_alive(), self.peak);
+        let ends = self.alive.iter().filter_map(|living| Some(living.place()?.1));
+        if self.requests <= MAX_REQUESTS && !self.arena.is_void {
+            let log = self.arena.logged();
+            let logged: u64 = log.alive().map(|index| log.request_len(index as usize)).sum();
+            assert_eq!(logged, alive);
+        }
         assert_eq!(self.arena.top(), ends.max().unwrap_or(0));
     }
 
     fn end(&mut self) {
+        if self.requests <= MAX_REQUESTS && !self.arena.is_void {
+            assert_eq!(self.arena.logged().peak(), self.peak);
+        }
         self.arena.end_cycle();
-        assert_eq!(self.arena.peak_alive(), self.peak);
         assert_eq!(self.arena.top(), 0);
     }
 
@@ -480,8 +499,8 @@ fn a_cancelled_request_leaves_no_trace() {
     model.begin();
     model.alloc(GRANULE);
     for len in [1 << 40, 3 * GRANULE] {
-        let ticket = model.arena.alloc(len);
-        model.arena.cancel(ticket, len);
+        let (_, ticket) = model.arena.alloc(len);
+        model.arena.cancel(ticket);
         model.check();
     }
     model.alloc(2 * GRANULE);
@@ -492,9 +511,9 @@ fn a_cancelled_request_leaves_no_trace() {
 
     model.begin();
     for _ in 0..3 {
-        let ticket = model.arena.alloc(GRANULE);
-        assert_eq!(ticket.offset, Some(0), "on plan");
-        model.arena.cancel(ticket, GRANULE);
+        let (offset, ticket) = model.arena.alloc(GRANULE);
+        assert_eq!(offset, Some(0), "on plan");
+        model.arena.cancel(ticket);
         model.check();
     }
     model.end();
@@ -519,12 +538,12 @@ fn an_arena_replaced_under_the_living_ends_them() {
     let mut model = Model::learned(&cycle);
     let (needed, plans) = (model.arena.needed(), model.counts().plans);
     model.begin();
-    let old = model.arena.alloc(GRANULE);
+    let (_, old) = model.arena.alloc(GRANULE);
     model.arena.set_capacity(2 * GRANULE);
     model.requests += 1;
     model.peak = GRANULE;
     assert_eq!(model.alloc(2 * GRANULE), Some(0));
-    model.arena.free(old, GRANULE);
+    model.arena.free(old);
     model.check();
     model.end();
     assert_eq!((model.arena.needed(), model.counts().plans), (needed, plans));
@@ -534,11 +553,11 @@ fn an_arena_replaced_under_the_living_ends_them() {
 fn tickets_of_an_ended_cycle_mean_nothing() {
     let mut model = Model::with_capacity(4 * GRANULE);
     model.begin();
-    let old = model.arena.alloc(2 * GRANULE);
+    let (_, old) = model.arena.alloc(2 * GRANULE);
     model.arena.end_cycle();
     model.begin();
     model.alloc(2 * GRANULE);
-    model.arena.free(old, 2 * GRANULE);
+    model.arena.free(old);
     model.check();
     model.alloc(2 * GRANULE);
 }

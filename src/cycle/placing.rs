@@ -50,9 +50,9 @@ impl State {
         if request == 0 || block.holds().is_some() {
             return None;
         }
-        let ticket = arena.alloc_below(request, self.capacity);
-        let Some(offset) = ticket.offset else {
-            arena.cancel(ticket, request);
+        let (offset, ticket) = arena.alloc_below(request, self.capacity);
+        let Some(offset) = offset else {
+            arena.cancel(ticket);
             return None;
         };
         let address = block.at(offset, bytes).addr();
@@ -104,9 +104,8 @@ impl State {
             match self.place(config, mode, bytes as u64) {
                 Ok(one) => placed.push(one),
                 Err(refused) => {
-                    for (one, &bytes) in placed.iter().zip(sizes).rev() {
-                        let request = align_up(bytes as u64, config.alignment).unwrap_or(0);
-                        self.take_back(&one.home, request, offset);
+                    for one in placed.iter().rev() {
+                        self.take_back(&one.home, offset);
                     }
                     if let (Shelf::Circular(ring), Some(mark)) = (&mut self.shelf, mark) {
                         ring.go_back(mark);
@@ -121,14 +120,14 @@ impl State {
     }
 
     /// The last request, as if it had not been made.
-    fn take_back(&mut self, home: &Home, request: u64, offset: u64) {
+    fn take_back(&mut self, home: &Home, offset: u64) {
         let ticket = match home {
             Home::Arena(ticket) => Some(*ticket),
             Home::Spill(own) => own.1,
             Home::Nobody => None,
         };
         match (ticket, home, &mut self.shelf) {
-            (Some(ticket), _, Shelf::Reusing(arena)) => arena.cancel(ticket, request),
+            (Some(ticket), _, Shelf::Reusing(arena)) => arena.cancel(ticket),
             (None, Home::Nobody, Shelf::Bump(bump)) => bump.set_offset(offset),
             _ => {}
         }
@@ -166,8 +165,8 @@ impl State {
         let limit = self.limit(config, bytes, request);
         let (offset, ticket) = match &mut self.shelf {
             Shelf::Reusing(arena) => {
-                let ticket = arena.alloc_below(request, limit);
-                (ticket.offset, Some(ticket))
+                let (offset, ticket) = arena.alloc_below(request, limit);
+                (offset, Some(ticket))
             }
             Shelf::Bump(bump) => (bump.alloc(request, limit), None),
             Shelf::Circular(_) => (None, None),
@@ -195,7 +194,7 @@ impl State {
                 match &mut self.shelf {
                     Shelf::Reusing(arena) => {
                         if let Some(ticket) = ticket {
-                            arena.cancel(ticket, request);
+                            arena.cancel(ticket);
                         }
                     }
                     Shelf::Bump(bump) => {
@@ -402,7 +401,7 @@ impl State {
             Home::Nobody => {}
             Home::Arena(ticket) => {
                 if let (true, Shelf::Reusing(arena)) = (running, &mut self.shelf) {
-                    arena.free(*ticket, request);
+                    arena.free(*ticket);
                     if let (true, None, Some(block)) = (debug, self.holds(), &self.block) {
                         block.fill(offset, request, POISON);
                     }
@@ -413,7 +412,7 @@ impl State {
                 if let (true, Some(ticket), Shelf::Reusing(arena)) =
                     (running, ticket, &mut self.shelf)
                 {
-                    arena.free(ticket, request);
+                    arena.free(ticket);
                 }
                 if config.policy_reuse == ReusePolicy::WithinCycle || bytes == 0 {
                     self.drop_spill(key);

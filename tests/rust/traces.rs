@@ -19,6 +19,7 @@ fn workspace() -> Workspace {
 }
 
 /// Bytes held at the most in the cycle, over the bytes alive at the most.
+#[allow(clippy::cast_precision_loss, reason = "the sums are small")]
 fn replay(workspace: &Workspace, steps: &[Step]) -> f64 {
     let scope = workspace.notify_scope_entered().unwrap();
     let mut buffers: Vec<Option<Buffer>> = Vec::new();
