@@ -74,8 +74,10 @@ docs: $(VENV)/.docs ## the documentation, as pages in target/docs
 	$(python) -m sphinx --fail-on-warning --keep-going --fresh-env --quiet docs target/docs
 
 bench: $(VENV)/.bench ## every benchmark, with a report and a picture in target/bench
-	cargo bench --locked
-	$(python) -m benches.python --out target/bench
+	mkdir -p target/bench
+	cargo bench --locked --bench core
+	cargo bench --locked --bench bars -- --out target/bench/core.json
+	$(python) -m benches.python --core target/bench/core.json --out target/bench
 
 bench-smoke: $(VENV)/.bench ## every benchmark once: does it run, are the results equal
 	cargo bench --locked -- --test

@@ -136,7 +136,7 @@ fn bump_row() -> Row<'static> {
         }
         bump.reset();
     });
-    let path = "bump: request".to_owned();
+    let path = "request, bump".to_owned();
     Row { path, bar: Bar::Ratio(1.0), operations: BUMPED, ours, peer }
 }
 
@@ -216,11 +216,11 @@ fn rows(filter: &str) -> Vec<Row<'static>> {
 }
 
 fn on_plan(name: &str) -> String {
-    format!("on plan: request and death, {name}")
+    format!("request and death on plan, {name}")
 }
 
 fn dynamic(name: &str) -> String {
-    format!("dynamic, with holes: request and death, {name}")
+    format!("request and death among holes, {name}")
 }
 
 fn sample(side: &mut dyn FnMut(), calls: usize) -> f64 {
@@ -251,13 +251,19 @@ fn measure(row: &mut Row<'_>, rounds: usize, sample_ns: f64) -> [Vec<f64>; 2] {
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().collect();
-    let is_test = arguments.iter().any(|argument| argument == "--test");
-    let filter = arguments.iter().skip(1).find(|argument| !argument.starts_with('-'));
-    let out = arguments.iter().skip_while(|argument| *argument != "--out").nth(1);
+    let mut arguments = std::env::args().skip(1);
+    let (mut is_test, mut out, mut filter) = (false, None, String::new());
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--test" => is_test = true,
+            "--out" => out = arguments.next(),
+            "--bench" => {} // cargo's own
+            _ => filter = argument,
+        }
+    }
     let (rounds, sample_ns) = if is_test { (1, 1.0) } else { (ROUNDS, SAMPLE_NS) };
     let mut lines = String::new();
-    for mut row in rows(filter.map_or("", String::as_str)) {
+    for mut row in rows(&filter) {
         let [ours, peer] = measure(&mut row, rounds, sample_ns);
         let limit = row.bar.limit().map_or("null".to_owned(), |limit| limit.to_string());
         println!(

@@ -328,6 +328,7 @@ impl Arena {
     }
 
     /// Whatever is not planned to the letter.
+    #[inline(never)]
     fn alloc_aside(&mut self, len: u64, limit: u64) -> (Option<u64>, Ticket) {
         match self.mode {
             Mode::Dynamic => {}
@@ -391,6 +392,7 @@ impl Arena {
         index
     }
 
+    #[inline(never)]
     fn free_aside(&mut self, ticket: Ticket) {
         self.write_log();
         if !self.log.end(ticket.index()) {

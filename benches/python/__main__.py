@@ -6,9 +6,11 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from . import environment
+from .core import core_rows
 from .measure import SMOKE, Effort
 from .model import Result, Row
 from .picture import picture
@@ -32,6 +34,8 @@ def main() -> int:
         return 2
     effort = SMOKE if options.smoke else Effort(rounds=options.rounds)
     report = run(rows, effort)
+    if options.core is not None:
+        report = with_core(report, core_rows(options.core))
     if options.out is not None:
         write(report, options.out)
     elif not options.smoke:
@@ -55,6 +59,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="write report.md, report.json and report.svg there"
     )
+    parser.add_argument("--core", type=Path, metavar="FILE", help="rows of the core, from cargo bench")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -68,6 +73,12 @@ def run(rows: list[Row], effort: Effort) -> Report:
         line = f"[{len(results):3}/{len(rows)} {time.monotonic() - began:4.0f} s] {result.key}: "
         sys.stderr.write(line + figures_of(by_key[result.key], result) + "\n")
     return Report(rows, results, environment.describe(), (load, environment.load()), effort)
+
+
+def with_core(report: Report, core: list[tuple[Row, Result]]) -> Report:
+    """Return the report with the core's rows in front."""
+    rows, results = [row for row, _ in core], [result for _, result in core]
+    return replace(report, rows=rows + report.rows, results=results + report.results)
 
 
 def write(report: Report, folder: Path) -> None:
