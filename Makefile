@@ -1,8 +1,8 @@
 # What a person types. `make` alone lists it.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-rust test-loom test-python array-api lint format cross-check docs bench bench-smoke \
-	wheel clean check
+.PHONY: help demo test test-rust test-loom test-python array-api lint format cross-check docs bench bench-smoke instructions \
+	instructions-update wheel clean check
 
 # The virtual environment, and the Python it is made with: the first that is new enough and can make one.
 VENV ?= .venv
@@ -21,7 +21,7 @@ gaps = $(if $(have_cargo),,[cargo >= 1.85: https://rustup.rs]) \
 	$(if $(have_python),,[Python >= 3.11 with venv: packages python3 and python3-venv, or say PYTHON=...])
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.demo ## train a network on handwritten digits, with ordinary arrays and in workspaces
 	@$(python) examples/digits.py
@@ -82,6 +82,12 @@ bench: $(VENV)/.bench ## every benchmark, with a report and a picture in target/
 bench-smoke: $(VENV)/.bench ## every benchmark once: does it run, are the results equal
 	cargo bench --locked -- --test
 	$(python) -m benches.python --smoke
+
+instructions: $(VENV)/.bench ## count instructions with valgrind, and compare them with benches/instructions.toml
+	$(python) -m benches.python.instructions
+
+instructions-update: $(VENV)/.bench ## keep today's counts
+	$(python) -m benches.python.instructions --update
 
 # Pairs of a Python and a NumPy: tools/check_wheel.py says which tests each of them runs.
 wheel: $(VENV)/.maturin ## the wheel and the sdist in dist/, tried on every Python that is installed
