@@ -22,7 +22,6 @@ from .model import Check, Figures, Result, Row, Side, Sides
 
 BLOCK = 1000  # turns in a scope; a cycle of so many requests still has a plan
 FIRST_TURNS = 3  # an arena learns from its first cycle that a name holds its array until it gets the next
-WARM_SAMPLES = 4  # an arena learns its size in the first, and its plan in the second
 LARGEST_ESTIMATE = 100  # so much longer than a sample too short to trust
 
 
@@ -32,9 +31,11 @@ class Effort:
 
     rounds: int = 25
     sample_ns: int = 1_000_000
+    warm: int = 4
+    """Samples before those that count: an arena learns its size in the first, its plan in the second."""
 
 
-SMOKE = Effort(rounds=2, sample_ns=20_000)
+SMOKE = Effort(rounds=2, sample_ns=20_000, warm=1)
 
 
 @dataclass
@@ -55,13 +56,13 @@ class Runner:
         self.run(blocks, in_block)
         return time.perf_counter_ns() - begin
 
-    def calibrate(self, sample_ns: int) -> None:
+    def calibrate(self, effort: Effort) -> None:
         """Find how many turns make a sample, and let everything learn from some."""
         turns = FIRST_TURNS
-        while (taken := self.take(turns)) < sample_ns:
-            estimate = turns * sample_ns / max(taken, 1)
+        while (taken := self.take(turns)) < effort.sample_ns:
+            estimate = turns * effort.sample_ns / max(taken, 1)
             turns = min(int(1.1 * estimate) + 1, LARGEST_ESTIMATE * turns)
-        for _ in range(WARM_SAMPLES):
+        for _ in range(effort.warm):
             self.take(self.turns)
 
     def sample(self) -> None:
@@ -108,7 +109,7 @@ def compared(row: Row, sides: Sides, effort: Effort) -> Result:
     if difference is not None:
         return Result(row.key, failed=difference)
     for runner in runners:
-        runner.calibrate(effort.sample_ns)
+        runner.calibrate(effort)
     gc.collect()
     held = ndarena.allocated_bytes()
     was_enabled = gc.isenabled()

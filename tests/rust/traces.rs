@@ -25,10 +25,14 @@ fn replay(workspace: &Workspace, steps: &[Step]) -> f64 {
     let mut buffers: Vec<Option<Buffer>> = Vec::new();
     let mut held = 0;
     for &step in steps {
-        match step {
-            Step::Birth(bytes) => buffers.push(Some(workspace.allocate(bytes, false).unwrap())),
-            Step::Death(request) => buffers[request] = None,
-        }
+        let bytes = match step {
+            Step::Birth(bytes) => bytes,
+            Step::Death(request) => {
+                buffers[request] = None;
+                continue;
+            }
+        };
+        buffers.push(Some(workspace.allocate(bytes, false).unwrap()));
         let now = workspace.stats();
         held = held.max(now.current_size + now.spilled_size + now.retired_size);
     }
