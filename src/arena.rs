@@ -289,7 +289,7 @@ impl Arena {
     pub fn top(&self) -> u64 {
         match self.mode {
             Mode::Fresh => 0,
-            Mode::Dynamic => self.fit.top(),
+            Mode::Dynamic => self.fit.cursor,
             Mode::Plan(_) => {
                 let log = self.logged();
                 let end = |i: u32| self.plan.offset(i as usize) + log.request_len(i as usize);

@@ -70,9 +70,9 @@ pub(crate) struct GoodFit {
     vacant: u32,
     /// The span below the cursor.
     last: u32,
-    /// Died last, and is not a hole yet: most often the next request has its length.
+    /// Died last, below others, and is not a hole yet: often the next request has its length.
     fresh: u32,
-    cursor: u64,
+    pub(crate) cursor: u64,
     pub(crate) high: u64,
     rows: u32,
     columns: [u16; ROWS],
@@ -123,16 +123,6 @@ impl GoodFit {
         self.at(span).offset
     }
 
-    /// End of the highest span in use.
-    pub(crate) fn top(&self) -> u64 {
-        if self.fresh == NONE || self.fresh != self.last {
-            return self.cursor;
-        }
-        let Span { offset, before, .. } = *self.at(self.fresh);
-        let hole = (before != NONE).then(|| self.at(before)).filter(|span| span.is_hole);
-        hole.map_or(offset, |span| span.offset)
-    }
-
     pub(crate) fn alloc(&mut self, len: u64, capacity: u64) -> Option<u32> {
         let fresh = self.fresh;
         if fresh != NONE {
@@ -168,6 +158,9 @@ impl GoodFit {
     pub(crate) fn free(&mut self, span: u32) {
         self.settle();
         self.fresh = span;
+        if span == self.last {
+            self.settle();
+        }
     }
 
     /// Makes a hole of the span that died last.
@@ -403,10 +396,8 @@ mod tests {
         assert_eq!(fit.rows, 0, "no hole is left");
         fit.free(merged);
         fit.free(spans[4]);
-        assert_eq!(fit.top(), GRANULE);
+        assert_eq!(fit.cursor, GRANULE);
         fit.free(spans[0]);
-        assert_eq!(fit.top(), 0);
-        fit.reset();
         assert_eq!((fit.cursor, fit.last, fit.rows), (0, NONE, 0));
     }
 
