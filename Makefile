@@ -1,8 +1,8 @@
 # What a person types. `make` alone lists it.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-rust test-loom test-python array-api lint format cross-check docs bench bench-smoke instructions \
-	instructions-update wheel clean check
+.PHONY: help demo test test-rust test-loom test-python numpy-tests array-api lint format cross-check docs bench bench-smoke \
+	instructions instructions-update wheel clean check
 
 # The virtual environment, and the Python it is made with: the first that is new enough and can make one.
 VENV ?= .venv
@@ -36,6 +36,11 @@ test-loom: check ## the model of "who frees, who leases"
 
 test-python: $(VENV)/.test ## the tests of the package
 	$(python) -m pytest -n auto
+
+# The floor makes it nearly all arrays. NUMPY_TESTS=--capture-nothing runs the same tests without, to compare.
+numpy-tests: $(VENV)/.test ## NumPy's own tests of arrays and ufuncs, inside a capture that poisons its memory
+	NDARENA_CAPTURE_FLOOR=64 PYTHONPATH=tests/numpy_suite $(python) -m pytest -c tests/numpy_suite/pytest.ini \
+		--pyargs numpy._core.tests.test_multiarray numpy._core.tests.test_umath $(NUMPY_TESTS)
 
 array-api: $(VENV)/.array-api $(array_api_tests)/array-api/spec ## the array API's own tests, fetched unless ARRAY_API_TESTS=folder has them
 	cd $(array_api_tests) && PYTHONPATH=$(CURDIR)/tests/array_api ARRAY_API_TESTS_MODULE="exec('from attached import xp')" \

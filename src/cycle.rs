@@ -4,9 +4,14 @@
 //! The rules are those of `Nd4jWorkspace` (`alloc`, `initializeWorkspace`, `close`) with the
 //! deliberate differences of the contract, section 9.
 
+mod capturing;
 mod learning;
 mod placing;
 mod releasing;
+
+use capturing::Heap;
+pub use capturing::Piece;
+pub(crate) use capturing::{Bounds, CapturedCounts, Released, floor, set_floor};
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -102,6 +107,8 @@ pub(crate) struct State {
     spills: Vec<Spill>,
     pins: VecDeque<Pin>,
     retired: Vec<Arc<Block>>,
+    /// What NumPy allocates by itself, once a scope has captured.
+    heap: Option<Box<Heap>>,
     /// Of a file: arrays born before this time have ended.
     released_at: u64,
     pool: Option<Arc<Block>>,
@@ -162,6 +169,7 @@ impl State {
             spills: Vec::new(),
             pins: VecDeque::new(),
             retired: Vec::new(),
+            heap: None,
             released_at: 0,
             pool: None,
             next_key: 0,
@@ -217,7 +225,7 @@ impl State {
         let own = self.block.as_ref().filter(|block| !block.is_inherited_file());
         let holds = own.and_then(|block| block.holds());
         let held = holds.map_or(0, |holds| holds.bytes_before(self.released_at));
-        held + self.retired.iter().map(|b| b.len()).sum::<u64>()
+        held + self.retired.iter().map(|b| b.len()).sum::<u64>() + self.captured_counts().retired
     }
 
     /// The arena's memory, if it was taken already. Arrays that lie in it and are of the present time
@@ -298,8 +306,9 @@ impl State {
         debug: bool,
     ) -> Closed {
         let escaped = self.count_escapes(clock);
+        let survivors = self.end_captured_cycle(self.counters.this_cycle);
         let c = &mut self.counters;
-        c.escaped += escaped as u64;
+        c.escaped += escaped as u64 + survivors;
         c.cycles += 1;
         let is_circular = matches!(self.shelf, Shelf::Circular(_));
         if c.cycles > 1 && (!is_circular || (c.cycles - 1) % config.ring_blocks() == 0) {

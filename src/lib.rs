@@ -53,6 +53,7 @@ pub use arena::CycleEvent;
 pub use array::{Array, Buffer, Destination, Lease, Moved};
 pub use block::keep_everything;
 pub use config::*;
+pub use cycle::Piece;
 pub use error::{Error, Facts, Result, Validity};
 pub use layer_manager::{ArrayType, Cast, Helper, LayerWorkspaceMgr, LayerWorkspaceMgrBuilder};
 pub use layout::{Dtype, Element, parse_bytes};
@@ -62,5 +63,6 @@ pub use registry::{
 };
 pub use scope::{Scope, scope_out_of_workspaces};
 pub use workspace::{
-    DEFAULT_WORKSPACE_ID, Workspace, WorkspaceStats, allocated_bytes, living_workspaces,
+    Captured, DEFAULT_WORKSPACE_ID, Holder, Workspace, WorkspaceStats, allocated_bytes,
+    living_workspaces, set_capture_floor,
 };

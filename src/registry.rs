@@ -10,10 +10,10 @@ use crate::thread::{ended, with};
 use crate::workspace::Workspace;
 
 pub use crate::thread::{
-    Left, Report, ScopeToken, Task, TaskId, any_workspace_active, borrow, current_workspace,
-    end_thread, enter, enter_block, enter_task_block, exit_block, innermost, leave, lost_scopes,
-    open_workspaces, scope_depth, scope_out_of_workspaces, set_current_workspace, set_task_finder,
-    threads_in_scope,
+    Capture, Left, Plain, Report, ScopeToken, Task, TaskId, any_workspace_active, borrow,
+    current_workspace, end_thread, enter, enter_block, enter_task_block, exit_block, innermost,
+    leave, lost_scopes, open_workspaces, plain_results, scope_depth, scope_out_of_workspaces,
+    set_current_workspace, set_task_finder, threads_in_scope,
 };
 pub(crate) use crate::thread::{enter_all, is_current};
 

@@ -10,6 +10,7 @@ mod tasks;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
@@ -27,6 +28,7 @@ pub use scopes::{
     Left, Report, ScopeToken, borrow, enter, enter_block, enter_task_block, exit_block, innermost,
     leave, scope_out_of_workspaces,
 };
+pub use stack::Capture;
 pub use tasks::{Task, TaskId, set_task_finder};
 
 static NUMBERS: AtomicU64 = AtomicU64::new(1);
@@ -37,6 +39,34 @@ thread_local! {
     static THREAD: RefCell<Thread> = RefCell::new(Thread::new());
     /// The thread's number, and the forks at which it was drawn.
     static NUMBER: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
+    /// The number of the record, if there is one and no `Plain` lives: where captured memory may be taken.
+    static CAPTURES: Cell<u64> = const { Cell::new(0) };
+}
+
+/// While it lives, nothing is captured in this thread.
+#[derive(Debug)]
+pub struct Plain {
+    number: u64,
+    own_thread: PhantomData<*const ()>,
+}
+
+/// What NumPy makes from now on is to lie outside every workspace.
+#[must_use = "until this is dropped"]
+pub fn plain_results() -> Plain {
+    Plain { number: CAPTURES.replace(0), own_thread: PhantomData }
+}
+
+impl Drop for Plain {
+    fn drop(&mut self) {
+        if CAPTURES.get() == 0 {
+            CAPTURES.set(self.number);
+        }
+    }
+}
+
+/// Whether captured memory may be taken in the calling thread: it has this number, and no `Plain` lives.
+pub(crate) fn captures(owner: u64) -> bool {
+    CAPTURES.get() == owner
 }
 
 fn inboxes() -> MutexGuard<'static, Vec<Weak<Inbox>>> {
@@ -68,6 +98,7 @@ impl Thread {
         tasks::begin_thread();
         let (number, forks) = (NUMBERS.fetch_add(1, Ordering::Relaxed), block::forks());
         NUMBER.set((number, forks));
+        CAPTURES.set(number);
         let inbox = Arc::new(Inbox::new());
         let mut inboxes = inboxes();
         if inboxes.len() == inboxes.capacity() {

@@ -3,6 +3,7 @@
 //! Others see of it the clock (an atomic) and `Arc<Block>`s. Owner-only calls compare thread numbers
 //! first. The lock is held for bookkeeping only, never while foreign code runs.
 
+mod captured;
 mod stats;
 
 use std::fmt;
@@ -21,6 +22,7 @@ use crate::registry;
 use crate::sync::lock;
 use crate::thread::{self, Inbox};
 
+pub use captured::{Captured, Holder, set_capture_floor};
 pub use stats::WorkspaceStats;
 
 /// Id of a workspace for which none was given.
@@ -57,7 +59,8 @@ pub(crate) struct Shared {
     generation: AtomicU64,
     destroyed: AtomicBool,
     debug: AtomicBool,
-    state: Mutex<Kept>,
+    /// Captured memory may outlive the rest.
+    state: Arc<Mutex<Kept>>,
 }
 
 /// What the lock keeps.
@@ -79,6 +82,16 @@ impl Deref for Kept {
 impl DerefMut for Kept {
     fn deref_mut(&mut self) -> &mut State {
         &mut self.state
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if Arc::strong_count(&self.state) > 1 {
+            if let Some(mut state) = lock_after_forks(&self.state, self.forks) {
+                state.destroy();
+            }
+        }
     }
 }
 
@@ -154,7 +167,7 @@ impl Workspace {
             generation: AtomicU64::new(0),
             destroyed: AtomicBool::new(false),
             debug: AtomicBool::new(false),
-            state: Mutex::new(Kept { state, parent: None }),
+            state: Arc::new(Mutex::new(Kept { state, parent: None })),
         }));
         thread::note_owned(&workspace);
         let mut all = all();
@@ -249,14 +262,7 @@ impl Workspace {
     /// The state, or `None` where a thread that a fork did not bring along held the lock.
     #[inline]
     fn state(&self) -> Option<MutexGuard<'_, Kept>> {
-        if self.0.forks == block::forks() {
-            return Some(lock(&self.0.state));
-        }
-        match self.0.state.try_lock() {
-            Ok(guard) => Some(guard),
-            Err(TryLockError::Poisoned(e)) => Some(PoisonError::into_inner(e)),
-            Err(TryLockError::WouldBlock) => None,
-        }
+        lock_after_forks(&self.0.state, self.0.forks)
     }
 
     /// The state, for the owner thread only.
@@ -535,7 +541,7 @@ impl Workspace {
 
     /// Poisons released memory and keeps creation sites.
     pub fn enable_debug(&self, debug: bool) -> Result<()> {
-        let _state = self.owned_state("enable_debug")?;
+        self.owned_state("enable_debug")?.poison_captured(debug);
         self.0.debug.store(debug, Ordering::Relaxed);
         Ok(())
     }
@@ -576,6 +582,19 @@ impl Workspace {
             state.destroy();
         }
         thread::forget(self);
+    }
+}
+
+/// Locks what was made when there had been so many forks; `None` where a thread that a fork did not bring
+/// along holds it.
+fn lock_after_forks<T>(mutex: &Mutex<T>, forks: u64) -> Option<MutexGuard<'_, T>> {
+    if forks == block::forks() {
+        return Some(lock(mutex));
+    }
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(e)) => Some(PoisonError::into_inner(e)),
+        Err(TryLockError::WouldBlock) => None,
     }
 }
 

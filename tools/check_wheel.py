@@ -27,6 +27,7 @@ FIRST_STEPS = ["test_readme.py", "test_beginner.py"]
 TOUCHED_BY_PYTHON_AND_NUMPY = [
     *FIRST_STEPS,
     *sorted(path.name for path in ROOT.glob("tests/python/test_array_*.py")),
+    *sorted(path.name for path in ROOT.glob("tests/python/test_capture*.py")),
     "test_errors_pickle.py",
     "test_exit.py",
     "test_fork.py",

@@ -284,7 +284,20 @@ class Workspace:
 
     def __new__(cls, configuration: WorkspaceConfiguration | None = None, id: str = ...) -> Self: ...
     def notify_scope_entered(self, *, capture_numpy: bool = False) -> Scope:
-        """Enter: begin a cycle, or continue the running one, and make the workspace current."""
+        """Enter: begin a cycle, or continue the running one, and make the workspace current.
+
+        With `capture_numpy` the workspace also serves what NumPy allocates by itself inside the scope: data of
+        16 KiB (16384 bytes) and more, of any dtype, allocated in this thread and in this context (which tasks made
+        inside copy). The arrays are plain ``ndarray`` objects that own their memory and free it when they die, also
+        after the scope or the workspace; until then it is nobody else's. They count in the counters, those that
+        survive the cycle in `retired_size` and `escaped_count`; `policy_escape` is not about them. `max_size`, and
+        under ``policy_spill="FAIL"`` the initial size, bounds what is captured; what is not captured comes from the
+        memory handler found at the enter. `scope_out_of_workspaces` suspends the capture.
+
+        Raises `ScopeError` where NumPy's memory handler cannot be set, `WrongThreadError` outside the owner's thread,
+        `DestroyedWorkspaceError` after the end of the workspace, `WorkspaceFullError` if the system refuses the
+        arena; nothing is entered then.
+        """
     def notify_scope_borrowed(self) -> Scope:
         """Make the open workspace current without a new generation."""
     def notify_scope_left(self) -> None:
@@ -1423,8 +1436,12 @@ def dup(
 def _set_fast_paths(on: bool) -> bool:
     """Take fast paths or leave them; whether they were taken. `NDARENA_FAST=0` is the switch for users."""
 
-def capture_numpy() -> NoReturn:
-    """Raise ``NotImplementedError``: NumPy's own allocations are captured in a later version."""
+def capture_numpy() -> Scope:
+    """Enter a private workspace of the calling thread, which serves what NumPy allocates by itself.
+
+    The ``with`` target is that workspace; every call in the thread enters the same one, until it is destroyed. What is
+    captured, and what is raised, is said at `Workspace.notify_scope_entered`.
+    """
 
 def cast_to(
     array: WorkspaceArray | np.ndarray[Any, Any], dtype: DTypeLike

@@ -105,6 +105,7 @@ impl State {
     /// The end; the clock says so already.
     pub(crate) fn destroy(&mut self) {
         self.drop_arena();
+        self.retire_captured();
         self.release_spills();
         for pin in std::mem::take(&mut self.pins) {
             self.release(pin.spill);
@@ -137,7 +138,7 @@ impl State {
     /// Gives back what the closed workspace does not need now; a learned size is learned anew. A file
     /// stays mapped, as its contents matter.
     pub(crate) fn trim(&mut self, open: bool) -> u64 {
-        let pooled = self.pool.take().map_or(0, |b| b.len());
+        let pooled = self.pool.take().map_or(0, |b| b.len()) + self.trim_captured();
         let stays = self.holds().is_some() || matches!(self.shelf, Shelf::Circular(_));
         if open || self.alive_arrays > 0 || stays {
             return pooled;

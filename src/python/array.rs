@@ -16,7 +16,7 @@ use super::npy::numpy;
 use super::place::Operands;
 use super::view;
 use super::workspace::workspace_object;
-use crate::Validity;
+use crate::{Validity, registry};
 
 type Slf<'a, 'py> = &'a Bound<'py, WorkspaceArray>;
 type Object<'py> = PyResult<Bound<'py, PyAny>>;
@@ -207,6 +207,7 @@ pub fn detached<'py>(slf: Slf<'_, 'py>, operation: &str) -> Object<'py> {
     let view = slf.get().lend_for(py, operation)?;
     let kwargs = PyDict::new(py);
     kwargs.set_item(intern!(py, "order"), "K")?;
+    let _plain = registry::plain_results();
     foreign::call_method(numpy(py)?, "array", (view.object(),), Some(&kwargs))
 }
 

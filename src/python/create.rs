@@ -74,6 +74,7 @@ pub fn create<'py>(
     let args = operands.add_args(args)?;
     let kwargs = operands.add_kwargs(kwargs)?;
     let Some(workspace) = workspace.filter(|w| !w.is_dummy()) else {
+        let _plain = registry::plain_results();
         return foreign::call(&function, &args, kwargs.as_ref());
     };
     let room = &Room { workspace, call };

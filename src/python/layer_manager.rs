@@ -13,6 +13,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyTuple;
 
 use super::array_type::array_type;
+use super::capture;
 use super::collector;
 use super::config::PyWorkspaceConfiguration;
 use super::create::create;
@@ -127,7 +128,11 @@ impl PyLayerWorkspaceMgr {
         py: Python<'_>,
         open: impl FnOnce(&mut LayerWorkspaceMgr) -> Result<ScopeToken, Error>,
     ) -> PyResult<PyScope> {
-        let scope = PyScope::new(self.ask(open)?);
+        let mut token = self.ask(open)?;
+        if token.workspace().is_none() {
+            token = capture::scope_out(py, token)?;
+        }
+        let scope = PyScope::new(token);
         collector::scope_entered(py)?;
         Ok(scope)
     }

@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyString;
 
+use super::capture;
 use super::collector::{self, GcPolicy};
 use super::config::{PyWorkspaceConfiguration, policy_member};
 use super::error::to_pyerr;
@@ -165,7 +166,8 @@ pub fn allocation_statistics(py: Python<'_>) -> PyResult<Vec<PyWorkspaceStats>> 
 /// A scope inside which no workspace is current while all stay open.
 #[pyfunction]
 pub fn scope_out_of_workspaces(py: Python<'_>) -> PyResult<PyScope> {
-    let scope = PyScope::new(registry::scope_out_of_workspaces().map_err(to_pyerr)?);
+    let token = registry::scope_out_of_workspaces().map_err(to_pyerr)?;
+    let scope = PyScope::new(capture::scope_out(py, token)?);
     collector::scope_entered(py)?;
     Ok(scope)
 }

@@ -3,6 +3,7 @@
 mod arguments;
 mod array;
 mod array_type;
+mod capture;
 mod collector;
 mod config;
 mod create;
@@ -13,6 +14,7 @@ mod flags;
 mod foreign;
 mod functions;
 mod handle;
+mod handler;
 mod indexing;
 mod joining;
 mod layer_manager;
@@ -44,6 +46,8 @@ mod _core {
     #[pymodule_export]
     use super::array_type::PyArrayType;
     #[pymodule_export]
+    use super::capture::capture_numpy;
+    #[pymodule_export]
     use super::config::PyWorkspaceConfiguration;
     #[pymodule_export]
     use super::handle::WorkspaceArray;
@@ -70,7 +74,7 @@ mod _core {
     #[pymodule_export]
     use super::stats::PyWorkspaceStats;
     #[pymodule_export]
-    use super::workspace::{PyWorkspace, capture_numpy};
+    use super::workspace::PyWorkspace;
 
     #[pymodule_export]
     const DEFAULT_WORKSPACE_ID: &str = crate::DEFAULT_WORKSPACE_ID;
@@ -81,6 +85,7 @@ mod _core {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         super::manager::read_environment()?;
+        super::capture::read_environment()?;
         crate::registry::set_task_finder(super::task::find);
         super::collector::watch_forks(module.py())?;
         super::fast::register(module)?;

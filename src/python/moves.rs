@@ -146,6 +146,7 @@ fn duplicate<'py>(source: &Ndarray<'py>, order: Option<&str>) -> Object<'py> {
             return Ok(copy_into(workspace, source, &Call::Method("dup"))?.into_any());
         }
     }
+    let _plain = workspace.is_none().then(registry::plain_results);
     let copy = foreign::call_method(source.object(), "copy", (order.unwrap_or("K"),), None)?;
     placed(copy)
 }
@@ -163,6 +164,7 @@ fn cast<'py>(array: Any<'_, 'py>, view: &Ndarray<'py>, dtype: Any<'_, 'py>) -> O
         return Ok(array.clone());
     }
     let Some(workspace) = registry::current_workspace() else {
+        let _plain = registry::plain_results();
         return foreign::call_method(view.object(), "astype", (dtype,), None);
     };
     match plain_number(&dtype)? {

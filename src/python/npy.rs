@@ -32,6 +32,8 @@ const NDARRAY_TYPE: usize = 2;
 const DESCR_FROM_TYPE: usize = 45;
 const NEW_FROM_DESCR: usize = 94;
 const SET_BASE_OBJECT: usize = 282;
+const SET_HANDLER: usize = 304;
+const GET_HANDLER: usize = 305;
 
 pub const C_CONTIGUOUS: c_int = 0x0001;
 pub const F_CONTIGUOUS: c_int = 0x0002;
@@ -52,6 +54,8 @@ type NewFromDescr = unsafe extern "C" fn(
     *mut ffi::PyObject,
 ) -> *mut ffi::PyObject;
 type DescrFromType = unsafe extern "C" fn(c_int) -> *mut ffi::PyObject;
+type SetHandler = unsafe extern "C" fn(*mut ffi::PyObject) -> *mut ffi::PyObject;
+type GetHandler = unsafe extern "C" fn() -> *mut ffi::PyObject;
 type SetBaseObject = unsafe extern "C" fn(*mut ffi::PyObject, *mut ffi::PyObject) -> c_int;
 
 /// What we took out of the table.
@@ -60,6 +64,8 @@ struct Api {
     descr_from_type: DescrFromType,
     new_from_descr: NewFromDescr,
     set_base_object: SetBaseObject,
+    set_handler: SetHandler,
+    get_handler: GetHandler,
 }
 
 // SAFETY: addresses of static data and functions of NumPy (invariant 1).
@@ -92,7 +98,11 @@ fn read_table(py: Python<'_>) -> PyResult<Api> {
     let new_from_descr = unsafe { ptr::read(slot(table, NEW_FROM_DESCR).cast()) };
     // SAFETY: invariant 1.
     let set_base_object = unsafe { ptr::read(slot(table, SET_BASE_OBJECT).cast()) };
-    Ok(Api { ndarray, descr_from_type, new_from_descr, set_base_object })
+    // SAFETY: invariant 1.
+    let set_handler = unsafe { ptr::read(slot(table, SET_HANDLER).cast()) };
+    // SAFETY: invariant 1.
+    let get_handler = unsafe { ptr::read(slot(table, GET_HANDLER).cast()) };
+    Ok(Api { ndarray, descr_from_type, new_from_descr, set_base_object, set_handler, get_handler })
 }
 
 fn slot(table: NonNull<*const c_void>, number: usize) -> *const *const c_void {
@@ -487,6 +497,25 @@ pub fn set_base(array: &Ndarray<'_>, base: Bound<'_, PyAny>) -> PyResult<()> {
     // SAFETY: invariants 1 and 2; the call takes over our reference to the base.
     let status = unsafe { (api.set_base_object)(array.0.as_ptr(), base.into_ptr()) };
     if status < 0 { Err(PyErr::fetch(py)) } else { Ok(()) }
+}
+
+/// The memory handler of the context that runs: a capsule, if nobody broke it.
+pub fn memory_handler(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    let api = api(py)?;
+    // SAFETY: invariant 1; the interpreter is attached.
+    let handler = unsafe { (api.get_handler)() };
+    // SAFETY: a new reference, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(py, handler) }
+}
+
+/// Makes `handler` that of the context that runs.
+pub fn set_memory_handler(handler: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = handler.py();
+    let api = api(py)?;
+    // SAFETY: invariant 1; the call takes a reference of its own.
+    let before = unsafe { (api.set_handler)(handler.as_ptr()) };
+    // SAFETY: a new reference, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(py, before) }.map(drop)
 }
 
 /// Whether others hold the object too, beside the `owners` references that we know of.

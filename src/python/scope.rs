@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 
 use super::collector;
 use super::error::{add_note, class, to_pyerr, warn};
+use super::handler;
 use super::task::{self, Done};
 use super::workspace::{PyWorkspace, workspace_object};
 use crate::registry::{Left, Report, ScopeToken};
@@ -144,8 +145,10 @@ fn report(error: &PyErr, py: Python<'_>, exception: Option<&Bound<'_, PyAny>>) -
 /// What closing has to tell, after everything is completely closed: errors, warnings, the collector.
 pub fn settle(py: Python<'_>, left: &Left, exception: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
     let mut first: Option<PyErr> = None;
+    let removed =
+        if left.handlers.is_empty() { Ok(()) } else { handler::remove(py, &left.handlers) };
     let collected = collector::scope_left(py);
-    for problem in problems(py, left) {
+    for problem in removed.err().into_iter().chain(problems(py, left)) {
         match &first {
             Some(error) => report(&problem, py, Some(error.value(py).as_any()))?,
             None if exception.is_some() => report(&problem, py, exception)?,
@@ -203,8 +206,8 @@ fn unused(py: Python<'_>, cycle: &Report) -> PyResult<()> {
     }
     let message = format!(
         "workspace [{}] has closed its first three cycles without one allocation: the operands were \
-         plain arrays, and plain operands give plain results; use ws.asarray(x) for an operand \
-         (capture_numpy=True comes with a later version)",
+         plain arrays, and plain operands give plain results; use ws.asarray(x) for an operand, or \
+         notify_scope_entered(capture_numpy=True) for NumPy's own arrays of 16 KiB and more",
         cycle.workspace.id()
     );
     warn(py, &class(py, "UnusedWorkspaceWarning")?, &message)

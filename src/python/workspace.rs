@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
-use pyo3::exceptions::{PyNotImplementedError, PyTypeError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyWeakrefMethods, PyWeakrefReference};
 
@@ -13,7 +13,7 @@ use super::error::to_pyerr;
 use super::scope::{PyScope, finish, settle};
 use super::stats::{self, PyWorkspaceStats};
 use super::task::{self, Done};
-use super::{collector, foreign, thread_end};
+use super::{capture, collector, foreign, handler, thread_end};
 use crate::{DEFAULT_WORKSPACE_ID, Workspace, WorkspaceConfiguration, registry};
 
 /// The Python object of each workspace that has one, so that every way leads to the same.
@@ -30,9 +30,7 @@ pub fn workspace_object(py: Python<'_>, workspace: &Workspace) -> PyResult<Py<Py
     if let Some(object) = known.and_then(|weak| weak.bind(py).upgrade()) {
         return Ok(object.unbind());
     }
-    let object = Bound::new(py, PyWorkspace { core: workspace.clone() })?;
-    remember(&object)?;
-    Ok(object.into_any().unbind())
+    Ok(PyWorkspace::new_object(py, workspace.clone())?.into_any().unbind())
 }
 
 fn remember(object: &Bound<'_, PyWorkspace>) -> PyResult<()> {
@@ -65,6 +63,16 @@ pub fn configuration_argument(
 #[pyclass(frozen, weakref, name = "Workspace", module = "ndarena")]
 pub struct PyWorkspace {
     pub core: Workspace,
+    pub handlers: handler::Cache,
+}
+
+impl PyWorkspace {
+    /// The object of a workspace that has none.
+    pub fn new_object(py: Python<'_>, core: Workspace) -> PyResult<Bound<'_, Self>> {
+        let object = Bound::new(py, Self { core, handlers: handler::Cache::default() })?;
+        remember(&object)?;
+        Ok(object)
+    }
 }
 
 impl Drop for PyWorkspace {
@@ -93,18 +101,20 @@ impl PyWorkspace {
         let configuration = configuration_argument(configuration)?;
         let configuration = configuration.unwrap_or_else(registry::default_configuration);
         let core = Workspace::new(configuration, id).map_err(to_pyerr)?;
-        let object = Bound::new(py, Self { core })?;
-        remember(&object)?;
-        Ok(object)
+        Self::new_object(py, core)
     }
 
     // ------------------------------------------------------------------ scopes
 
-    /// Enter: begin a cycle, or continue the running one.
+    /// Enter: begin a cycle, or continue the running one. `capture_numpy`: NumPy's own allocations come
+    /// from this workspace, too.
     #[pyo3(signature = (*, capture_numpy = false))]
     fn notify_scope_entered(slf: &Bound<'_, Self>, capture_numpy: bool) -> PyResult<PyScope> {
-        refuse_capture(capture_numpy)?;
-        let token = registry::enter(&slf.get().core).map_err(to_pyerr)?;
+        let token = if capture_numpy {
+            capture::enter(slf.py(), slf.get())?
+        } else {
+            registry::enter(&slf.get().core).map_err(to_pyerr)?
+        };
         let scope = PyScope::of(slf, token);
         collector::scope_entered(slf.py())?;
         Ok(scope)
@@ -375,18 +385,4 @@ impl PyWorkspace {
     fn __reduce__(&self) -> PyResult<()> {
         Err(PyTypeError::new_err("a Workspace belongs to its thread: it does not pickle"))
     }
-}
-
-/// NumPy's own allocations, served by a private workspace: comes with a later version.
-#[pyfunction]
-pub fn capture_numpy() -> PyResult<()> {
-    refuse_capture(true)
-}
-
-fn refuse_capture(capture_numpy: bool) -> PyResult<()> {
-    if !capture_numpy {
-        return Ok(());
-    }
-    let message = "capture_numpy comes with a later version; use ws.asarray(x) for an operand";
-    Err(PyNotImplementedError::new_err(message))
 }

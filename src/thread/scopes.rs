@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::inbox::{Inbox, Mail};
-use super::stack::Kind;
+use super::stack::{Capture, Kind};
 use super::tasks::{TaskId, Whose, on_stack};
 use super::{Thread, ended, with};
 use crate::block;
@@ -65,6 +65,9 @@ pub struct Left {
     pub reports: Vec<Report>,
     /// Ids of scopes that were still open inside and were closed first, innermost first.
     pub left_open: Vec<String>,
+    /// Memory handlers to be taken away, innermost first: of the workspace with this serial number, or
+    /// of a scope out of workspaces.
+    pub handlers: Vec<Option<u64>>,
 }
 
 /// Enters: a new cycle, or the running one if the workspace is open already.
@@ -266,6 +269,16 @@ impl ScopeToken {
             Ok(())
         })
         .unwrap_or_else(|| Err(ended()))
+    }
+
+    /// From now on the scope captures NumPy's own allocations; out of workspaces it keeps others from it.
+    /// `Left::handlers` names what it installed.
+    pub fn capture(&self, how: Capture) {
+        on_stack(|t| {
+            if let Some(scopes) = t.stack.frames_of(&self.serials) {
+                t.stack.frames[scopes.end - 1].begin_capture(how);
+            }
+        });
     }
 
     /// Explicit close: the innermost scope only; closed already is no error.

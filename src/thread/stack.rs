@@ -35,6 +35,18 @@ pub(super) struct Frame {
     pub(super) workspace: Option<Workspace>,
     pub(super) previous: Current,
     pub(super) lost: bool,
+    pub(super) capture: Capture,
+}
+
+/// What a scope does about NumPy's own allocations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Capture {
+    /// Nothing.
+    No,
+    /// They are captured by a handler that was there already.
+    Joined,
+    /// It brought a handler, which goes with it.
+    Installed,
 }
 
 /// Where new arrays go.
@@ -77,6 +89,22 @@ impl Frame {
         self.lost = true;
         if let Some(workspace) = &self.workspace {
             workspace.count_lost_scope();
+        }
+    }
+
+    pub(super) fn begin_capture(&mut self, capture: Capture) {
+        self.capture = capture;
+        if let Some(workspace) = &self.workspace {
+            workspace.open_capture();
+        }
+    }
+
+    fn end_capture(&self, left: &mut Left) {
+        if let Some(workspace) = &self.workspace {
+            workspace.close_capture();
+        }
+        if self.capture == Capture::Installed {
+            left.handlers.push(self.workspace.as_ref().map(Workspace::serial));
         }
     }
 
@@ -204,12 +232,16 @@ impl Thread {
             workspace,
             previous,
             lost: false,
+            capture: Capture::No,
         });
         self.serial
     }
 
     pub(super) fn pop(&mut self, left: &mut Left) {
         let Some(frame) = self.stack.frames.pop() else { return };
+        if frame.capture != Capture::No {
+            frame.end_capture(left);
+        }
         if let (Kind::Full, Some(workspace)) = (frame.kind, &frame.workspace) {
             if !workspace.is_destroyed() && !self.hand_over(workspace) {
                 let closed = workspace.end_cycle();

@@ -3,7 +3,7 @@
 use super::Workspace;
 use crate::arena::{CycleEvent, PlanCounts};
 use crate::config::WorkspaceType;
-use crate::cycle::{Counters, State};
+use crate::cycle::{CapturedCounts, Counters, State};
 use crate::thread;
 
 /// Everything a workspace counts, at one moment. Sizes in bytes.
@@ -53,6 +53,7 @@ impl Workspace {
         let c = state.as_ref().map_or_else(Counters::default, |s| s.counters);
         let plan = state.as_ref().map_or_else(PlanCounts::default, |s| s.plan_counts());
         let parent = state.as_ref().and_then(|s| s.parent.as_ref()).and_then(Self::upgrade);
+        let h = state.as_ref().map_or_else(CapturedCounts::default, |s| s.captured_counts());
         let read = |f: fn(&State) -> u64| state.as_ref().map_or(0, |s| f(s));
         WorkspaceStats {
             id: self.0.id.clone(),
@@ -60,17 +61,17 @@ impl Workspace {
             device_id: 0,
             workspace_type: self.0.kind,
             generation_id: self.generation_id(),
-            current_size: read(State::size),
-            current_offset: read(State::offset),
-            this_cycle_allocations: c.this_cycle,
-            last_cycle_allocations: c.last_cycle,
-            max_cycle_allocations: c.max_cycle,
+            current_size: read(State::size) + h.size,
+            current_offset: read(State::offset) + h.offset,
+            this_cycle_allocations: c.this_cycle + h.this_cycle,
+            last_cycle_allocations: c.last_cycle + h.last_cycle,
+            max_cycle_allocations: c.max_cycle.max(h.max_cycle),
             peak_size: c.peak,
             cycles_count: c.cycles,
             step_number: c.step,
-            initial_block_size: c.initial_block_size,
-            number_of_external_allocations: c.external,
-            spilled_size: c.spilled,
+            initial_block_size: c.initial_block_size + h.learned,
+            number_of_external_allocations: c.external + h.external,
+            spilled_size: c.spilled + h.spilled,
             number_of_pinned_allocations: c.pinned_count,
             pinned_size: c.pinned,
             retired_size: read(State::retired_size),

@@ -526,14 +526,3 @@ def test_the_warning_as_an_error_comes_after_the_close(ws):
     assert not ws.is_scope_active
     assert current() is None
     assert ws.cycles_count == 3
-
-
-# ---------------------------------------------------------------- what comes later
-
-
-def test_capture_says_that_it_comes_later(ws):
-    """Until it is there, `capture_numpy` is refused in words that name it, and enters nothing."""
-    with pytest.raises(NotImplementedError, match="capture_numpy"):
-        ws.notify_scope_entered(capture_numpy=True)
-    assert not ws.is_scope_active
-    assert ws.generation_id == 0

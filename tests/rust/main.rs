@@ -3,6 +3,7 @@
 
 mod access;
 mod arena;
+mod captured;
 mod config;
 #[cfg(not(miri))] // which ends the program where memory is exhausted
 mod failing;

@@ -12,7 +12,7 @@ use super::super::npy::Ndarray;
 use super::super::place::{copy_as, copy_into};
 use super::{Any, Object};
 use crate::layer_manager::Located;
-use crate::{Buffer, Destination, Error};
+use crate::{Buffer, Destination, Error, registry};
 
 /// An array argument: leased if it is in a workspace and valid.
 pub(super) struct Source<'py> {
@@ -66,6 +66,7 @@ impl<'py> Source<'py> {
             return Ok(copy_into(workspace, &self.view, &Call::Method(self.method))?.into_any());
         }
         let order = (order.unwrap_or("K"),);
+        let _plain = (*to == Destination::Detached).then(registry::plain_results);
         self.settled(to, foreign::call_method(self.view.object(), "copy", order, None)?)
     }
 
@@ -86,6 +87,7 @@ impl<'py> Source<'py> {
                 .into_any());
             }
         }
+        let _plain = (*to == Destination::Detached).then(registry::plain_results);
         self.settled(to, foreign::call_method(self.view.object(), "astype", (dtype,), None)?)
     }
 
