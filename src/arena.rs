@@ -9,40 +9,14 @@
 
 #![forbid(unsafe_code)]
 
+mod ticket;
+
 use crate::fit::{GoodFit, NONE};
 use crate::plan::{Event, Log, Plan, Progress, Shapes};
 
-/// A request of the running cycle; needed for its death. Small, as it is copied with every array.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ticket {
-    /// Its cycle and its number there, in one word: two that are written apart and copied as one make
-    /// the processor wait.
-    name: u64,
-    /// Its span in `fit`; or `PLANNED`, or `SPILLED`.
-    span: u32,
-}
+use ticket::{NEXT_CYCLE, PLANNED, SPILLED};
 
-impl Ticket {
-    #[inline]
-    fn new(cycle: u64, index: usize, span: u32) -> Self {
-        Self { name: cycle | index as u64, span }
-    }
-
-    /// It was the i-th of the cycle.
-    #[inline]
-    pub fn index(self) -> usize {
-        usize::try_from(self.name & u64::from(u32::MAX)).unwrap_or(usize::MAX)
-    }
-
-    #[inline]
-    fn is_of(self, cycle: u64) -> bool {
-        (self.name ^ cycle) >> 32 == 0
-    }
-}
-
-const NEXT_CYCLE: u64 = 1 << 32;
-const PLANNED: u32 = NONE;
-const SPILLED: u32 = NONE - 1;
+pub use ticket::Ticket;
 
 /// How many requests were served on plan or dynamically, and how many cycles left their plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
