@@ -7,11 +7,14 @@
 //! Invariants
 //! 1. The pointers come from `Bound` references: alive, of the right types, the interpreter attached.
 //! 2. `PyObject_Call` returns a new reference, or null with an exception set.
+//! 3. A slice has three references after its head, to start, stop and step, where a slice of the running
+//!    Python was seen to have them. They never change and are alive as long as the slice.
 
 #![allow(unsafe_code)]
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyInt, PySlice, PyString, PyTuple};
 use pyo3::{BoundObject, ffi, intern};
 
 unsafe extern "C-unwind" {
@@ -98,6 +101,48 @@ where
     A: IntoPyObject<'py, Target = PyTuple>,
 {
     call(&object.getattr(PyString::intern(object.py(), name))?, args, kwargs)
+}
+
+/// A slice as every CPython from 2.0 on has it.
+#[repr(C)]
+struct SliceFields {
+    head: ffi::PyObject,
+    members: [*mut ffi::PyObject; 3],
+}
+
+/// Whether start, stop and step are ints or `None`, which tell their values without code of others.
+#[inline]
+pub fn has_plain_members(slice: &Bound<'_, PySlice>) -> PyResult<bool> {
+    static IS_KNOWN: PyOnceLock<bool> = PyOnceLock::new();
+    let py = slice.py();
+    if !*IS_KNOWN.get_or_try_init(py, || knows_slices(py))? {
+        return Ok(false);
+    }
+    // SAFETY: invariant 3.
+    let members = unsafe { (*slice.as_ptr().cast::<SliceFields>()).members };
+    Ok(members.into_iter().all(|member| {
+        // SAFETY: invariant 3.
+        let member = unsafe { Borrowed::from_ptr(py, member) };
+        member.is_none() || member.is_exact_instance_of::<PyInt>()
+    }))
+}
+
+/// Whether a slice of the running Python has its members where we look for them.
+#[cold]
+fn knows_slices(py: Python<'_>) -> PyResult<bool> {
+    let size: usize = py.get_type::<PySlice>().getattr("__basicsize__")?.extract()?;
+    if size != size_of::<SliceFields>() {
+        return Ok(false);
+    }
+    let slice = PySlice::new(py, 1 << 40, 1 << 41, 1 << 42);
+    // SAFETY: a slice has as many bytes, as was just seen; they are only compared.
+    let members = unsafe { (*slice.as_ptr().cast::<SliceFields>()).members };
+    for (member, name) in members.into_iter().zip(["start", "stop", "step"]) {
+        if !std::ptr::eq(slice.getattr(name)?.as_ptr(), member) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// A function of the module `operator` or `builtins`.

@@ -10,9 +10,9 @@ use pyo3::types::{PyInt, PySlice, PySliceMethods, PyTuple};
 
 use super::error::to_pyerr;
 use super::fast::{self, is_number};
+use super::foreign;
 use super::handle::WorkspaceArray;
 use super::npy::{FEW, FewAxes, Layout, Ndarray};
-use crate::Buffer;
 
 /// The part of an array that a key of ints and slices names.
 #[inline]
@@ -36,7 +36,11 @@ pub fn part<'py>(
     for key in keys {
         let Some(&length) = axes.shape().get(named) else { return Ok(None) };
         let is_int = key.is_exact_instance_of::<PyInt>();
-        if !(is_int && index(&key, length).is_some() || key.is_exact_instance_of::<PySlice>()) {
+        let is_plain = match key.cast_exact::<PySlice>() {
+            Ok(slice) => foreign::has_plain_members(&slice)?,
+            Err(_) => is_int && index(&key, length).is_some(),
+        };
+        if !is_plain {
             return Ok(None);
         }
         named += 1;
@@ -50,13 +54,11 @@ pub fn part<'py>(
         let is_number = is_number(array.item().type_num);
         return if is_number { array.object().get_item(key).map(Some) } else { Ok(None) };
     }
-    // From here on the memory is held, as the members of a slice may be anything.
-    let buffer = ours.buffer().map_err(to_pyerr)?;
     let part = match &tuple {
-        Ok(tuple) => Part::of(&axes, tuple.iter_borrowed())?,
-        Err(_) => Part::of(&axes, single.into_iter())?,
+        Ok(tuple) => Part::of(&axes, tuple.iter_borrowed()),
+        Err(_) => Part::of(&axes, single.into_iter()),
     };
-    part.view(buffer, &array).map(Some)
+    part.map(|part| part.view(ours, &array)).transpose()
 }
 
 /// Which element an int names, if it is inside.
@@ -80,7 +82,7 @@ impl Part {
     fn of<'a, 'py: 'a>(
         axes: &FewAxes,
         keys: impl Iterator<Item = Borrowed<'a, 'py, PyAny>>,
-    ) -> PyResult<Self> {
+    ) -> Option<Self> {
         let mut part = Self { ndim: 0, shape: [0; FEW], strides: [0; FEW], offset: 0 };
         let mut left = axes.shape().iter().copied().zip(axes.strides().iter().copied());
         for (key, axis) in keys.zip(&mut left) {
@@ -89,26 +91,26 @@ impl Part {
         for (length, stride) in left {
             part.keep(length, stride);
         }
-        Ok(part)
+        Some(part)
     }
 
-    /// One axis by an int, which is inside, or a slice.
+    /// One axis by an int or a slice; `None`: NumPy has to refuse it.
     #[inline]
-    fn take(&mut self, key: &Bound<'_, PyAny>, (length, stride): (isize, isize)) -> PyResult<()> {
+    fn take(&mut self, key: &Bound<'_, PyAny>, (length, stride): (isize, isize)) -> Option<()> {
         let Ok(slice) = key.cast_exact::<PySlice>() else {
-            self.offset += index(key, length).unwrap_or(0) * stride;
-            return Ok(());
+            self.offset += index(key, length)? * stride;
+            return Some(());
         };
-        let steps = slice.indices(length)?;
-        match isize::try_from(steps.slicelength)? {
+        let steps = slice.indices(length).ok()?;
+        match isize::try_from(steps.slicelength).ok()? {
             // NumPy's way: no step leads anywhere.
             0 => self.keep(0, stride),
             count => {
                 self.offset += steps.start * stride;
-                self.keep(count, steps.step.saturating_mul(stride));
+                self.keep(count, steps.step.wrapping_mul(stride));
             }
         }
-        Ok(())
+        Some(())
     }
 
     fn keep(&mut self, length: isize, stride: isize) {
@@ -117,7 +119,11 @@ impl Part {
         self.ndim += 1;
     }
 
-    fn view<'py>(&self, buffer: Buffer, array: &Ndarray<'py>) -> PyResult<Bound<'py, PyAny>> {
+    fn view<'py>(
+        &self,
+        ours: &WorkspaceArray,
+        array: &Ndarray<'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let layout = Layout {
             dtype: &array.dtype()?,
             shape: &self.shape[..self.ndim],
@@ -125,6 +131,7 @@ impl Part {
             data: array.data().wrapping_offset(self.offset),
             writeable: array.is_writeable(),
         };
+        let buffer = ours.buffer().map_err(to_pyerr)?;
         Ok(WorkspaceArray::new(array.object().py(), buffer, &layout)?.into_any())
     }
 }

@@ -58,7 +58,12 @@ pub struct Loops {
     nin: usize,
     /// By type number of the inputs: which entry of the table, and the type number of the result.
     by_type: [Option<(usize, c_int)>; TYPES],
+    takes_rows: bool,
 }
+
+/// Ufuncs of whose loops the tail tells the two zeros apart otherwise than the rest: what they give depends
+/// on how many elements they are given at once, and NumPy may gather rows before it calls them.
+const NOT_ROW_BY_ROW: [&str; 2] = ["fmax", "fmin"];
 
 /// One operand: where it begins, and how far it is from element to element.
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +109,11 @@ impl Loops {
         self.nin
     }
 
+    /// Whether it may be called row by row.
+    pub fn takes_rows(&self) -> bool {
+        self.takes_rows
+    }
+
     /// The loop for inputs of that type, and the type of its results.
     #[inline]
     pub fn find(&self, type_num: c_int) -> Option<(usize, c_int)> {
@@ -139,7 +149,9 @@ impl Loops {
                 by_type[first] = Some((entry, result));
             }
         }
-        Some(Self { ufunc: ufunc.clone().unbind(), nin, by_type })
+        let name: String = ufunc.getattr("__name__").and_then(|name| name.extract()).ok()?;
+        let takes_rows = !NOT_ROW_BY_ROW.contains(&name.as_str());
+        Some(Self { ufunc: ufunc.clone().unbind(), nin, by_type, takes_rows })
     }
 
     /// The function of an entry of the table, and its data.

@@ -171,16 +171,15 @@ impl Cell {
         } else {
             scalar.extract().ok()?
         };
-        if value.is_nan() && !scalar.is_exact_instance_of::<PyFloat>() {
-            return None; // a signalling one would not survive the way through a double
-        }
         let mut cell = Self([0; 16]);
         match type_num {
             DOUBLE => cell.0[..8].copy_from_slice(&value.to_ne_bytes()),
             FLOAT => {
                 #[allow(clippy::cast_possible_truncation, reason = "as NumPy rounds it")]
                 let narrow = value as f32;
-                if narrow.is_infinite() && value.is_finite() {
+                let is_beyond = narrow.is_infinite() && value.is_finite();
+                // Of what is no number the bits, and of what becomes zero the truth, are NumPy's to say.
+                if is_beyond || value.is_nan() || (narrow == 0.0 && value != 0.0) {
                     return None;
                 }
                 cell.0[..4].copy_from_slice(&narrow.to_ne_bytes());
@@ -217,7 +216,7 @@ struct Walk {
 }
 
 /// Whether the operands can be run through together, and the one that has the result's shape.
-fn walk(operands: &[Operand<'_, '_>]) -> Option<(Walk, usize)> {
+fn walk(loops: &Loops, operands: &[Operand<'_, '_>]) -> Option<(Walk, usize)> {
     let straight = |count| Walk { rows: 1, count, row_steps: [0; 3] };
     match operands {
         [Operand::Packed(one)] | [Operand::Packed(one), Operand::Scalar(_)] => {
@@ -228,6 +227,9 @@ fn walk(operands: &[Operand<'_, '_>]) -> Option<(Walk, usize)> {
             let size = left.array.size();
             if left.array.has_shape_of(&right.array) {
                 return (left.orders & right.orders != 0).then(|| (straight(size), 0));
+            }
+            if !loops.takes_rows() {
+                return None;
             }
             rows_against_row(left, right)
                 .map(|(rows, count)| (Walk { rows, count, row_steps: [count, 0, count] }, 0))
@@ -308,7 +310,7 @@ fn compute<'py>(
     loops: &Loops,
     operands: &[Operand<'_, 'py>],
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let Some((walk, lead)) = walk(operands) else { return Ok(None) };
+    let Some((walk, lead)) = walk(loops, operands) else { return Ok(None) };
     let Operand::Packed(first) = &operands[lead] else { return Ok(None) };
     let item = first.array.item();
     let Some((entry, result_type)) = loops.find(item.type_num) else { return Ok(None) };
@@ -389,7 +391,8 @@ pub fn in_place<'py>(
         return Ok(false);
     };
     let operands = [left, right];
-    let (Some((walk, 0)), [Operand::Packed(written), right]) = (walk(&operands), &operands) else {
+    let (Some((walk, 0)), [Operand::Packed(written), right]) = (walk(loops, &operands), &operands)
+    else {
         return Ok(false);
     };
     let item = written.array.item();
