@@ -85,6 +85,12 @@ pub fn scope_entered(py: Python<'_>) -> PyResult<()> {
     if WINDOW.load(Ordering::Relaxed) == 0 { Ok(()) } else { apply(py) }
 }
 
+/// Whether it runs at the ends of scopes.
+#[inline]
+pub fn is_paced() -> bool {
+    WINDOW.load(Ordering::Relaxed) > 0
+}
+
 /// A scope was left, completely.
 pub fn scope_left(py: Python<'_>) -> PyResult<()> {
     if WINDOW.load(Ordering::Relaxed) == 0 || registry::scope_depth() > 0 {

@@ -51,7 +51,8 @@ pub fn is_number(type_num: i32) -> bool {
 pub type Number<'py> = (Bound<'py, PyAny>, isize);
 
 /// What was asked for lately, and the dtype it means.
-static LATELY: Mutex<Vec<(Py<PyAny>, Py<PyAny>, isize)>> = Mutex::new(Vec::new());
+static LATELY: Mutex<Vec<Known>> = Mutex::new(Vec::new());
+type Known = (Py<PyAny>, Py<PyAny>, isize);
 const REMEMBERED: usize = 8;
 
 /// The dtype of a number that `asked` means, if it surely means the same next time.

@@ -69,11 +69,12 @@ impl WorkspaceArray {
     }
 
     #[inline]
-    fn bind<'py>(
+    fn bind(
         memory: Memory,
         (workspace, generation, born): (Workspace, u64, Option<u64>),
-        template: Ndarray<'py>,
-    ) -> PyResult<Bound<'py, Self>> {
+        template: Ndarray<'_>,
+    ) -> PyResult<Bound<'_, Self>> {
+        let py = template.object().py();
         let array = Self {
             _blank: [0; 7],
             memory: Mutex::new(memory),
@@ -81,9 +82,9 @@ impl WorkspaceArray {
             generation,
             born: born.unwrap_or(u64::MAX),
             is_closed: AtomicBool::new(false),
-            template: template.object().clone().unbind(),
+            template: template.into_object().unbind(),
         };
-        Bound::new(template.object().py(), array)
+        Bound::new(py, array)
     }
 
     /// Whether the memory is its own until other code runs: the calling thread, which alone ends the

@@ -4,7 +4,6 @@
 
 #![forbid(unsafe_code)]
 
-use pyo3::Borrowed;
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PySlice, PySliceMethods, PyTuple};
 
@@ -26,39 +25,83 @@ pub fn part<'py>(
     }
     let array = ours.template(slf.py())?;
     let Some(axes) = array.few_axes() else { return Ok(None) };
-    let single = [key.as_borrowed()];
-    let tuple = key.cast_exact::<PyTuple>();
-    let keys: &mut dyn Iterator<Item = Borrowed<'_, 'py, PyAny>> = match &tuple {
-        Ok(tuple) => &mut tuple.iter_borrowed(),
-        Err(_) => &mut single.into_iter(),
+    let Ok(tuple) = key.cast_exact::<PyTuple>() else {
+        return single(ours, &array, &axes, key);
     };
-    let (mut named, mut ints) = (0, 0);
-    for key in keys {
-        let Some(&length) = axes.shape().get(named) else { return Ok(None) };
-        let is_int = key.is_exact_instance_of::<PyInt>();
-        let is_plain = match key.cast_exact::<PySlice>() {
-            Ok(slice) => foreign::has_plain_members(&slice)?,
-            Err(_) => is_int && index(&key, length).is_some(),
-        };
-        if !is_plain {
-            return Ok(None);
+    let mut ints = 0;
+    for (i, key) in tuple.iter_borrowed().enumerate() {
+        let Some(&length) = axes.shape().get(i) else { return Ok(None) };
+        match kind(&key, length)? {
+            Some(Kind::Int) => ints += 1,
+            Some(Kind::Slice) => {}
+            None => return Ok(None),
         }
-        named += 1;
-        ints += usize::from(is_int);
     }
-    if named == 0 {
+    if tuple.is_empty() {
         return Ok(None);
     }
-    if ints == array.ndim() {
-        // The element of a number is a copy, and no code of others runs on the way to it.
-        let is_number = is_number(array.item().type_num);
-        return if is_number { array.object().get_item(key).map(Some) } else { Ok(None) };
+    if ints == axes.shape().len() {
+        return element(&array, key);
     }
-    let part = match &tuple {
-        Ok(tuple) => Part::of(&axes, tuple.iter_borrowed()),
-        Err(_) => Part::of(&axes, single.into_iter()),
-    };
-    part.map(|part| part.view(ours, &array)).transpose()
+    let mut part = Part::new();
+    let mut left = axes.shape().iter().copied().zip(axes.strides().iter().copied());
+    for (key, axis) in tuple.iter_borrowed().zip(&mut left) {
+        if part.take(&key, axis).is_none() {
+            return Ok(None);
+        }
+    }
+    for (length, stride) in left {
+        part.keep(length, stride);
+    }
+    part.view(ours, &array).map(Some)
+}
+
+/// The same for a key that is no tuple.
+#[inline]
+fn single<'py>(
+    ours: &WorkspaceArray,
+    array: &Ndarray<'py>,
+    axes: &FewAxes,
+    key: &Bound<'py, PyAny>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let (shape, strides) = (axes.shape(), axes.strides());
+    let Some(&length) = shape.first() else { return Ok(None) };
+    let Some(kind) = kind(key, length)? else { return Ok(None) };
+    if matches!(kind, Kind::Int) && shape.len() == 1 {
+        return element(array, key);
+    }
+    let mut part = Part::new();
+    if part.take(key, (length, strides[0])).is_none() {
+        return Ok(None);
+    }
+    for (&length, &stride) in shape.iter().zip(strides).skip(1) {
+        part.keep(length, stride);
+    }
+    part.view(ours, array).map(Some)
+}
+
+/// The element of a number: a copy, and no code of others runs on the way to it.
+#[inline]
+fn element<'py>(
+    array: &Ndarray<'py>,
+    key: &Bound<'py, PyAny>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if is_number(array.item().type_num) { array.object().get_item(key).map(Some) } else { Ok(None) }
+}
+
+enum Kind {
+    Int,
+    Slice,
+}
+
+/// What a key of one axis is; `None`: something else, or out of bounds.
+#[inline]
+fn kind(key: &Bound<'_, PyAny>, length: isize) -> PyResult<Option<Kind>> {
+    if key.is_exact_instance_of::<PyInt>() {
+        return Ok(index(key, length).map(|_| Kind::Int));
+    }
+    let Ok(slice) = key.cast_exact::<PySlice>() else { return Ok(None) };
+    Ok(foreign::has_plain_members(slice)?.then_some(Kind::Slice))
 }
 
 /// Which element an int names, if it is inside.
@@ -79,19 +122,8 @@ struct Part {
 
 impl Part {
     #[inline]
-    fn of<'a, 'py: 'a>(
-        axes: &FewAxes,
-        keys: impl Iterator<Item = Borrowed<'a, 'py, PyAny>>,
-    ) -> Option<Self> {
-        let mut part = Self { ndim: 0, shape: [0; FEW], strides: [0; FEW], offset: 0 };
-        let mut left = axes.shape().iter().copied().zip(axes.strides().iter().copied());
-        for (key, axis) in keys.zip(&mut left) {
-            part.take(&key, axis)?;
-        }
-        for (length, stride) in left {
-            part.keep(length, stride);
-        }
-        Some(part)
+    fn new() -> Self {
+        Self { ndim: 0, shape: [0; FEW], strides: [0; FEW], offset: 0 }
     }
 
     /// One axis by an int or a slice; `None`: NumPy has to refuse it.

@@ -160,9 +160,9 @@ impl Loops {
         // SAFETY: invariant 1.
         let fields = unsafe { &*self.ufunc.as_ptr().cast::<UfuncFields>() };
         // SAFETY: invariant 1: `entry` was found in the table.
-        let function = unsafe { fields.functions.add(entry).read() };
+        let function = unsafe { fields.functions.wrapping_add(entry).read() };
         // SAFETY: as above.
-        let data = unsafe { fields.data.add(entry).read() };
+        let data = unsafe { fields.data.wrapping_add(entry).read() };
         function.map(|function| (function, data))
     }
 

@@ -281,9 +281,9 @@ impl<'py> Ndarray<'py> {
         let mut axes = FewAxes { len, shape: [0; FEW], strides: [0; FEW] };
         for axis in 0..len {
             // SAFETY: invariant 3: `nd` entries, which nobody changes before they are copied here.
-            axes.shape[axis] = unsafe { *fields.dimensions.add(axis) };
+            axes.shape[axis] = unsafe { *fields.dimensions.wrapping_add(axis) };
             // SAFETY: as above.
-            axes.strides[axis] = unsafe { *fields.strides.add(axis) };
+            axes.strides[axis] = unsafe { *fields.strides.wrapping_add(axis) };
         }
         Some(axes)
     }
@@ -327,22 +327,23 @@ impl<'py> Ndarray<'py> {
 
     /// Whether both have the same number of elements along each axis.
     pub fn has_shape_of(&self, other: &Self) -> bool {
-        // SAFETY: invariants 2 and 3; nothing changes the arrays in between.
-        let shapes = unsafe { [self.lengths(), other.lengths()] };
-        shapes[0] == shapes[1]
+        // SAFETY: dropped at the end of this function, in which nothing changes the arrays.
+        let own = unsafe { self.lengths() };
+        // SAFETY: as above.
+        own == unsafe { other.lengths() }
     }
 
     /// # Safety
     /// The slice is to be dropped before other code runs (invariant 3).
     unsafe fn lengths(&self) -> &[isize] {
         // SAFETY: invariants 2 and 3.
-        let (nd, first) = unsafe { ((*self.fields()).nd, (*self.fields()).dimensions) };
-        let len = usize::try_from(nd).unwrap_or(0);
+        let fields = unsafe { &*self.fields() };
+        let len = usize::try_from(fields.nd).unwrap_or(0);
         if len == 0 {
             return &[];
         }
         // SAFETY: invariant 3: `nd` entries.
-        unsafe { slice::from_raw_parts(first, len) }
+        unsafe { slice::from_raw_parts(fields.dimensions, len) }
     }
 
     /// The element type, a `numpy.dtype`.

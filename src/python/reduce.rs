@@ -176,8 +176,8 @@ fn out_for<'py>(
     array: &Ndarray<'py>,
     axis: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, WorkspaceArray>>> {
-    let Some(axes) = array.few_axes() else { return Ok(None) };
-    let shape = axes.shape();
+    let Some(own) = array.few_axes() else { return Ok(None) };
+    let shape = own.shape();
     let count = isize::try_from(shape.len())?;
     let Ok(axis) = axis.extract::<isize>() else { return Ok(None) };
     let axis = if axis < 0 { axis + count } else { axis };

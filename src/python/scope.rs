@@ -120,11 +120,15 @@ impl Drop for PyScope {
 }
 
 /// The end of a `with` block, with what is on its way as `exception`.
+#[inline]
 pub fn finish(
     py: Python<'_>,
     left: crate::Result<Left>,
     exception: &Bound<'_, PyAny>,
 ) -> PyResult<bool> {
+    if matches!(&left, Ok(left) if left.is_quiet()) && !collector::is_paced() {
+        return Ok(false);
+    }
     let exception = (!exception.is_none()).then_some(exception);
     // A generator's end gives way: nobody would see the note.
     let exception = exception.filter(|e| !e.is_instance_of::<PyGeneratorExit>());

@@ -34,7 +34,20 @@ DTYPES = [np.dtype(char) for char in dict.fromkeys(NUMERIC)]
 INEXACT = [dtype for dtype in DTYPES if dtype.kind in "fc"]
 INTEGERS = [dtype for dtype in DTYPES if dtype.kind in "iu"]
 
-OPERATORS = ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "lshift", "rshift", "and_", "or_", "xor"]
+OPERATORS = [
+    "add",
+    "sub",
+    "mul",
+    "truediv",
+    "floordiv",
+    "mod",
+    "pow",
+    "lshift",
+    "rshift",
+    "and_",
+    "or_",
+    "xor",
+]
 IN_PLACE = ["i" + name.rstrip("_") for name in OPERATORS]
 COMPARISONS = ["lt", "le", "eq", "ne", "gt", "ge"]
 

@@ -215,5 +215,5 @@ def test_a_signalling_nan_is_told_of_as_numpy_does(ws):
         signalling = np.array([raw]).view(char)
         for name, function in BINARY.items():
             if (char * 2) in {t.split("->")[0] for t in function.types}:
-                compare(ws, {"all": "warn"}, BINARY[name], packed(signalling), packed(np.ones(1, char)))
-                compare(ws, {"all": "warn"}, BINARY[name], packed(np.ones(1, char)), signalling[0])
+                compare(ws, {"all": "warn"}, function, packed(signalling), packed(np.ones(1, char)))
+                compare(ws, {"all": "warn"}, function, packed(np.ones(1, char)), signalling[0])

@@ -94,7 +94,18 @@ def test_tuples_in_every_layout(ws, layout):
 
 def test_tuples_of_three(ws):
     array = packed(numbers("i4", 60).reshape(3, 4, 5))
-    some = [0, -1, 4, slice(None), slice(1, None), slice(None, None, -1), slice(3, 0, -2), slice(2, 2), None, ...]
+    some = [
+        0,
+        -1,
+        4,
+        slice(None),
+        slice(1, None),
+        slice(None, None, -1),
+        slice(3, 0, -2),
+        slice(2, 2),
+        None,
+        ...,
+    ]
     for n in (0, 1, 2, 3, 4):
         for key in itertools.islice(itertools.product(some, repeat=n), 1200):
             compare(ws, array, key)
@@ -103,8 +114,11 @@ def test_tuples_of_three(ws):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_dtype(ws, dtype):
     """Elements of numbers are copies; a record is a view, and what has a unit keeps it."""
-    array = packed(np.arange(12).reshape(3, 4).astype(np.dtype(dtype)) if np.dtype(dtype).kind != "V" else
-                   np.zeros((3, 4), dtype))
+    array = packed(
+        np.arange(12).reshape(3, 4).astype(np.dtype(dtype))
+        if np.dtype(dtype).kind != "V"
+        else np.zeros((3, 4), dtype)
+    )
     for key in [(0, 1), (-1, -1), (3, 0), 1, slice(1, 2), (slice(None), 0), ..., ()]:
         compare(ws, array, key)
         compare(ws, lambda make: array(make)[1], key)
@@ -219,7 +233,9 @@ def test_an_error_of_a_key_comes_through(ws):
     three_ways(ws, lambda a: a[Index(action=fail)], packed(np.ones(3)))
 
 
-@pytest.mark.parametrize("make_key", [lambda i: slice(i, None), lambda i: (slice(0, i), slice(1)), lambda i: i])
+@pytest.mark.parametrize(
+    "make_key", [lambda i: slice(i, None), lambda i: (slice(0, i), slice(1)), lambda i: i]
+)
 @pytest.mark.parametrize("end", ["close", "leave", "destroy"])
 def test_a_key_that_ends_the_array(make_key, end):
     """The part is stale, or refused; the memory belongs to nobody else meanwhile."""

@@ -82,7 +82,9 @@ BINDINGS = {
     "functions": WORDS | HANDLES | {"python/ops", "python/protocol"},
     "methods": WORDS | HANDLES | {"python/place", "python/reduce"},
     "create": WORDS | HANDLES | {"python/place", "python/arguments"},
-    "array": WORDS | HANDLES | {"python/place", "python/flags", "python/config", "python/workspace", "python/indexing"},
+    "array": WORDS
+    | HANDLES
+    | {"python/place", "python/flags", "python/config", "python/workspace", "python/indexing"},
     "moves": WORDS | HANDLES | {"python/place", "python/create", "python/array"},
     # workspaces and their managers
     "stats": {"workspace", "python/config"},

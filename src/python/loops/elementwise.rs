@@ -313,46 +313,22 @@ fn compute<'py>(
     let Some((walk, lead)) = walk(loops, operands) else { return Ok(None) };
     let Operand::Packed(first) = &operands[lead] else { return Ok(None) };
     let item = first.array.item();
-    let Some((entry, result_type)) = loops.find(item.type_num) else { return Ok(None) };
-    let (Some(dtype), Some(result_dtype)) =
-        (dtype_of(py, item.type_num)?, dtype_of(py, result_type)?)
-    else {
+    let Some((entry, produced)) = loops.find(item.type_num) else { return Ok(None) };
+    let mut cell = Cell([0; 16]);
+    let Some((mut strands, orders)) = strands(py, operands, item, &mut cell)? else {
         return Ok(None);
     };
-    let mut cell = Cell([0; 16]);
-    let mut strands = [NOTHING; 3];
-    let mut orders = first.orders;
-    for (strand, operand) in strands.iter_mut().zip(operands) {
-        match operand {
-            Operand::Packed(packed) if packed.array.has_dtype(dtype.bind(py)) => {
-                orders &= packed.orders;
-                *strand = packed.strand(item.size);
-            }
-            Operand::Packed(_) => return Ok(None),
-            Operand::Scalar(scalar) => {
-                let Some(value) = Cell::of(scalar, item)? else { return Ok(None) };
-                cell = value;
-            }
-        }
-    }
-    for (strand, operand) in strands.iter_mut().zip(operands) {
-        if let Operand::Scalar(_) = operand {
-            *strand = Strand { address: cell.0.as_mut_ptr(), step: 0 };
-        }
-    }
     let Some(workspace) = registry::current_workspace().filter(fast::is_plain) else {
         return Ok(None);
     };
-    let result_dtype = result_dtype.bind(py).clone();
-    let size = npy::item(&result_dtype)?.size;
     let Some(axes) = first.array.few_axes() else { return Ok(None) };
+    let Some(number) = number_of(py, produced)? else { return Ok(None) };
+    let size = if produced == item.type_num { item.size } else { npy::item(number)?.size };
     let Some(bytes) = fast::bytes(axes.shape(), size) else { return Ok(None) };
-    let fortran = orders & C_CONTIGUOUS == 0;
-    let result =
-        fast::array(&workspace, (result_dtype, size), axes.shape(), bytes, (false, fortran))?;
-    let Some(result) = result else { return Ok(None) };
-    let out = result.get().template(py)?;
-    strands[operands.len()] = Strand { address: out.data(), step: size };
+    let layout = (false, orders & C_CONTIGUOUS == 0);
+    let made = fast::array(&workspace, (number.clone(), size), axes.shape(), bytes, layout)?;
+    let Some(result) = made else { return Ok(None) };
+    strands[operands.len()] = Strand { address: result.get().template(py)?.data(), step: size };
     let job = Job { loops, entry, walk, strands };
     let flags = run(py, &job, operands)?;
     if flags == Flags::NONE && !raised(py) {
@@ -360,6 +336,34 @@ fn compute<'py>(
     }
     let inputs: Vec<_> = operands.iter().map(Operand::object).collect();
     replay(loops, &PyTuple::new(py, inputs)?, &result).map(Some)
+}
+
+/// Where the operands begin, scalars in `cell`, and the orders that all of them have.
+#[inline]
+fn strands<'py>(
+    py: Python<'py>,
+    operands: &[Operand<'_, 'py>],
+    item: npy::Item,
+    cell: &mut Cell,
+) -> PyResult<Option<(Strands, c_int)>> {
+    let Some(dtype) = number_of(py, item.type_num)? else { return Ok(None) };
+    let mut strands = [NOTHING; 3];
+    let mut orders = C_CONTIGUOUS | F_CONTIGUOUS;
+    for (strand, operand) in strands.iter_mut().zip(operands) {
+        *strand = match operand {
+            Operand::Packed(packed) if packed.array.has_dtype(dtype) => {
+                orders &= packed.orders;
+                packed.strand(item.size)
+            }
+            Operand::Packed(_) => return Ok(None),
+            Operand::Scalar(scalar) => {
+                let Some(value) = Cell::of(scalar, item)? else { return Ok(None) };
+                *cell = value;
+                Strand { address: cell.0.as_mut_ptr(), step: 0 }
+            }
+        };
+    }
+    Ok(Some((strands, orders)))
 }
 
 /// The result, or what NumPy says if there is something to report.

@@ -53,13 +53,15 @@ pub fn call<'py>(
     if !fast::is_on() {
         return Ok(None);
     }
-    let (Some(a), Some(b)) = (Matrix::of(left)?, Matrix::of(right)?) else { return Ok(None) };
-    let (&[m, n], &[rows, p]) = (a.axes.shape(), b.axes.shape()) else { return Ok(None) };
-    let item = a.array.item();
+    let (Some(first), Some(second)) = (Matrix::of(left)?, Matrix::of(right)?) else {
+        return Ok(None);
+    };
+    let (&[m, n], &[rows, p]) = (first.axes.shape(), second.axes.shape()) else { return Ok(None) };
+    let item = first.array.item();
     let Some((entry, result)) = loops.find(item.type_num) else { return Ok(None) };
     let Some(dtype) = number_of(py, item.type_num)? else { return Ok(None) };
     let fits = n == rows && result == item.type_num;
-    if !fits || !a.array.has_dtype(dtype) || !b.array.has_dtype(dtype) {
+    if !fits || !first.array.has_dtype(dtype) || !second.array.has_dtype(dtype) {
         return Ok(None);
     }
     let Some(workspace) = registry::current_workspace().filter(fast::is_plain) else {
@@ -73,16 +75,17 @@ pub fn call<'py>(
     let out = result.get().template(py)?;
     let strand = |array: &Ndarray<'py>| Strand { address: array.data(), step: 0 };
     let mut strands = [NOTHING; 3];
-    for (place, array) in strands.iter_mut().zip([&a.array, &b.array, &out]) {
+    for (place, array) in strands.iter_mut().zip([&first.array, &second.array, &out]) {
         *place = strand(array);
     }
-    let (s, t) = (a.axes.strides(), b.axes.strides());
-    let steps = [0, 0, 0, s[0], s[1], t[0], t[1], p * item.size, item.size];
+    let (rows, columns) = (first.axes.strides(), second.axes.strides());
+    let size = item.size;
+    let steps = [0, 0, 0, rows[0], rows[1], columns[0], columns[1], p * size, size];
     // SAFETY: invariants 1 and 2: operands and result are alive and pinned, or no other code runs.
     let run = || unsafe { loops.run_core(entry, &strands, &[1, m, n, p], &steps) };
     let flags: Flags = if m.saturating_mul(n).saturating_mul(p) > LONG {
         let pin = |matrix: &Matrix<'_, '_>| matrix.ours.map(|ours| ours.get().buffer()).transpose();
-        let _pins = (pin(&a).map_err(to_pyerr)?, pin(&b).map_err(to_pyerr)?);
+        let _pins = (pin(&first).map_err(to_pyerr)?, pin(&second).map_err(to_pyerr)?);
         foreign::without_lock(py, run)
     } else {
         run()
