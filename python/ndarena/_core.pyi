@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import (
     Any,
     ClassVar,
@@ -1432,6 +1432,9 @@ def dup(
     array: WorkspaceArray | np.ndarray[Any, Any], order: _Order | None = None
 ) -> WorkspaceArray | np.ndarray[Any, Any]:
     """Return a copy in the current workspace."""
+
+functions: ModuleType
+"""NumPy's functions without the way through its override protocols; `ndarena` has them under the same names."""
 
 def _set_fast_paths(on: bool) -> bool:
     """Take fast paths or leave them; whether they were taken. `NDARENA_FAST=0` is the switch for users."""

@@ -254,8 +254,10 @@ fn shape_of(shape: &Bound<'_, PyAny>) -> PyResult<Vec<isize>> {
         (Err(error), _) if shape.hasattr("__index__")? && !shape.hasattr("__len__")? => {
             return Err(error);
         }
-        (_, Ok(items)) => items.map(|item| length_of(item?)).collect::<PyResult<Vec<_>>>()?,
-        (_, Err(_)) => {
+        (_, Ok(items)) if is_sequence(shape)? => {
+            items.map(|item| length_of(item?)).collect::<PyResult<Vec<_>>>()?
+        }
+        _ => {
             let what = shape.repr()?;
             return Err(PyTypeError::new_err(format!(
                 "expected a sequence of integers or a single integer, got '{what}'"
@@ -263,6 +265,10 @@ fn shape_of(shape: &Bound<'_, PyAny>) -> PyResult<Vec<isize>> {
         }
     };
     checked(lengths)
+}
+
+fn is_sequence(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(object.hasattr("__getitem__")? && !object.is_instance_of::<PyDict>())
 }
 
 fn checked(lengths: Vec<isize>) -> PyResult<Vec<isize>> {

@@ -118,23 +118,25 @@ fn is_number_name(asked: &Bound<'_, PyAny>) -> bool {
     name.is_ok_and(|name| NAMES.contains(&&*name.to_string_lossy()))
 }
 
-/// Whether it is a class of numbers of Python's or NumPy's, whose dtype never changes.
+/// Whether it is a class of numbers of Python's or NumPy's, whose dtype never changes, and of which NumPy
+/// never warns.
 fn is_number_class(asked: &Bound<'_, PyAny>) -> PyResult<bool> {
-    static GENERIC: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    static CLASSES: PyOnceLock<Vec<Py<PyAny>>> = PyOnceLock::new();
     let py = asked.py();
-    let Ok(class) = asked.cast::<PyType>() else { return Ok(false) };
-    let ours = [
-        py.get_type::<PyFloat>(),
-        py.get_type::<PyInt>(),
-        py.get_type::<PyBool>(),
-        py.get_type::<PyComplex>(),
-    ];
-    if ours.iter().any(|own| own.is(class)) {
-        return Ok(true);
+    if !asked.is_instance_of::<PyType>() {
+        return Ok(false);
     }
-    let generic = GENERIC.import(py, "numpy", "generic")?;
-    let module = class.getattr("__module__")?;
-    Ok(class.is_subclass(generic)? && module.eq("numpy")?)
+    let classes = CLASSES.get_or_try_init(py, || {
+        let numbers = (0..=HALF).filter(|&t| is_number(t));
+        let class = |t| npy::builtin_dtype(py, t)?.getattr("type").map(Bound::unbind);
+        let mut classes = numbers.map(class).collect::<PyResult<Vec<_>>>()?;
+        classes.push(py.get_type::<PyFloat>().into_any().unbind());
+        classes.push(py.get_type::<PyInt>().into_any().unbind());
+        classes.push(py.get_type::<PyBool>().into_any().unbind());
+        classes.push(py.get_type::<PyComplex>().into_any().unbind());
+        Ok::<_, PyErr>(classes)
+    })?;
+    Ok(classes.iter().any(|class| class.is(asked)))
 }
 
 /// Lengths of up to eight axes.

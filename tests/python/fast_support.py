@@ -16,7 +16,7 @@ from array_support import NUMERIC
 from compared_results import bits, in_numpys_words
 
 import ndarena
-from ndarena import _core
+from ndarena._core import _set_fast_paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -55,11 +55,11 @@ COMPARISONS = ["lt", "le", "eq", "ne", "gt", "ge"]
 @contextlib.contextmanager
 def fast_paths(*, on: bool) -> Iterator[None]:
     """Set the switch for a while."""
-    before = _core._set_fast_paths(on)
+    before = _set_fast_paths(on)
     try:
         yield
     finally:
-        _core._set_fast_paths(before)
+        _set_fast_paths(before)
 
 
 @dataclass(frozen=True)

@@ -86,9 +86,12 @@ def in_mode(settings, call):
     log = io.StringIO()
     printed = io.StringIO()
     tell = log if "log" in settings.values() else (lambda *args: said.append(args))
-    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-        with np.errstate(**settings, call=tell):
-            answer = heard(call)
+    with (
+        contextlib.redirect_stdout(printed),
+        contextlib.redirect_stderr(printed),
+        np.errstate(**settings, call=tell),
+    ):
+        answer = heard(call)
     return answer, said, log.getvalue(), printed.getvalue()
 
 
@@ -146,14 +149,11 @@ def test_each_error_has_a_mode_of_its_own(ws, error, mode):
             compare(ws, reversed_, ONE_RESULT[name], *arrays)
 
 
-OPERATORS = dict(
-    zip(
-        IN_PLACE,
-        ["add", "subtract", "multiply", "divide", "floor_divide", "remainder", "power"]
-        + ["left_shift", "right_shift", "bitwise_and", "bitwise_or", "bitwise_xor"],
-        strict=True,
-    )
-)
+NAMES = """
+    add subtract multiply divide floor_divide remainder power
+    left_shift right_shift bitwise_and bitwise_or bitwise_xor
+"""
+OPERATORS = dict(zip(IN_PLACE, NAMES.split(), strict=True))
 
 
 @pytest.mark.parametrize("name", OPERATORS)
@@ -213,7 +213,7 @@ def test_errors_left_behind_by_others_are_not_ours(ws):
 def test_a_signalling_nan_is_told_of_as_numpy_does(ws):
     for char, raw in (("f", np.uint32(0x7FA00001)), ("d", np.uint64(0x7FF4000000000001))):
         signalling = np.array([raw]).view(char)
-        for name, function in BINARY.items():
+        for function in BINARY.values():
             if (char * 2) in {t.split("->")[0] for t in function.types}:
                 compare(ws, {"all": "warn"}, function, packed(signalling), packed(np.ones(1, char)))
                 compare(ws, {"all": "warn"}, function, packed(np.ones(1, char)), signalling[0])

@@ -23,7 +23,7 @@ from fast_support import (
 from support import output_of
 
 import ndarena
-from ndarena import _core
+from ndarena._core import _set_fast_paths
 
 SIZES = [1, 15, 16, 17, 2047, 2048, 2049, 5000]
 """Around the widths of registers, and around the size from which other threads may run."""
@@ -188,9 +188,9 @@ def test_fast_paths_are_taken(ws, call):
 
 def test_the_switch_tells_what_it_was():
     with fast_paths(on=True):
-        assert _core._set_fast_paths(False) is True
-        assert _core._set_fast_paths(False) is False
-        assert _core._set_fast_paths(True) is False
+        assert _set_fast_paths(False) is True
+        assert _set_fast_paths(False) is False
+        assert _set_fast_paths(True) is False
 
 
 @pytest.mark.parametrize(("value", "is_on"), [("0", False), ("1", True), ("", True), ("no", True)])
