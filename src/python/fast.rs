@@ -227,7 +227,7 @@ pub fn copy<'py>(
         return Ok(None);
     };
     let target = copy.get().template(source.object().py())?;
-    Ok(npy::copy_packed(source, &target).then_some(copy))
+    Ok(npy::copy_packed(source, &target, 0).map(|_| copy))
 }
 
 /// `empty` or `zeros`, of a shape and a dtype that need no questions, in C order.

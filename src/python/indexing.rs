@@ -28,20 +28,18 @@ pub fn part<'py>(
     let Ok(tuple) = key.cast_exact::<PyTuple>() else {
         return single(ours, &array, &axes, key);
     };
-    let mut ints = 0;
+    let all_ints = || tuple.iter_borrowed().all(|key| key.is_exact_instance_of::<PyInt>());
+    if tuple.len() == axes.shape().len() && !tuple.is_empty() && all_ints() {
+        return element(&array, key);
+    }
     for (i, key) in tuple.iter_borrowed().enumerate() {
         let Some(&length) = axes.shape().get(i) else { return Ok(None) };
-        match kind(&key, length)? {
-            Some(Kind::Int) => ints += 1,
-            Some(Kind::Slice) => {}
-            None => return Ok(None),
+        if !is_plain(&key, length)? {
+            return Ok(None);
         }
     }
     if tuple.is_empty() {
         return Ok(None);
-    }
-    if ints == axes.shape().len() {
-        return element(&array, key);
     }
     let mut part = Part::new();
     let mut left = axes.shape().iter().copied().zip(axes.strides().iter().copied());
@@ -66,9 +64,11 @@ fn single<'py>(
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let (shape, strides) = (axes.shape(), axes.strides());
     let Some(&length) = shape.first() else { return Ok(None) };
-    let Some(kind) = kind(key, length)? else { return Ok(None) };
-    if matches!(kind, Kind::Int) && shape.len() == 1 {
+    if shape.len() == 1 && key.is_exact_instance_of::<PyInt>() {
         return element(array, key);
+    }
+    if !is_plain(key, length)? {
+        return Ok(None);
     }
     let mut part = Part::new();
     if part.take(key, (length, strides[0])).is_none() {
@@ -89,19 +89,29 @@ fn element<'py>(
     if is_number(array.item().type_num) { array.object().get_item(key).map(Some) } else { Ok(None) }
 }
 
-enum Kind {
-    Int,
-    Slice,
+/// Whether a key of one axis is an int inside it, or a slice of ints.
+#[inline]
+fn is_plain(key: &Bound<'_, PyAny>, length: isize) -> PyResult<bool> {
+    if key.is_exact_instance_of::<PyInt>() {
+        return Ok(index(key, length).is_some());
+    }
+    let Ok(slice) = key.cast_exact::<PySlice>() else { return Ok(false) };
+    foreign::has_plain_members(slice)
 }
 
-/// What a key of one axis is; `None`: something else, or out of bounds.
-#[inline]
-fn kind(key: &Bound<'_, PyAny>, length: isize) -> PyResult<Option<Kind>> {
-    if key.is_exact_instance_of::<PyInt>() {
-        return Ok(index(key, length).map(|_| Kind::Int));
+/// The array with its axes in reverse order.
+pub fn transposed<'py>(slf: &Bound<'py, WorkspaceArray>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let ours = slf.get();
+    if !fast::is_on() || !ours.is_at_hand() {
+        return Ok(None);
     }
-    let Ok(slice) = key.cast_exact::<PySlice>() else { return Ok(None) };
-    Ok(foreign::has_plain_members(slice)?.then_some(Kind::Slice))
+    let array = ours.template(slf.py())?;
+    let Some(axes) = array.few_axes() else { return Ok(None) };
+    let mut view = Part::new();
+    for (&length, &stride) in axes.shape().iter().zip(axes.strides()).rev() {
+        view.keep(length, stride);
+    }
+    view.view(ours, &array).map(Some)
 }
 
 /// Which element an int names, if it is inside.

@@ -8,8 +8,8 @@ use pyo3::types::{PyDict, PyInt, PyList, PyTuple};
 
 use super::fast::{self, is_number};
 use super::foreign;
-use super::handle::Plan;
-use super::npy::{C_CONTIGUOUS, Ndarray};
+use super::handle::{Plan, WorkspaceArray};
+use super::npy::{C_CONTIGUOUS, Ndarray, copy_packed};
 use super::order;
 use super::place::Operands;
 use crate::registry;
@@ -24,6 +24,39 @@ pub enum Join {
     Stack,
 }
 
+/// Small arrays one after the other, along the first axis; `None`: the general path.
+pub fn small<'py>(
+    join: Join,
+    args: &Bound<'py, PyTuple>,
+    kwargs: &Bound<'py, PyDict>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if !fast::is_on() || args.len() != 1 || !kwargs.is_empty() {
+        return Ok(None);
+    }
+    let at_hand = |item: &Bound<'py, PyAny>| match item.cast_exact::<WorkspaceArray>() {
+        Ok(ours) if ours.get().is_at_hand() => ours.get().template(item.py()).map(Some),
+        Ok(_) => Ok(None),
+        Err(_) => Ndarray::exact(item),
+    };
+    let Some(arrays) = arrays(args, at_hand)? else { return Ok(None) };
+    let Some(shape) = joined(&arrays, 0, join) else { return Ok(None) };
+    let (dtype, size) = (arrays[0].dtype()?, arrays[0].item().size);
+    let bytes = fast::bytes(&shape, size).filter(|&bytes| bytes < WORTHWHILE);
+    let workspace = registry::current_workspace().filter(fast::is_plain);
+    let (Some(bytes), Some(workspace)) = (bytes, workspace) else { return Ok(None) };
+    let made = fast::array(&workspace, (dtype, size), &shape, bytes, (false, false))?;
+    let Some(result) = made else { return Ok(None) };
+    let target = result.get().template(args.py())?;
+    let mut at = 0;
+    for array in &arrays {
+        match copy_packed(array, &target, at) {
+            Some(end) => at = end,
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(result.into_any()))
+}
+
 /// The function on leased views; `None` where NumPy has to say itself what the result is.
 pub fn function<'py>(
     operands: &mut Operands<'_, 'py>,
@@ -35,7 +68,7 @@ pub fn function<'py>(
     let Some(workspace) = registry::current_workspace().filter(fast::is_plain) else {
         return Ok(None);
     };
-    let (Some(axis), Some(arrays)) = (axis(args, kwargs)?, arrays(args)?) else {
+    let (Some(axis), Some(arrays)) = (axis(args, kwargs)?, arrays(args, Ndarray::exact)?) else {
         return Ok(None);
     };
     let Some(shape) = joined(&arrays, axis, join) else { return Ok(None) };
@@ -68,7 +101,10 @@ fn axis(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResu
 }
 
 /// The first argument as packed arrays of one dtype, of numbers.
-fn arrays<'py>(args: &Bound<'py, PyTuple>) -> PyResult<Option<Vec<Ndarray<'py>>>> {
+fn arrays<'py>(
+    args: &Bound<'py, PyTuple>,
+    read: impl Fn(&Bound<'py, PyAny>) -> PyResult<Option<Ndarray<'py>>>,
+) -> PyResult<Option<Vec<Ndarray<'py>>>> {
     let given = args.get_item(0)?;
     let items: Vec<_> = match (given.cast_exact::<PyTuple>(), given.cast_exact::<PyList>()) {
         (Ok(tuple), _) => tuple.iter().collect(),
@@ -77,7 +113,7 @@ fn arrays<'py>(args: &Bound<'py, PyTuple>) -> PyResult<Option<Vec<Ndarray<'py>>>
     };
     let mut arrays = Vec::with_capacity(items.len());
     for item in &items {
-        let Some(array) = Ndarray::exact(item)? else { return Ok(None) };
+        let Some(array) = read(item)? else { return Ok(None) };
         arrays.push(array);
     }
     let Some(first) = arrays.first() else { return Ok(None) };

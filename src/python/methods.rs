@@ -7,6 +7,7 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::foreign;
 use super::handle::WorkspaceArray;
+use super::indexing;
 use super::naming::{Call, Place};
 use super::npy::numpy;
 use super::place::Operands;
@@ -155,7 +156,10 @@ impl WorkspaceArray {
     /// The array with its axes in reverse order: a view.
     #[getter(T)]
     fn transposed<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
-        attribute("T", slf)
+        match indexing::transposed(slf)? {
+            Some(view) => Ok(view),
+            None => attribute("T", slf),
+        }
     }
 
     /// The array with its last two axes exchanged: a view.

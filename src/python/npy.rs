@@ -476,19 +476,23 @@ pub unsafe fn packed<'py>(
     unsafe { Bound::from_owned_ptr_or_err(py, object) }.map(Ndarray)
 }
 
-/// Copies the bytes of a packed array into another of the same size, whose elements nobody else has;
-/// false if they are not such.
-pub fn copy_packed(source: &Ndarray<'_>, target: &Ndarray<'_>) -> bool {
-    let bytes = |array: &Ndarray<'_>| array.size().saturating_mul(array.item().size);
+/// Copies the bytes of a packed array into another, whose elements nobody else has, from its byte `at` on;
+/// where they end there. `None`: they are not such, or do not fit.
+pub fn copy_packed(source: &Ndarray<'_>, target: &Ndarray<'_>, at: usize) -> Option<usize> {
+    let bytes = |array: &Ndarray<'_>| {
+        let bytes = array.size().checked_mul(array.item().size)?;
+        usize::try_from(bytes).ok()
+    };
     let is_packed = |array: &Ndarray<'_>| array.flags() & (C_CONTIGUOUS | F_CONTIGUOUS) != 0;
-    let count = bytes(source);
     let has_references = source.item().has_references || target.item().has_references;
-    if count != bytes(target) || has_references || !is_packed(source) || !is_packed(target) {
-        return false;
+    if has_references || !is_packed(source) || !is_packed(target) {
+        return None;
     }
-    // SAFETY: invariants 2, 3 and 5: as many bytes as both have, without gaps; `copy` allows an overlap.
-    unsafe { ptr::copy(source.data(), target.data(), count.unsigned_abs()) };
-    true
+    let count = bytes(source)?;
+    let end = at.checked_add(count).filter(|&end| bytes(target).is_some_and(|all| end <= all))?;
+    // SAFETY: invariants 2, 3 and 5: bytes that both have, without gaps; `copy` allows an overlap.
+    unsafe { ptr::copy(source.data(), target.data().wrapping_add(at), count) };
+    Some(end)
 }
 
 /// Makes `base` the owner of the memory of `array`, which has no base yet.

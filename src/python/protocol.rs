@@ -222,11 +222,17 @@ pub fn call_function<'py>(
     kwargs: &Bound<'py, PyDict>,
 ) -> Object<'py> {
     let py = func.py();
+    let known = Known::of(py)?;
+    let join = known.join(func);
+    if let Some(join) = join {
+        if let Some(result) = joining::small(join, args, kwargs)? {
+            return Ok(result);
+        }
+    }
     let mut operands = Operands::new(py, Call::Function(func));
     let args = operands.add_args(args)?;
     let kwargs = operands.add_kwargs(Some(kwargs))?;
-    let known = Known::of(py)?;
-    if let Some(join) = known.join(func) {
+    if let Some(join) = join {
         if let Some(result) =
             joining::function(&mut operands, (func, join), &args, kwargs.as_ref())?
         {

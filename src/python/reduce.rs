@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyInt, PyTuple};
+use pyo3::types::{PyBool, PyDict, PyInt, PyString, PyTuple};
 
 use super::fast;
 use super::foreign;
@@ -134,40 +134,46 @@ pub fn method<'py>(
         return Ok(None);
     }
     let Some(quick) = QUICK.iter().find(|quick| quick.method == name) else { return Ok(None) };
-    let Some(axis) = only_axis(args, kwargs)? else { return Ok(None) };
+    let Some((axis, keepdims)) = only_axis(args, kwargs)? else { return Ok(None) };
     let array = ours.template(py)?;
     if !fast::is_number(array.item().type_num) || array.flags() & C_CONTIGUOUS == 0 {
         return Ok(None);
     }
     let (reducer, none) = (quick.reducer(py)?, py.None().into_bound(py));
-    if axis.is_none() || array.ndim() == 1 {
+    if (axis.is_none() || array.ndim() == 1) && !keepdims {
         let view = ours.lend_for(py, name)?;
         let args = (view.into_object(), axis, &none, &none, false);
         return foreign::call(reducer, args, None).map(Some);
     }
-    let Some(out) = out_for(quick, &array, &axis)? else { return Ok(None) };
+    let Some(out) = out_for(quick, &array, &axis, keepdims)? else { return Ok(None) };
     let (view, target) = (ours.lend_for(py, name)?, out.get().lend_for(py, name)?);
-    let args = (view.into_object(), axis, &none, target.into_object(), false);
+    let args = (view.into_object(), axis, &none, target.into_object(), keepdims);
     foreign::call(reducer, args, None)?;
     Ok(Some(out.into_any()))
 }
 
-/// The axis, if nothing else is asked for: an int, or `None` for all.
+/// The axis, an int or `None` for all, and whether it stays, if nothing else is asked for.
 fn only_axis<'py>(
     args: &Bound<'py, PyTuple>,
     kwargs: Option<&Bound<'py, PyDict>>,
-) -> PyResult<Option<Bound<'py, PyAny>>> {
+) -> PyResult<Option<(Bound<'py, PyAny>, bool)>> {
     let py = args.py();
-    let axis = match (args.len(), kwargs) {
-        (0, None) => return Ok(Some(py.None().into_bound(py))),
-        (1, None) => args.get_item(0)?,
-        (0, Some(kwargs)) if kwargs.len() == 1 => match kwargs.get_item(intern!(py, "axis"))? {
-            Some(axis) => axis,
-            None => return Ok(None),
-        },
+    let mut axis = match args.len() {
+        0 => py.None().into_bound(py),
+        1 => args.get_item(0)?,
         _ => return Ok(None),
     };
-    Ok((axis.is_none() || axis.is_exact_instance_of::<PyInt>()).then_some(axis))
+    let mut keepdims = false;
+    for (name, value) in kwargs.into_iter().flatten() {
+        let name = name.cast_into::<PyString>()?;
+        match (&*name.to_cow()?, value.cast_exact::<PyBool>()) {
+            ("axis", _) if args.is_empty() => axis = value,
+            ("keepdims", Ok(keep)) => keepdims = keep.is_true(),
+            _ => return Ok(None),
+        }
+    }
+    let is_plain = axis.is_none() || axis.is_exact_instance_of::<PyInt>();
+    Ok(is_plain.then_some((axis, keepdims)))
 }
 
 /// New memory of the current workspace for the reduction along one axis.
@@ -175,6 +181,7 @@ fn out_for<'py>(
     quick: &Quick,
     array: &Ndarray<'py>,
     axis: &Bound<'py, PyAny>,
+    keepdims: bool,
 ) -> PyResult<Option<Bound<'py, WorkspaceArray>>> {
     let Some(own) = array.few_axes() else { return Ok(None) };
     let shape = own.shape();
@@ -183,11 +190,11 @@ fn out_for<'py>(
     let axis = if axis < 0 { axis + count } else { axis };
     let Some(axis) = usize::try_from(axis).ok().filter(|_| axis < count) else { return Ok(None) };
     let mut left = [0; FEW];
-    let kept = shape.iter().enumerate().filter(|&(i, _)| i != axis);
-    for (place, (_, &length)) in left.iter_mut().zip(kept) {
-        *place = length;
+    let kept = shape.iter().enumerate().filter(|&(i, _)| keepdims || i != axis);
+    for (place, (i, &length)) in left.iter_mut().zip(kept) {
+        *place = if i == axis { 1 } else { length };
     }
-    let left = &left[..shape.len() - 1];
+    let left = &left[..shape.len() - usize::from(!keepdims)];
     let Some(workspace) = registry::current_workspace().filter(fast::is_plain) else {
         return Ok(None);
     };

@@ -80,7 +80,7 @@ BINDINGS = {
     "joining": WORDS | HANDLES | {"python/place", "python/fast"},
     "protocol": WORDS | HANDLES | {"python/place", "python/ops", "python/reduce", "python/joining"},
     "functions": WORDS | HANDLES | {"python/ops", "python/protocol"},
-    "methods": WORDS | HANDLES | {"python/place", "python/reduce"},
+    "methods": WORDS | HANDLES | {"python/place", "python/reduce", "python/indexing"},
     "create": WORDS | HANDLES | {"python/place", "python/arguments"},
     "array": WORDS
     | HANDLES

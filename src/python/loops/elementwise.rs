@@ -211,13 +211,32 @@ impl Cell {
 struct Walk {
     rows: isize,
     count: isize,
-    /// From row to row, in elements, of each operand.
-    row_steps: [isize; 3],
+    /// For each operand and the result, whether it goes on from row to row, and from element to element.
+    goes: [Goes; 3],
 }
+
+#[derive(Clone, Copy)]
+struct Goes {
+    along: bool,
+    down: Down,
+}
+
+/// Where the next row of an operand begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Down {
+    /// Where this one does.
+    Nowhere,
+    /// An element further.
+    Element,
+    /// A row further.
+    Row,
+}
+
+const WHOLE: Goes = Goes { along: true, down: Down::Row };
 
 /// Whether the operands can be run through together, and the one that has the result's shape.
 fn walk(loops: &Loops, operands: &[Operand<'_, '_>]) -> Option<(Walk, usize)> {
-    let straight = |count| Walk { rows: 1, count, row_steps: [0; 3] };
+    let straight = |count| Walk { rows: 1, count, goes: [WHOLE; 3] };
     match operands {
         [Operand::Packed(one)] | [Operand::Packed(one), Operand::Scalar(_)] => {
             Some((straight(one.array.size()), 0))
@@ -231,26 +250,32 @@ fn walk(loops: &Loops, operands: &[Operand<'_, '_>]) -> Option<(Walk, usize)> {
             if !loops.takes_rows() {
                 return None;
             }
-            rows_against_row(left, right)
-                .map(|(rows, count)| (Walk { rows, count, row_steps: [count, 0, count] }, 0))
+            rows_against(left, right)
+                .map(|(rows, count, goes)| (Walk { rows, count, goes: [WHOLE, goes, WHOLE] }, 0))
                 .or_else(|| {
-                    rows_against_row(right, left).map(|(rows, count)| {
-                        (Walk { rows, count, row_steps: [0, count, count] }, 1)
-                    })
+                    let (rows, count, goes) = rows_against(right, left)?;
+                    Some((Walk { rows, count, goes: [goes, WHOLE, WHOLE] }, 1))
                 })
         }
         _ => None,
     }
 }
 
-/// Number and length of rows, if `row` is one-dimensional and as long as the rows of `rows`.
-fn rows_against_row(rows: &Packed<'_, '_>, row: &Packed<'_, '_>) -> Option<(isize, isize)> {
-    let count = row.array.size();
-    let fits = row.array.ndim() == 1
-        && rows.array.ndim() > 1
-        && rows.orders & C_CONTIGUOUS != 0
-        && rows.array.last_length() == count;
-    fits.then(|| (rows.array.size() / count, count))
+/// Number and length of rows, and how the other operand goes: it is one row as long as they are, or a
+/// column with an element for each of them.
+fn rows_against(rows: &Packed<'_, '_>, other: &Packed<'_, '_>) -> Option<(isize, isize, Goes)> {
+    if rows.array.ndim() < 2 || rows.orders & C_CONTIGUOUS == 0 {
+        return None;
+    }
+    let (size, length) = (rows.array.size(), rows.array.last_length());
+    if other.array.ndim() == 1 && other.array.size() == length {
+        return Some((size / length, length, Goes { along: true, down: Down::Nowhere }));
+    }
+    let is_column = rows.array.ndim() == 2
+        && other.array.ndim() == 2
+        && other.array.last_length() == 1
+        && other.array.size() == size / length;
+    is_column.then_some((size / length, length, Goes { along: false, down: Down::Element }))
 }
 
 /// What is computed once all questions are answered.
@@ -267,11 +292,20 @@ impl Job<'_> {
     unsafe fn run(&self) -> Flags {
         let mut flags = Flags::NONE;
         let mut strands = self.strands;
+        let sizes = strands.map(|strand| strand.step);
+        for (strand, goes) in strands.iter_mut().zip(&self.walk.goes) {
+            strand.step *= isize::from(goes.along);
+        }
         for _ in 0..self.walk.rows {
             // SAFETY: the caller's word.
             flags = flags.or(unsafe { self.loops.run(self.entry, &strands, self.walk.count) });
-            for (strand, &elements) in strands.iter_mut().zip(&self.walk.row_steps) {
-                strand.address = strand.address.wrapping_offset(elements * strand.step);
+            for ((strand, goes), size) in strands.iter_mut().zip(&self.walk.goes).zip(sizes) {
+                let bytes = match goes.down {
+                    Down::Nowhere => 0,
+                    Down::Element => size,
+                    Down::Row => size * self.walk.count,
+                };
+                strand.address = strand.address.wrapping_offset(bytes);
             }
         }
         flags
