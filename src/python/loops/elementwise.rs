@@ -13,7 +13,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
-use std::ptr;
+use std::{cell, ptr};
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -32,7 +32,12 @@ use crate::{Buffer, registry};
 pub(super) const LONG: isize = 2048;
 /// What is written in place is remembered up to so many bytes, to be computed again by NumPy if there is
 /// something to report.
-const REMEMBERED: usize = 8192;
+const REMEMBERED: usize = 64 << 10;
+
+thread_local! {
+    /// Where it is remembered.
+    static KEPT: cell::Cell<Vec<u8>> = const { cell::Cell::new(Vec::new()) };
+}
 
 /// The one dtype of each number.
 fn dtypes(py: Python<'_>) -> PyResult<&'static [Option<Py<PyAny>>]> {
@@ -438,11 +443,10 @@ pub fn in_place<'py>(
     let Some(dtype) = dtype_of(py, item.type_num)? else { return Ok(false) };
     let bytes = written.array.size().saturating_mul(item.size);
     let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-    let mut kept = [0_u8; REMEMBERED];
     let usable = result_type == item.type_num
         && written.array.has_dtype(dtype.bind(py))
         && written.array.is_writeable()
-        && bytes <= kept.len();
+        && bytes <= REMEMBERED;
     if !usable {
         return Ok(false);
     }
@@ -463,17 +467,20 @@ pub fn in_place<'py>(
         }
     };
     let out = written.strand(item.size);
-    // SAFETY: invariants 1 and 2: as many bytes as the array has.
+    let mut kept = KEPT.try_with(cell::Cell::take).unwrap_or_default();
+    kept.reserve(bytes);
+    // SAFETY: invariants 1 and 2: as many bytes as the array has, and room for them.
     unsafe { ptr::copy_nonoverlapping(out.address, kept.as_mut_ptr(), bytes) };
     let job = Job { loops, entry, walk, strands: [out, source, out] };
     // SAFETY: invariants 1 to 3: no other code runs.
     let flags = unsafe { job.run() };
-    if flags == Flags::NONE && !raised(py) {
-        return Ok(true);
+    let is_done = flags == Flags::NONE && !raised(py);
+    if !is_done {
+        // SAFETY: as above.
+        unsafe { ptr::copy_nonoverlapping(kept.as_ptr(), out.address, bytes) };
     }
-    // SAFETY: as above.
-    unsafe { ptr::copy_nonoverlapping(kept.as_ptr(), out.address, bytes) };
-    Ok(false)
+    let _ = KEPT.try_with(|place| place.set(kept));
+    Ok(is_done)
 }
 
 /// Whether the elements of two packed arrays have no byte in common.
