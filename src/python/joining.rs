@@ -9,7 +9,7 @@ use pyo3::types::{PyDict, PyInt, PyList, PyTuple};
 use super::fast::{self, is_number};
 use super::foreign;
 use super::handle::{Plan, WorkspaceArray};
-use super::npy::{C_CONTIGUOUS, Ndarray, copy_packed};
+use super::npy::{C_CONTIGUOUS, Ndarray, builtin_dtype, copy_packed};
 use super::order;
 use super::place::Operands;
 use crate::registry;
@@ -117,7 +117,9 @@ fn arrays<'py>(
         arrays.push(array);
     }
     let Some(first) = arrays.first() else { return Ok(None) };
-    let (number, dtype) = (is_number(first.item().type_num), first.dtype()?);
+    let (type_num, dtype) = (first.item().type_num, first.dtype()?);
+    // Another byte order, or metadata, is not what the result has.
+    let number = is_number(type_num) && builtin_dtype(given.py(), type_num)?.is(&dtype);
     let fits = |array: &Ndarray<'_>| array.has_dtype(&dtype) && array.flags() & C_CONTIGUOUS != 0;
     Ok((number && arrays.iter().all(fits)).then_some(arrays))
 }
