@@ -15,21 +15,16 @@ use super::protocol::call_function;
 type Object<'py> = PyResult<Bound<'py, PyAny>>;
 type Given<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
 
-/// The keyword arguments of a ufunc that were given.
-fn named<'py>(
+/// Both, as one dictionary. An `out` that is `None` is none.
+fn with_out<'py>(
     py: Python<'py>,
-    values: [(&str, Given<'_, 'py>); 7],
+    out: Given<'_, 'py>,
+    kwargs: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Option<Bound<'py, PyDict>>> {
-    if values.iter().all(|(_, value)| value.is_none()) {
-        return Ok(None);
-    }
-    let named = PyDict::new(py);
-    for (name, value) in values {
-        if let Some(value) = value {
-            named.set_item(name, value)?;
-        }
-    }
-    Ok(Some(named))
+    let Some(out) = out else { return Ok(kwargs.cloned()) };
+    let all = kwargs.cloned().unwrap_or_else(|| PyDict::new(py));
+    all.set_item("out", out)?;
+    Ok(Some(all))
 }
 
 /// The ufunc by NumPy's own ways.
@@ -43,31 +38,22 @@ fn general<'py>(
 }
 
 macro_rules! ufunc_functions {
-    ($($name:ident($($input:ident),+))*) => {
+    ($all:ident $signature:literal $($name:ident($($input:ident),+))*) => {
         $(
             #[doc = concat!("`numpy.", stringify!($name), "`; its methods (`reduce` and others) are at NumPy's.")]
             #[pyfunction]
-            #[pyo3(signature = (
-                $($input,)+ /, out = None, *, r#where = None, casting = None, order = None, dtype = None,
-                subok = None, signature = None
-            ))]
-            #[allow(clippy::too_many_arguments, reason = "they are NumPy's")]
+            #[pyo3(
+                signature = ($($input,)+ /, out = None, **kwargs),
+                text_signature = $signature
+            )]
             fn $name<'py>(
                 $($input: &Bound<'py, PyAny>,)+
                 out: Given<'_, 'py>,
-                r#where: Given<'_, 'py>,
-                casting: Given<'_, 'py>,
-                order: Given<'_, 'py>,
-                dtype: Given<'_, 'py>,
-                subok: Given<'_, 'py>,
-                signature: Given<'_, 'py>,
+                kwargs: Option<&Bound<'py, PyDict>>,
             ) -> Object<'py> {
                 static UFUNC: Ufunc = Ufunc::named(stringify!($name));
                 let inputs = [$($input),+];
-                let kwargs = named(inputs[0].py(), [
-                    ("out", out), ("where", r#where), ("casting", casting), ("order", order),
-                    ("dtype", dtype), ("subok", subok), ("signature", signature),
-                ])?;
+                let kwargs = with_out(inputs[0].py(), out, kwargs)?;
                 if kwargs.is_none() && inputs.iter().any(|x| x.is_exact_instance_of::<WorkspaceArray>()) {
                     if let Some(result) = UFUNC.fast(&inputs)? {
                         return Ok(result);
@@ -77,7 +63,7 @@ macro_rules! ufunc_functions {
             }
         )*
 
-        fn add_ufuncs(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        fn $all(module: &Bound<'_, PyModule>) -> PyResult<()> {
             $(module.add_function(wrap_pyfunction!($name, module)?)?;)*
             Ok(())
         }
@@ -85,12 +71,19 @@ macro_rules! ufunc_functions {
 }
 
 ufunc_functions! {
+    add_unary
+    "(x, /, out=None, *, where=True, casting='same_kind', order='K', dtype=None, subok=True, signature=None)"
     absolute(x) negative(x) positive(x) square(x) sqrt(x) cbrt(x) reciprocal(x) sign(x)
     exp(x) exp2(x) expm1(x) log(x) log2(x) log10(x) log1p(x)
     sin(x) cos(x) tan(x) arcsin(x) arccos(x) arctan(x)
     sinh(x) cosh(x) tanh(x) arcsinh(x) arccosh(x) arctanh(x)
     floor(x) ceil(x) trunc(x) rint(x) fabs(x) signbit(x) isnan(x) isinf(x) isfinite(x)
-    logical_not(x) invert(x) conjugate(x) deg2rad(x) rad2deg(x)
+    logical_not(x) invert(x) conjugate(x) deg2rad(x) rad2deg(x) degrees(x) radians(x)
+}
+
+ufunc_functions! {
+    add_binary
+    "(x1, x2, /, out=None, *, where=True, casting='same_kind', order='K', dtype=None, subok=True, signature=None)"
     add(x1, x2) subtract(x1, x2) multiply(x1, x2) divide(x1, x2) floor_divide(x1, x2) remainder(x1, x2)
     fmod(x1, x2) power(x1, x2) float_power(x1, x2) matmul(x1, x2)
     maximum(x1, x2) minimum(x1, x2) fmax(x1, x2) fmin(x1, x2)
@@ -103,7 +96,7 @@ ufunc_functions! {
 }
 
 /// Other names of the same.
-const ALIASES: [(&str, &str); 18] = [
+const ALIASES: [(&str, &str); 16] = [
     ("abs", "absolute"),
     ("acos", "arccos"),
     ("acosh", "arccosh"),
@@ -117,10 +110,8 @@ const ALIASES: [(&str, &str); 18] = [
     ("bitwise_not", "invert"),
     ("bitwise_right_shift", "right_shift"),
     ("conj", "conjugate"),
-    ("degrees", "rad2deg"),
     ("mod", "remainder"),
     ("pow", "power"),
-    ("radians", "deg2rad"),
     ("true_divide", "divide"),
 ];
 
@@ -199,7 +190,8 @@ fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
 /// Adds the submodule `functions`, whose names the package makes its own.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let functions = PyModule::new(module.py(), "functions")?;
-    add_ufuncs(&functions)?;
+    add_unary(&functions)?;
+    add_binary(&functions)?;
     add_functions(&functions)?;
     for (alias, name) in ALIASES {
         if numpy(module.py())?.hasattr(alias)? {
