@@ -221,3 +221,10 @@ def numpys_scalars() -> list[np.generic]:
         scalars += [kind(x) for x in (0.0, -0.0, 2.5, np.nan, np.inf)]
     signalling = np.array([0x7FA00001], "u4").view("f4")[0]
     return [*scalars, signalling, np.float64(1e300), np.int8(-128), np.uint64(2**64 - 1)]
+
+
+def close_scopes(workspace):
+    """Close what is open of a workspace, also of one that was destroyed."""
+    with contextlib.suppress(ndarena.ScopeError):
+        while True:
+            workspace.notify_scope_left()

@@ -50,8 +50,13 @@ def test_numpys_own_arrays_come_from_the_workspace(ws):
     assert b.sum() == 3 * N
 
 
+def filled(array):
+    array.fill(1.0)
+    return array
+
+
 MAKERS = {
-    "empty": lambda: np.empty(N),
+    "empty": lambda: filled(np.empty(N)),
     "zeros": lambda: np.zeros(N),
     "ufunc": lambda: np.add(np.float64(1), np.broadcast_to(2.0, N)),
     "random": lambda: np.random.default_rng(0).random(N),

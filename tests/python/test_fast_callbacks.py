@@ -9,7 +9,7 @@ import threading
 
 import numpy as np
 import pytest
-from fast_support import fast_paths
+from fast_support import close_scopes, fast_paths
 from support import KIB, MIB, fixed, output_of
 
 import ndarena
@@ -49,11 +49,6 @@ def during(operation, action, *, on):
             del call
         assert len(made) == 1, "the callback was not called"
         return workspace, a, zero, result, made[0]
-
-
-def close_scopes(workspace):
-    while workspace.is_scope_active:
-        workspace.notify_scope_left()
 
 
 def leave(workspace, a, zero):

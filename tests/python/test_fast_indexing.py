@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from array_support import DTYPES
 from fast_support import (
+    close_scopes,
     fast_paths,
     heard,
     in_numpys_words,
@@ -258,6 +259,5 @@ def test_a_key_that_ends_the_array(make_key, end):
             key = make_key(index)
             answer = tried(lambda key=key, array=array: array[key].validity)
             found.append((answer.kind, [in_numpys_words(str(fact)) for fact in answer.facts], index.asked))
-            if workspace.is_scope_active:
-                workspace.notify_scope_left()
+            close_scopes(workspace)
     assert found[0] == found[1]

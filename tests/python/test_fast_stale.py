@@ -6,7 +6,17 @@ import operator
 
 import numpy as np
 import pytest
-from fast_support import COMPARISONS, IN_PLACE, OPERATORS, UFUNCS, fast_paths, heard, in_numpys_words, told
+from fast_support import (
+    COMPARISONS,
+    IN_PLACE,
+    OPERATORS,
+    UFUNCS,
+    close_scopes,
+    fast_paths,
+    heard,
+    in_numpys_words,
+    told,
+)
 from support import KIB, fixed, in_thread, ring
 
 import ndarena
@@ -57,8 +67,7 @@ def test_every_call_names_the_same_fault(end, place):
                 operands = (a, plain) if place == "left" else (plain, a)
                 answer = heard(lambda call=call, operands=operands: call(*operands))
                 found.append((answer, plain.tolist()))
-                if workspace.is_scope_active:
-                    workspace.notify_scope_left()
+                close_scopes(workspace)
         assert found[0] == found[1], name
         if place == "left":
             assert found[0][0][0].kind.endswith("ArrayError"), (name, found[0])
