@@ -252,7 +252,9 @@ pub fn any_workspace_active() -> bool {
 pub fn lost_scopes() -> usize {
     on_stack(|t| {
         t.read_inbox();
-        t.stack.frames.iter().filter(|f| f.lost).count()
+        let is_over = |w: &Workspace| w.is_destroyed();
+        let is_lost = |f: &&stack::Frame| f.lost && !f.workspace.as_ref().is_some_and(is_over);
+        t.stack.frames.iter().filter(is_lost).count()
     })
     .unwrap_or(0)
 }
