@@ -15,6 +15,7 @@
 
 pub mod elementwise;
 pub mod matmul;
+mod scalar;
 
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
