@@ -139,7 +139,7 @@ pub fn in_place<'py>(
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = target.py();
     if let (Some(loops), false) = (ufunc.found(py)?.1, ufunc.name == "matmul") {
-        if elementwise::in_place(loops, target, other)? {
+        if elementwise::into(loops, &[target.as_any(), other], target)? {
             return Ok(Some(target.clone().into_any()));
         }
     }

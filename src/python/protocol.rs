@@ -39,6 +39,11 @@ impl WorkspaceArray {
                 return Ok(result);
             }
         }
+        if let ("__call__", Some(target)) = (method, only_out(kwargs)?) {
+            if ops::ufuncs::fast_into(ufunc, args, 2, &target)? {
+                return Ok(target.into_any());
+            }
+        }
         let inputs = &args.get_slice(2, args.len());
         if !ufunc.is_instance(ufunc_class(py)?)? {
             return Err(PyTypeError::new_err("__array_ufunc__ takes a ufunc of NumPy's"));
@@ -108,6 +113,19 @@ impl WorkspaceArray {
         let view = slf.get().lend_for(slf.py(), "dlpack_device")?;
         view.object().call_method0("__dlpack_device__")
     }
+}
+
+/// The array of ours that is to take the result, if nothing else is asked for.
+fn only_out<'py>(
+    kwargs: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Option<Bound<'py, WorkspaceArray>>> {
+    let Some(kwargs) = kwargs.filter(|kwargs| kwargs.len() == 1) else { return Ok(None) };
+    let Some(out) = kwargs.get_item(intern!(kwargs.py(), "out"))? else { return Ok(None) };
+    let Ok(out) = out.cast_into_exact::<PyTuple>() else { return Ok(None) };
+    if out.len() != 1 {
+        return Ok(None);
+    }
+    Ok(out.get_item(0)?.cast_into_exact::<WorkspaceArray>().ok())
 }
 
 /// Whether an operand outside the family of ndarray takes part in ufuncs by itself.

@@ -336,58 +336,63 @@ pub(super) fn finish<'py>(
     replay(loops, &PyTuple::new(py, inputs)?, &result)
 }
 
-/// The operator that writes into its left operand. False: nothing has changed.
-pub fn in_place<'py>(
+/// The ufunc on its inputs, into an array of ours that may be one of them. False: nothing has changed.
+pub fn into<'py>(
     loops: &Loops,
+    inputs: &[&Bound<'py, PyAny>],
     target: &Bound<'py, WorkspaceArray>,
-    other: &Bound<'py, PyAny>,
 ) -> PyResult<bool> {
-    let py = target.py();
-    if !fast::is_on() || loops.inputs() != 2 {
+    if !fast::is_on() || inputs.len() != loops.inputs() {
         return Ok(false);
     }
-    let (Some(left), Some(right)) = (Operand::of(target.as_any())?, Operand::of(other)?) else {
+    let Some(written) = Packed::of(target.as_any())? else { return Ok(false) };
+    let mut operands = Vec::with_capacity(2);
+    for input in inputs {
+        let Some(operand) = Operand::of(input)? else { return Ok(false) };
+        operands.push(operand);
+    }
+    write(target.py(), loops, &operands, &written)
+}
+
+fn write<'py>(
+    py: Python<'py>,
+    loops: &Loops,
+    operands: &[Operand<'_, 'py>],
+    written: &Packed<'_, 'py>,
+) -> PyResult<bool> {
+    let Some((walk, lead)) = walk(loops, operands) else { return Ok(false) };
+    let Operand::Packed(first) = &operands[lead] else { return Ok(false) };
+    let item = first.array.item();
+    let Some((entry, produced)) = loops.find(item.type_num) else { return Ok(false) };
+    let mut cell = Scalar::default();
+    let Some((mut strands, orders)) = strands(py, operands, item, &mut cell)? else {
         return Ok(false);
     };
-    let operands = [left, right];
-    let (Some((walk, 0)), [Operand::Packed(written), right]) = (walk(loops, &operands), &operands)
-    else {
+    let Some(number) = number_of(py, produced)? else { return Ok(false) };
+    let size = written.array.item().size;
+    let bytes = usize::try_from(written.array.size().saturating_mul(size)).unwrap_or(usize::MAX);
+    let Some(is_input) = meets(operands, written, walk.rows == 1 && size == item.size) else {
         return Ok(false);
     };
-    let item = written.array.item();
-    let Some((entry, result_type)) = loops.find(item.type_num) else { return Ok(false) };
-    let Some(dtype) = dtype_of(py, item.type_num)? else { return Ok(false) };
-    let bytes = written.array.size().saturating_mul(item.size);
-    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-    let usable = result_type == item.type_num
-        && written.array.has_dtype(dtype.bind(py))
+    let usable = written.array.has_dtype(number)
         && written.array.is_writeable()
-        && bytes <= REMEMBERED;
+        && written.array.has_shape_of(&first.array)
+        && written.orders & orders != 0
+        && (!is_input || bytes <= REMEMBERED);
     if !usable {
         return Ok(false);
     }
-    let mut cell;
-    let source = match right {
-        Operand::Packed(read) => {
-            let is_same = read.array.data() == written.array.data() && walk.rows == 1;
-            let is_apart = apart(&written.array, &read.array);
-            if !read.array.has_dtype(dtype.bind(py)) || !(is_same || is_apart) {
-                return Ok(false);
-            }
-            read.strand(item.size)
-        }
-        Operand::Scalar(scalar) => {
-            let Some(value) = Scalar::of(scalar, item)? else { return Ok(false) };
-            cell = value;
-            Strand { address: cell.address(), step: 0 }
-        }
-    };
-    let out = written.strand(item.size);
+    let out = written.strand(size);
+    strands[operands.len()] = out;
+    let job = Job { loops, entry, walk, strands };
+    if !is_input {
+        let _pin = written.pin()?;
+        return Ok(run(py, &job, operands)? == Flags::NONE && !raised(py));
+    }
     let mut kept = KEPT.try_with(cell::Cell::take).unwrap_or_default();
     kept.reserve(bytes);
     // SAFETY: invariants 1 and 2: as many bytes as the array has, and room for them.
     unsafe { ptr::copy_nonoverlapping(out.address, kept.as_mut_ptr(), bytes) };
-    let job = Job { loops, entry, walk, strands: [out, source, out] };
     // SAFETY: invariants 1 to 3: no other code runs.
     let flags = unsafe { job.run() };
     let is_done = flags == Flags::NONE && !raised(py);
@@ -397,6 +402,26 @@ pub fn in_place<'py>(
     }
     let _ = KEPT.try_with(|place| place.set(kept));
     Ok(is_done)
+}
+
+/// Whether what is written is an input, too, element for element, which `may_be` so; `None` if it meets one
+/// in another way.
+fn meets(operands: &[Operand<'_, '_>], written: &Packed<'_, '_>, may_be: bool) -> Option<bool> {
+    let mut is_input = false;
+    for operand in operands {
+        let Operand::Packed(read) = operand else { continue };
+        if apart(&written.array, &read.array) {
+            continue;
+        }
+        let is_same = may_be
+            && read.array.data() == written.array.data()
+            && read.array.has_shape_of(&written.array);
+        if !is_same {
+            return None;
+        }
+        is_input = true;
+    }
+    Some(is_input)
 }
 
 /// Whether the elements of two packed arrays have no byte in common.
@@ -427,7 +452,7 @@ fn run(py: Python<'_>, job: &Job<'_>, operands: &[Operand<'_, '_>]) -> PyResult<
 }
 
 /// Whether the loop set an exception; it is dropped, as NumPy will set it again.
-fn raised(py: Python<'_>) -> bool {
+pub(super) fn raised(py: Python<'_>) -> bool {
     PyErr::take(py).is_some()
 }
 

@@ -10,14 +10,15 @@
 
 use pyo3::prelude::*;
 
-use super::elementwise::{LONG, finish, number_of};
+use super::elementwise::{LONG, finish, number_of, raised};
 use super::{Flags, Loops, NOTHING, Strand};
 use crate::python::error::to_pyerr;
 use crate::python::fast;
 use crate::python::foreign;
 use crate::python::handle::WorkspaceArray;
-use crate::python::npy::{ALIGNED, FewAxes, Ndarray};
-use crate::registry;
+use crate::python::npy::{ALIGNED, C_CONTIGUOUS, F_CONTIGUOUS, FewAxes, Ndarray};
+use crate::python::order;
+use crate::{Buffer, registry};
 
 struct Matrix<'a, 'py> {
     array: Ndarray<'py>,
@@ -40,6 +41,83 @@ impl<'a, 'py> Matrix<'a, 'py> {
         let axes = array.few_axes().filter(|_| is_matrix);
         Ok(axes.map(|axes| Self { array, ours, axes }))
     }
+
+    /// Keeps the memory from being given away while other code runs.
+    fn pin(&self) -> PyResult<Option<Buffer>> {
+        self.ours.map(|ours| ours.get().buffer()).transpose().map_err(to_pyerr)
+    }
+
+    /// Whether no byte from the first to the last of the one is among those of the other.
+    fn is_apart(&self, other: &Self, size: isize) -> bool {
+        let span = |matrix: &Self| {
+            let (low, high) = order::extent(matrix.axes.shape(), matrix.axes.strides(), size);
+            let start = matrix.array.data().addr();
+            (start.wrapping_add_signed(low), start.wrapping_add_signed(high))
+        };
+        let ((a, a_end), (b, b_end)) = (span(self), span(other));
+        a_end <= b || b_end <= a
+    }
+}
+
+/// Two matrices that can be multiplied.
+struct Product<'a, 'py> {
+    first: Matrix<'a, 'py>,
+    second: Matrix<'a, 'py>,
+    entry: usize,
+    size: isize,
+    number: &'a Bound<'py, PyAny>,
+}
+
+impl<'a, 'py> Product<'a, 'py> {
+    #[inline]
+    fn of(
+        loops: &Loops,
+        left: &'a Bound<'py, PyAny>,
+        right: &'a Bound<'py, PyAny>,
+    ) -> PyResult<Option<Self>> {
+        let (Some(first), Some(second)) = (Matrix::of(left)?, Matrix::of(right)?) else {
+            return Ok(None);
+        };
+        let item = first.array.item();
+        let Some((entry, result)) = loops.find(item.type_num) else { return Ok(None) };
+        let Some(number) = number_of(left.py(), item.type_num)? else { return Ok(None) };
+        let fits = first.axes.shape()[1] == second.axes.shape()[0]
+            && result == item.type_num
+            && first.array.has_dtype(number)
+            && second.array.has_dtype(number);
+        Ok(fits.then_some(Self { first, second, entry, size: item.size, number }))
+    }
+
+    fn shape(&self) -> [isize; 2] {
+        [self.first.axes.shape()[0], self.second.axes.shape()[1]]
+    }
+
+    /// Computes it into an array of that shape and dtype, which lies apart and has these strides.
+    ///
+    /// # Safety
+    /// Invariants 1 and 2; the result is nobody else's, or pinned.
+    unsafe fn run(
+        &self,
+        py: Python<'py>,
+        loops: &Loops,
+        out: &Ndarray<'py>,
+        strides: &[isize],
+    ) -> PyResult<Flags> {
+        let ([m, p], n) = (self.shape(), self.first.axes.shape()[1]);
+        let mut strands = [NOTHING; 3];
+        for (place, array) in strands.iter_mut().zip([&self.first.array, &self.second.array, out]) {
+            *place = Strand { address: array.data(), step: 0 };
+        }
+        let (rows, columns) = (self.first.axes.strides(), self.second.axes.strides());
+        let steps = [0, 0, 0, rows[0], rows[1], columns[0], columns[1], strides[0], strides[1]];
+        // SAFETY: the caller's word: operands and result are alive and pinned, or no other code runs.
+        let run = || unsafe { loops.run_core(self.entry, &strands, &[1, m, n, p], &steps) };
+        if m.saturating_mul(n).saturating_mul(p) <= LONG {
+            return Ok(run());
+        }
+        let _pins = (self.first.pin()?, self.second.pin()?);
+        Ok(foreign::without_lock(py, run))
+    }
 }
 
 /// `left @ right` into new memory of the current workspace; `None`: the general path.
@@ -53,42 +131,48 @@ pub fn call<'py>(
     if !fast::is_on() {
         return Ok(None);
     }
-    let (Some(first), Some(second)) = (Matrix::of(left)?, Matrix::of(right)?) else {
-        return Ok(None);
-    };
-    let (&[m, n], &[rows, p]) = (first.axes.shape(), second.axes.shape()) else { return Ok(None) };
-    let item = first.array.item();
-    let Some((entry, result)) = loops.find(item.type_num) else { return Ok(None) };
-    let Some(dtype) = number_of(py, item.type_num)? else { return Ok(None) };
-    let fits = n == rows && result == item.type_num;
-    if !fits || !first.array.has_dtype(dtype) || !second.array.has_dtype(dtype) {
-        return Ok(None);
-    }
+    let Some(product) = Product::of(loops, left, right)? else { return Ok(None) };
     let Some(workspace) = registry::current_workspace().filter(fast::is_plain) else {
         return Ok(None);
     };
-    let (shape, number) = ([m, p], (dtype.clone(), item.size));
-    let Some(bytes) = fast::bytes(&shape, item.size) else { return Ok(None) };
+    let (shape, size) = (product.shape(), product.size);
+    let Some(bytes) = fast::bytes(&shape, size) else { return Ok(None) };
+    let number = (product.number.clone(), size);
     let Some(result) = fast::array(&workspace, number, &shape, bytes, (false, false))? else {
         return Ok(None);
     };
     let out = result.get().template(py)?;
-    let strand = |array: &Ndarray<'py>| Strand { address: array.data(), step: 0 };
-    let mut strands = [NOTHING; 3];
-    for (place, array) in strands.iter_mut().zip([&first.array, &second.array, &out]) {
-        *place = strand(array);
-    }
-    let (rows, columns) = (first.axes.strides(), second.axes.strides());
-    let size = item.size;
-    let steps = [0, 0, 0, rows[0], rows[1], columns[0], columns[1], p * size, size];
-    // SAFETY: invariants 1 and 2: operands and result are alive and pinned, or no other code runs.
-    let run = || unsafe { loops.run_core(entry, &strands, &[1, m, n, p], &steps) };
-    let flags: Flags = if m.saturating_mul(n).saturating_mul(p) > LONG {
-        let pin = |matrix: &Matrix<'_, '_>| matrix.ours.map(|ours| ours.get().buffer()).transpose();
-        let _pins = (pin(&first).map_err(to_pyerr)?, pin(&second).map_err(to_pyerr)?);
-        foreign::without_lock(py, run)
-    } else {
-        run()
-    };
+    // SAFETY: invariants 1 and 2; the result is new, in a workspace that only this thread ends.
+    let flags = unsafe { product.run(py, loops, &out, &[shape[1] * size, size]) }?;
     finish(loops, &[left, right], result, flags).map(Some)
+}
+
+/// The same into an array of ours that lies apart. False: the general path, and nothing has changed that it
+/// does not write.
+pub fn into<'py>(
+    loops: &Loops,
+    left: &Bound<'py, PyAny>,
+    right: &Bound<'py, PyAny>,
+    target: &Bound<'py, WorkspaceArray>,
+) -> PyResult<bool> {
+    let py = left.py();
+    if !fast::is_on() {
+        return Ok(false);
+    }
+    let Some(product) = Product::of(loops, left, right)? else { return Ok(false) };
+    let Some(out) = Matrix::of(target.as_any())? else { return Ok(false) };
+    let is_packed = out.array.flags() & (C_CONTIGUOUS | F_CONTIGUOUS) != 0;
+    let usable = is_packed
+        && *out.axes.shape() == product.shape()
+        && out.array.has_dtype(product.number)
+        && out.array.is_writeable()
+        && out.is_apart(&product.first, product.size)
+        && out.is_apart(&product.second, product.size);
+    if !usable {
+        return Ok(false);
+    }
+    let _pin = out.pin()?;
+    // SAFETY: invariants 1 and 2; the result lies apart from the operands, and is pinned.
+    let flags = unsafe { product.run(py, loops, &out.array, out.axes.strides()) }?;
+    Ok(flags == Flags::NONE && !raised(py))
 }

@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyTuple;
 
+use crate::python::handle::WorkspaceArray;
 use crate::python::loops::{Loops, elementwise, matmul};
 use crate::python::npy::numpy;
 
@@ -58,6 +59,31 @@ pub fn fast<'py>(
             elementwise::call(loops, &[&left, &right])
         }
         _ => Ok(None),
+    }
+}
+
+/// The same into an array of ours. False: the general path, and nothing has changed.
+pub fn fast_into<'py>(
+    ufunc: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    first: usize,
+    target: &Bound<'py, WorkspaceArray>,
+) -> PyResult<bool> {
+    if let Some(loops) = Loops::of(ufunc)? {
+        return match (args.len() - first, loops.inputs()) {
+            (1, 1) => elementwise::into(loops, &[&args.get_item(first)?], target),
+            (2, 2) => {
+                let (left, right) = (args.get_item(first)?, args.get_item(first + 1)?);
+                elementwise::into(loops, &[&left, &right], target)
+            }
+            _ => Ok(false),
+        };
+    }
+    match Loops::of_matmul(args.py())? {
+        Some(loops) if loops.ufunc(args.py()).is(ufunc) && args.len() == first + 2 => {
+            matmul::into(loops, &args.get_item(first)?, &args.get_item(first + 1)?, target)
+        }
+        _ => Ok(false),
     }
 }
 
