@@ -225,6 +225,9 @@ fn read_all(py: Python<'_>) -> PyResult<Vec<Loops>> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flags(c_int);
 
+/// C's `FE_UNDERFLOW`; where flags cannot be read, none is it.
+const UNDERFLOW: c_int = if cfg!(target_arch = "aarch64") { 0x08 } else { 0x10 };
+
 #[cfg(all(unix, any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod fenv {
     use std::ffi::c_int;
@@ -251,6 +254,12 @@ impl Flags {
     const CAN_BE_READ: bool = true;
     #[cfg(not(all(unix, any(target_arch = "x86_64", target_arch = "aarch64"))))]
     const CAN_BE_READ: bool = false;
+
+    /// Whether there was nothing but an underflow.
+    #[inline]
+    pub fn is_underflow(self) -> bool {
+        self.0 == UNDERFLOW
+    }
 
     /// Those of both.
     pub fn or(self, other: Self) -> Self {

@@ -10,7 +10,7 @@ import operator
 
 import numpy as np
 import pytest
-from fast_support import BINARY, DTYPES, IN_PLACE, ONE_RESULT, awkward, heard, packed, three_ways
+from fast_support import BINARY, DTYPES, IN_PLACE, ONE_RESULT, awkward, fast_paths, heard, packed, three_ways
 
 import ndarena
 
@@ -217,3 +217,18 @@ def test_a_signalling_nan_is_told_of_as_numpy_does(ws):
             if (char * 2) in {t.split("->")[0] for t in function.types}:
                 compare(ws, {"all": "warn"}, function, packed(signalling), packed(np.ones(1, char)))
                 compare(ws, {"all": "warn"}, function, packed(np.ones(1, char)), signalling[0])
+
+
+def test_an_underflow_that_is_ignored_is_not_computed_again(ws):
+    small = ws.array(np.full(64, -95.0, np.float32))
+    with fast_paths(on=True):
+        before = ws.stats().this_cycle_allocations
+        with np.errstate(under="ignore"):
+            result = np.exp(small)
+        assert ws.stats().this_cycle_allocations - before == result.nbytes
+        with (
+            np.errstate(under="raise"),
+            pytest.raises(FloatingPointError, match="underflow encountered in exp"),
+        ):
+            np.exp(small)
+    np.testing.assert_array_equal(result.numpy(), np.exp(small.numpy()))

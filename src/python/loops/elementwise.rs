@@ -286,7 +286,7 @@ fn compute<'py>(
     strands[operands.len()] = Strand { address: result.get().template(py)?.data(), step: size };
     let job = Job { loops, entry, walk, strands };
     let flags = run(py, &job, operands)?;
-    if flags == Flags::NONE && !raised(py) {
+    if is_quiet(py, flags)? {
         return Ok(Some(result.into_any()));
     }
     let inputs: Vec<_> = operands.iter().map(Operand::object).collect();
@@ -330,7 +330,7 @@ pub(super) fn finish<'py>(
     flags: Flags,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = result.py();
-    if flags == Flags::NONE && !raised(py) {
+    if is_quiet(py, flags)? {
         return Ok(result.into_any());
     }
     replay(loops, &PyTuple::new(py, inputs)?, &result)
@@ -387,7 +387,8 @@ fn write<'py>(
     let job = Job { loops, entry, walk, strands };
     if !is_input {
         let _pin = written.pin()?;
-        return Ok(run(py, &job, operands)? == Flags::NONE && !raised(py));
+        let flags = run(py, &job, operands)?;
+        return is_quiet(py, flags);
     }
     let mut kept = KEPT.try_with(cell::Cell::take).unwrap_or_default();
     kept.reserve(bytes);
@@ -395,6 +396,7 @@ fn write<'py>(
     unsafe { ptr::copy_nonoverlapping(out.address, kept.as_mut_ptr(), bytes) };
     // SAFETY: invariants 1 to 3: no other code runs.
     let flags = unsafe { job.run() };
+    // No other code runs before the old elements are back, not even to ask whether underflow matters.
     let is_done = flags == Flags::NONE && !raised(py);
     if !is_done {
         // SAFETY: as above.
@@ -451,8 +453,24 @@ fn run(py: Python<'_>, job: &Job<'_>, operands: &[Operand<'_, '_>]) -> PyResult<
     })
 }
 
+/// Whether the loop has nothing to report: no exception, and no flag but an underflow that is ignored.
+#[inline]
+pub(super) fn is_quiet(py: Python<'_>, flags: Flags) -> PyResult<bool> {
+    Ok(!raised(py) && (flags == Flags::NONE || flags.is_underflow() && ignores_underflow(py)?))
+}
+
+/// As NumPy does unless it is told otherwise; underflows are common, and computing again is dear.
+#[cold]
+fn ignores_underflow(py: Python<'_>) -> PyResult<bool> {
+    static GETERR: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let geterr = GETERR
+        .get_or_try_init(py, || npy::numpy(py)?.getattr("geterr").map(Bound::unbind))?
+        .bind(py);
+    foreign::call(geterr, (), None)?.get_item("under")?.eq("ignore")
+}
+
 /// Whether the loop set an exception; it is dropped, as NumPy will set it again.
-pub(super) fn raised(py: Python<'_>) -> bool {
+fn raised(py: Python<'_>) -> bool {
     PyErr::take(py).is_some()
 }
 

@@ -10,7 +10,7 @@
 
 use pyo3::prelude::*;
 
-use super::elementwise::{LONG, finish, number_of, raised};
+use super::elementwise::{LONG, finish, is_quiet, number_of};
 use super::{Flags, Loops, NOTHING, Strand};
 use crate::python::error::to_pyerr;
 use crate::python::fast;
@@ -174,5 +174,5 @@ pub fn into<'py>(
     let _pin = out.pin()?;
     // SAFETY: invariants 1 and 2; the result lies apart from the operands, and is pinned.
     let flags = unsafe { product.run(py, loops, &out.array, out.axes.strides()) }?;
-    Ok(flags == Flags::NONE && !raised(py))
+    is_quiet(py, flags)
 }
