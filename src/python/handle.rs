@@ -96,10 +96,19 @@ impl WorkspaceArray {
             && self.workspace.is_own()
     }
 
-    /// Its memory in place. To be touched only while it is known to be its own.
+    /// The array that an object is, to be touched in place until other code runs, and its handle if it is
+    /// one of ours; `None` if it is no array, or not at hand.
     #[inline]
-    pub fn in_place<'a, 'py>(&'a self, py: Python<'py>) -> &'a Bound<'py, PyAny> {
-        self.template.bind(py)
+    pub fn in_place<'a, 'py>(
+        object: &'a Bound<'py, PyAny>,
+    ) -> PyResult<Option<(Ndarray<'py>, Option<&'a Bound<'py, Self>>)>> {
+        match object.cast_exact::<Self>() {
+            Ok(ours) if ours.get().is_at_hand() => {
+                Ok(Some((ours.get().template(object.py())?, Some(ours))))
+            }
+            Ok(_) => Ok(None),
+            Err(_) => Ok(Ndarray::exact(object)?.map(|array| (array, None))),
+        }
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {

@@ -33,11 +33,8 @@ pub fn small<'py>(
     if !fast::is_on() || args.len() != 1 || !kwargs.is_empty() {
         return Ok(None);
     }
-    let at_hand = |item: &Bound<'py, PyAny>| match item.cast_exact::<WorkspaceArray>() {
-        Ok(ours) if ours.get().is_at_hand() => ours.get().template(item.py()).map(Some),
-        Ok(_) => Ok(None),
-        Err(_) => Ndarray::exact(item),
-    };
+    let at_hand =
+        |item: &Bound<'py, PyAny>| Ok(WorkspaceArray::in_place(item)?.map(|(array, _)| array));
     let Some(arrays) = arrays(args, at_hand)? else { return Ok(None) };
     let Some(shape) = joined(&arrays, 0, join) else { return Ok(None) };
     let (dtype, size) = (arrays[0].dtype()?, arrays[0].item().size);

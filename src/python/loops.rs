@@ -66,6 +66,15 @@ pub struct Loops {
 /// on how many elements they are given at once, and NumPy may gather rows before it calls them.
 const NOT_ROW_BY_ROW: [&str; 2] = ["fmax", "fmin"];
 
+/// Finds, at import, what is found once: nobody waits for another thread between the look at an operand
+/// and its use.
+pub fn prepare(py: Python<'_>) -> PyResult<()> {
+    Loops::of_matmul(py)?;
+    Loops::of(&py.None().into_bound(py))?;
+    scalar::prepare(py)?;
+    elementwise::number_of(py, 0).map(drop)
+}
+
 /// One operand: where it begins, and how far it is from element to element.
 #[derive(Clone, Copy, Debug)]
 pub struct Strand {

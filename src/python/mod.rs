@@ -88,6 +88,7 @@ mod _core {
         super::capture::read_environment()?;
         crate::registry::set_task_finder(super::task::find);
         super::collector::watch_forks(module.py())?;
+        super::loops::prepare(module.py())?;
         super::fast::register(module)?;
         super::functions::register(module)?;
         super::array::register(module)?;

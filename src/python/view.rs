@@ -6,7 +6,7 @@
 //!    arrays; the base lives as long as the array.
 //! 3. A *template* has no base and never leaves this crate. Its memory is touched through it only
 //!    while the array is *at hand* (`WorkspaceArray::is_at_hand`) and until other code runs, or under a
-//!    lease: `loops` and `flight` do so.
+//!    lease: `loops`, `indexing` and `joining` do so.
 //! 4. Elements of an array made here lie inside the span of its buffer: `template` checks it.
 
 #![allow(unsafe_code)]

@@ -79,14 +79,7 @@ enum Operand<'a, 'py> {
 impl<'a, 'py> Packed<'a, 'py> {
     #[inline]
     fn of(object: &'a Bound<'py, PyAny>) -> PyResult<Option<Self>> {
-        let (array, ours) = match object.cast_exact::<WorkspaceArray>() {
-            Ok(ours) if ours.get().is_at_hand() => (ours.get().template(object.py())?, Some(ours)),
-            Ok(_) => return Ok(None),
-            Err(_) => match Ndarray::exact(object)? {
-                Some(array) => (array, None),
-                None => return Ok(None),
-            },
-        };
+        let Some((array, ours)) = WorkspaceArray::in_place(object)? else { return Ok(None) };
         let flags = array.flags();
         let orders = flags & (C_CONTIGUOUS | F_CONTIGUOUS);
         let usable = flags & ALIGNED != 0 && orders != 0 && array.ndim() > 0 && array.size() > 0;

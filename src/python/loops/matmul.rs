@@ -29,14 +29,7 @@ struct Matrix<'a, 'py> {
 impl<'a, 'py> Matrix<'a, 'py> {
     #[inline]
     fn of(object: &'a Bound<'py, PyAny>) -> PyResult<Option<Self>> {
-        let (array, ours) = match object.cast_exact::<WorkspaceArray>() {
-            Ok(ours) if ours.get().is_at_hand() => (ours.get().template(object.py())?, Some(ours)),
-            Ok(_) => return Ok(None),
-            Err(_) => match Ndarray::exact(object)? {
-                Some(array) => (array, None),
-                None => return Ok(None),
-            },
-        };
+        let Some((array, ours)) = WorkspaceArray::in_place(object)? else { return Ok(None) };
         let is_matrix = array.ndim() == 2 && array.flags() & ALIGNED != 0 && array.size() > 0;
         let axes = array.few_axes().filter(|_| is_matrix);
         Ok(axes.map(|axes| Self { array, ours, axes }))

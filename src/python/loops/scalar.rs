@@ -18,6 +18,11 @@ fn float_classes(py: Python<'_>) -> PyResult<&'static [(Py<PyAny>, c_int)]> {
     Ok(classes)
 }
 
+/// Finds the classes.
+pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
+    float_classes(py).map(drop)
+}
+
 /// Whether it is of one of them.
 #[inline]
 pub(super) fn is_numpy_float(object: &Bound<'_, PyAny>) -> PyResult<bool> {
