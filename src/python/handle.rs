@@ -33,6 +33,9 @@ pub struct WorkspaceArray {
     template: Py<PyAny>,
 }
 
+/// An array, and its handle if it is one of ours.
+pub type InPlace<'a, 'py> = (Ndarray<'py>, Option<&'a Bound<'py, WorkspaceArray>>);
+
 enum Memory {
     /// Nobody else has it.
     Own(Cut),
@@ -99,9 +102,7 @@ impl WorkspaceArray {
     /// The array that an object is, to be touched in place until other code runs, and its handle if it is
     /// one of ours; `None` if it is no array, or not at hand.
     #[inline]
-    pub fn in_place<'a, 'py>(
-        object: &'a Bound<'py, PyAny>,
-    ) -> PyResult<Option<(Ndarray<'py>, Option<&'a Bound<'py, Self>>)>> {
+    pub fn in_place<'a, 'py>(object: &'a Bound<'py, PyAny>) -> PyResult<Option<InPlace<'a, 'py>>> {
         match object.cast_exact::<Self>() {
             Ok(ours) if ours.get().is_at_hand() => {
                 Ok(Some((ours.get().template(object.py())?, Some(ours))))
