@@ -34,7 +34,7 @@ def test_the_copies_are_unchanged():
     found = {
         path.relative_to(FOLDER).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in FOLDER.rglob("*")
-        if path.suffix in {".json", ".npz", ".py", ".md"}
+        if path.suffix in {".json", ".npz", ".py", ".md", ".zip"}
     }
     assert found == listed
 

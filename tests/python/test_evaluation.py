@@ -8,7 +8,7 @@ from nn_support import case_id, recorded
 
 from ndarena.evaluation import Evaluation
 
-CASES = recorded("evaluation")
+CASES = [case for case in recorded("evaluation") if case["kind"] == "evaluation"]
 FED = [c for c in CASES if c["id"] not in {"eval-nan", "eval-all-masked"}]
 COUNTS = {"row_count", "top_n_correct_count", "top_n_total_count"}
 
