@@ -1,4 +1,4 @@
-"""The numbers of DL4J: every recording gives what was recorded, or the right value where the ancestor is wrong."""
+"""The numbers of DL4J: every recording gives what is recorded, or the right value where that is wrong."""
 
 import importlib.util
 from pathlib import Path

@@ -214,7 +214,7 @@ def test_a_wrong_field_is_named(make, field, words):
         lambda: nn.DenseLayer(n_out=3, units=4),
         lambda: nn.DenseLayer(3),
         nn.DenseLayer,
-        lambda: configuration(tbptt_fwd_length=20),
+        lambda: configuration(tbptt_length=20),
         lambda: nn.MultiLayerConfiguration([DENSE, OUTPUT]),
         lambda: nn.Adam(0.1, 0.9),
     ],

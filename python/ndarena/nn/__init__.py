@@ -9,14 +9,47 @@ from ndarena.nn.activations import (
     ActivationTanH,
     IActivation,
 )
-from ndarena.nn.configuration import MultiLayerConfiguration, WorkspaceMode
+from ndarena.nn.arithmetic_vertices import (
+    ElementWiseOp,
+    ElementWiseVertex,
+    L2NormalizeVertex,
+    L2Vertex,
+    ScaleVertex,
+    ShiftVertex,
+)
+from ndarena.nn.choices import BackpropType, CacheMode, ConvolutionMode, WorkspaceMode
+from ndarena.nn.configuration import MultiLayerConfiguration
 from ndarena.nn.feed_forward import BaseLayer, DenseLayer, OutputLayer
-from ndarena.nn.input_type import InputType
+from ndarena.nn.graph_configuration import ComputationGraphConfiguration
+from ndarena.nn.input_type import (
+    InputType,
+    InputTypeConvolutional,
+    InputTypeConvolutionalFlat,
+    InputTypeFeedForward,
+    InputTypeRecurrent,
+)
 from ndarena.nn.layer import Layer, ParamPart
 from ndarena.nn.listeners import TrainingListener
 from ndarena.nn.losses import ILossFunction, LossFunction, LossMCXENT, LossMSE, LossNegativeLogLikelihood
 from ndarena.nn.network import MultiLayerNetwork
+from ndarena.nn.preprocessors import (
+    CnnToFeedForwardPreProcessor,
+    CnnToRnnPreProcessor,
+    ComposableInputPreProcessor,
+    FeedForwardToCnnPreProcessor,
+    FeedForwardToRnnPreProcessor,
+    InputPreProcessor,
+    RnnToCnnPreProcessor,
+    RnnToFeedForwardPreProcessor,
+)
+from ndarena.nn.series_vertices import (
+    DuplicateToTimeSeriesVertex,
+    LastTimeStepVertex,
+    ReverseTimeSeriesVertex,
+)
 from ndarena.nn.updaters import Adam, IUpdater, Sgd
+from ndarena.nn.vertex import GraphVertex
+from ndarena.nn.vertices import MergeVertex, PreprocessorVertex, StackVertex, SubsetVertex, UnstackVertex
 from ndarena.nn.weights import WeightInit
 
 __all__ = [
@@ -27,23 +60,54 @@ __all__ = [
     "ActivationSoftmax",
     "ActivationTanH",
     "Adam",
+    "BackpropType",
     "BaseLayer",
+    "CacheMode",
+    "CnnToFeedForwardPreProcessor",
+    "CnnToRnnPreProcessor",
+    "ComposableInputPreProcessor",
+    "ComputationGraphConfiguration",
+    "ConvolutionMode",
     "DenseLayer",
+    "DuplicateToTimeSeriesVertex",
+    "ElementWiseOp",
+    "ElementWiseVertex",
+    "FeedForwardToCnnPreProcessor",
+    "FeedForwardToRnnPreProcessor",
+    "GraphVertex",
     "IActivation",
     "ILossFunction",
     "IUpdater",
+    "InputPreProcessor",
     "InputType",
+    "InputTypeConvolutional",
+    "InputTypeConvolutionalFlat",
+    "InputTypeFeedForward",
+    "InputTypeRecurrent",
+    "L2NormalizeVertex",
+    "L2Vertex",
+    "LastTimeStepVertex",
     "Layer",
     "LossFunction",
     "LossMCXENT",
     "LossMSE",
     "LossNegativeLogLikelihood",
+    "MergeVertex",
     "MultiLayerConfiguration",
     "MultiLayerNetwork",
     "OutputLayer",
     "ParamPart",
+    "PreprocessorVertex",
+    "ReverseTimeSeriesVertex",
+    "RnnToCnnPreProcessor",
+    "RnnToFeedForwardPreProcessor",
+    "ScaleVertex",
     "Sgd",
+    "ShiftVertex",
+    "StackVertex",
+    "SubsetVertex",
     "TrainingListener",
+    "UnstackVertex",
     "WeightInit",
     "WorkspaceMode",
 ]

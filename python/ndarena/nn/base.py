@@ -10,7 +10,7 @@ import numpy as np
 
 from ndarena._core import destroy_workspace, get_all_workspaces_for_current_thread, scope_out_of_workspaces
 from ndarena.nn.batches import numeric
-from ndarena.nn.configuration import WorkspaceMode
+from ndarena.nn.choices import WorkspaceMode
 from ndarena.nn.layer import Flat, Layer, ParamPart, cut
 from ndarena.nn.memory import NAMES, InferenceMemory, TrainingMemory
 from ndarena.nn.words import Array, member, refuse

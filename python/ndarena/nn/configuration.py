@@ -1,34 +1,35 @@
-"""What a network is made of (DL4J: ``MultiLayerConfiguration``, ``WorkspaceMode``)."""
+"""What a network is made of (DL4J: ``NeuralNetConfiguration``, ``MultiLayerConfiguration``)."""
 
 from __future__ import annotations
 
 import dataclasses
 import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ndarena.nn.choices import BackpropType, CacheMode, ConvolutionMode, WorkspaceMode
 from ndarena.nn.feed_forward import settle_common
 from ndarena.nn.input_type import InputType
 from ndarena.nn.layer import Layer
+from ndarena.nn.preprocessors import InputPreProcessor
 from ndarena.nn.updaters import IUpdater, Sgd
-from ndarena.nn.words import Choice, member, refuse
+from ndarena.nn.words import ReadOnly, at_least_one, member, refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ndarena.nn.activations import Activation, IActivation
     from ndarena.nn.weights import WeightInit
 
-__all__ = ["MultiLayerConfiguration", "WorkspaceMode"]
+__all__ = ["INHERITED", "Completed", "MultiLayerConfiguration", "NetworkConfiguration", "completed"]
 
-OWNER = "MultiLayerConfiguration"
 DTYPES = ("float32", "float64")
 INHERITED = (
     "activation",
     "weight_init",
     "bias_init",
+    "convolution_mode",
     "updater",
     "bias_updater",
     "l1",
@@ -36,53 +37,26 @@ INHERITED = (
     "l1_bias",
     "l2_bias",
 )
-
-
-class WorkspaceMode(Choice):
-    """Whether a network works in workspaces (DL4J: ``WorkspaceMode``)."""
-
-    NONE = "NONE"
-    """Ordinary arrays."""
-    ENABLED = "ENABLED"
-    """Workspaces for activations, gradients and scratch."""
+MAY_BE_NONE = frozenset({"bias_updater"})
+CHOICES: dict[str, type[WorkspaceMode | BackpropType | CacheMode | ConvolutionMode]] = {
+    "convolution_mode": ConvolutionMode,
+    "training_workspace_mode": WorkspaceMode,
+    "inference_workspace_mode": WorkspaceMode,
+    "cache_mode": CacheMode,
+    "backprop_type": BackpropType,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
-class MultiLayerConfiguration:
-    """A chain of layers and how it learns (DL4J: ``MultiLayerConfiguration``).
+class NetworkConfiguration:
+    """What both kinds of networks have: how to learn, and what layers fall back on."""
 
-    Parameters
-    ----------
-    layers : sequence of Layer
-        From the input to the output.
-    input_type : InputType, optional
-        From which the layers infer ``n_in``.
-    updater, bias_updater : IUpdater, optional
-        Default: ``Sgd()``; biases follow ``updater``.
-    activation, weight_init, bias_init, l1, l2, l1_bias, l2_bias
-        For the layers that do not say it themselves.
-    mini_batch : bool
-        Whether gradients are divided by the number of examples.
-    seed : int, optional
-        From which the parameters are drawn; default: fresh entropy, kept here.
-    dtype : str or dtype
-        ``float32`` or ``float64``.
-    training_workspace_mode, inference_workspace_mode : str or WorkspaceMode
-        Whether workspaces are used.
-
-    Raises
-    ------
-    ConfigurationError
-        A wrong field of the network or a layer, which is named.
-    """
-
-    layers: Sequence[Layer]
-    input_type: InputType | None = None
     updater: IUpdater = field(default_factory=Sgd)
     bias_updater: IUpdater | None = None
     activation: str | Activation | IActivation = "sigmoid"
     weight_init: str | WeightInit = "xavier"
     bias_init: float = 0.0
+    convolution_mode: str | ConvolutionMode = ConvolutionMode.TRUNCATE
     l1: float = 0.0
     l2: float = 0.0
     l1_bias: float = 0.0
@@ -92,100 +66,211 @@ class MultiLayerConfiguration:
     dtype: str = "float32"
     training_workspace_mode: str | WorkspaceMode = WorkspaceMode.ENABLED
     inference_workspace_mode: str | WorkspaceMode = WorkspaceMode.ENABLED
-
-    def __post_init__(self) -> None:
-        """Check the fields."""
-        self._settle_fields()
-        self._settle_layers()
+    cache_mode: str | CacheMode | None = CacheMode.NONE
+    backprop_type: str | BackpropType = BackpropType.STANDARD
+    tbptt_fwd_length: int = 20
+    tbptt_back_length: int | None = None
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
 
     def _settle_fields(self) -> None:
+        """Check the fields, and store them in the form in which they are used."""
+        owner = type(self).__name__
         for name in INHERITED:
-            if getattr(self, name) is None and name != "bias_updater":
-                refuse(OWNER, name, None, "must be given: layers fall back on it")
-        settle_common(self, OWNER)
+            if getattr(self, name) is None and name not in MAY_BE_NONE:
+                refuse(owner, name, None, "must be given: layers fall back on it")
+        settle_common(self, owner)
         if not isinstance(self.mini_batch, bool):
-            refuse(OWNER, "mini_batch", self.mini_batch, "must be True or False")
-        if self.input_type is not None and not isinstance(self.input_type, InputType):
-            refuse(OWNER, "input_type", self.input_type, "must be an InputType")
-        self._set("seed", seed_of(self.seed))
-        self._set("dtype", dtype_name(self.dtype))
-        for name in ("training_workspace_mode", "inference_workspace_mode"):
-            self._set(name, member(WorkspaceMode, getattr(self, name), OWNER, name))
+            refuse(owner, "mini_batch", self.mini_batch, "must be True or False")
+        self._set("seed", _seed(self.seed, owner))
+        self._set("dtype", _dtype_name(self.dtype, owner))
+        if self.cache_mode is None:
+            self._set("cache_mode", CacheMode.NONE)
+        for name, kind in CHOICES.items():
+            self._set(name, member(kind, getattr(self, name), owner, name))
+        length = at_least_one(self.tbptt_fwd_length, owner, "tbptt_fwd_length")
+        self._set("tbptt_fwd_length", length)
+        if self.tbptt_back_length not in {None, length}:
+            reason = f"must be None or tbptt_fwd_length={length}: pieces are as long backward as forward"
+            refuse(owner, "tbptt_back_length", self.tbptt_back_length, reason)
 
-    def _settle_layers(self) -> None:
-        if isinstance(self.layers, Layer | str) or not hasattr(self.layers, "__iter__"):
-            refuse(OWNER, "layers", self.layers, "must be a sequence of layers")
-        self._set("layers", tuple(self.layers))
-        if not self.layers:
-            refuse(OWNER, "layers", (), "there must be at least one layer")
-        for i, layer in enumerate(self.layers):
-            if not isinstance(layer, Layer):
-                refuse(OWNER, f"layers[{i}]", layer, "is no layer")
-        names = [layer.name or f"layer{i}" for i, layer in enumerate(self.layers)]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            refuse(OWNER, "layers", twice, "is the name of two layers")
-        for i, layer in enumerate(self.layers):
-            has_loss = hasattr(layer, "compute_score")
-            if has_loss and i < len(self.layers) - 1:
-                refuse(OWNER, "layers", layer, "a layer with a loss must be the last one")
-            if not has_loss and i == len(self.layers) - 1:
-                refuse(OWNER, "layers", layer, "the last layer must have a loss, as OutputLayer has")
-        self._check_chain()
-
-    def _check_chain(self) -> None:
-        """See that the shapes are known, and that what a layer gives is what the next one takes."""
-        given = getattr(self.input_type, "size", None)
-        for index, layer in enumerate(self.complete_layers()):
-            owner = f"layer {index} ({type(layer).__name__} {layer.name or f'layer{index}'!r})"
-            taken = getattr(layer, "n_in", None)
-            if taken is None and hasattr(layer, "n_in"):
-                refuse(owner, "n_in", None, "must be given where no input type tells it")
-            if given is not None and taken is not None and given != taken:
-                refuse(owner, "n_in", taken, f"it is given {given}")
-            given = getattr(layer, "n_out", given)
-
-    def complete_layers(self) -> list[Layer]:
-        """Return the layers with what they take from the network and from their input."""
-        complete: list[Layer] = []
-        input_type = self.input_type
-        for layer in self.layers:
-            whole = dataclasses.replace(layer, **self._inherited(layer))
-            if input_type is None and isinstance(getattr(whole, "n_in", None), int):
-                input_type = InputType.feed_forward(whole.n_in)  # type: ignore[attr-defined]
-            if input_type is not None:
-                whole = whole.with_input_type(input_type)
-                input_type = whole.get_output_type(input_type)
-            complete.append(whole)
-        return complete
-
-    def _inherited(self, layer: Layer) -> dict[str, Any]:
+    def with_inherited(self, layer: Layer) -> Layer:
+        """Return a copy of a layer that has from the network what it does not say itself."""
         declared = {f.name for f in dataclasses.fields(layer)}
-        return {
+        missing = {
             name: getattr(self, name)
             for name in INHERITED
             if name in declared and getattr(layer, name) is None
         }
+        return dataclasses.replace(layer, **missing)
 
 
-def seed_of(seed: object) -> int:
+def _seed(seed: object, owner: str) -> int:
     """Return a seed, drawn if there is none."""
     if seed is None:
         return secrets.randbits(63)
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        refuse(OWNER, "seed", seed, "must be a whole number from 0 on")
+        refuse(owner, "seed", seed, "must be a whole number from 0 on")
     return int(seed)
 
 
-def dtype_name(dtype: object) -> str:
+def _dtype_name(dtype: object, owner: str) -> str:
     """Return the name of the dtype of parameters."""
     try:
         name = np.dtype(dtype).name  # type: ignore[call-overload]
     except TypeError:
         name = ""
     if name not in DTYPES:
-        refuse(OWNER, "dtype", dtype, f"must be one of {', '.join(DTYPES)}")
+        refuse(owner, "dtype", dtype, f"must be one of {', '.join(DTYPES)}")
     return str(name)
+
+
+class Completed(NamedTuple):
+    """A layer with all it takes from the network and its input, and what stands before and behind it."""
+
+    layer: Layer
+    preprocessor: InputPreProcessor | None
+    output_type: InputType | None
+
+
+def completed(  # noqa: PLR0913 - what there is to know of a layer's place
+    conf: NetworkConfiguration,
+    layer: Layer,
+    owner: str,
+    given: InputType | None,
+    preprocessor: InputPreProcessor | None,
+    *,
+    first: bool,
+    infer: bool,
+) -> Completed:
+    """Complete a layer that is given such input; ``infer`` finds the preprocessor, too.
+
+    Without a type of the input the fields of the layer tell it, where they can.
+    """
+    whole = conf.with_inherited(layer)
+    if given is None:
+        given = whole.own_input_type(first=first)
+    else:
+        if preprocessor is None and infer:
+            preprocessor = whole.get_pre_processor(given)
+        if preprocessor is not None:
+            given = preprocessor.get_output_type(given)
+    if given is not None:
+        kind = whole.input_kind
+        if kind is not None and not given.fits(kind):
+            refuse(owner, "input_type", str(given), f"must be {kind.__name__}; a preprocessor may make it so")
+        whole = whole.with_input_type(given)
+    taken = getattr(whole, "n_in", None)
+    if taken is None and hasattr(whole, "n_in"):
+        refuse(owner, "n_in", None, "must be given where no input type tells it")
+    if given is None:
+        return Completed(whole, preprocessor, None)
+    if taken is not None and not whole.takes_indices and taken != given.shape[0]:
+        refuse(owner, "n_in", taken, f"it is given {given.shape[0]}")
+    return Completed(whole, preprocessor, whole.get_output_type(given))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiLayerConfiguration(NetworkConfiguration):
+    """A chain of layers and how it learns (DL4J: ``MultiLayerConfiguration``).
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        From the input to the output.
+    input_type : InputType, optional
+        From which the layers infer ``n_in``, and which preprocessors stand between them.
+    input_preprocessors : mapping of int to InputPreProcessor
+        What stands before a layer. It wins over what is inferred; without ``input_type`` nothing is.
+    updater, bias_updater : IUpdater, optional
+        Default: ``Sgd()``; biases follow ``updater``.
+    activation, weight_init, bias_init, convolution_mode, l1, l2, l1_bias, l2_bias
+        For the layers that do not say it themselves.
+    mini_batch : bool
+        Whether gradients are divided by the number of examples.
+    seed : int, optional
+        From which the parameters are drawn; default: fresh entropy, kept here.
+    dtype : str or dtype
+        ``float32`` or ``float64``.
+    training_workspace_mode, inference_workspace_mode : str or WorkspaceMode
+        Whether workspaces are used.
+    cache_mode : str or CacheMode
+        Kept for DL4J's files.
+    backprop_type : str or BackpropType
+        With ``truncated_bptt`` series are learned in pieces of ``tbptt_fwd_length`` steps.
+    tbptt_fwd_length : int
+        The length of a piece; ``tbptt_back_length`` is ``None`` or the same.
+
+    Raises
+    ------
+    ConfigurationError
+        A wrong field of the network or a layer, which is named.
+    """
+
+    layers: Sequence[Layer]
+    input_type: InputType | None = None
+    input_preprocessors: Mapping[int, InputPreProcessor] = field(default_factory=ReadOnly)
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        self._settle_fields()
+        owner = type(self).__name__
+        if self.input_type is not None and not isinstance(self.input_type, InputType):
+            refuse(owner, "input_type", self.input_type, "must be an InputType")
+        self._settle_layers(owner)
+        self._settle_preprocessors(owner)
+        self._set("_whole", tuple(self._complete()))
+
+    def _settle_layers(self, owner: str) -> None:
+        if isinstance(self.layers, Layer | str) or not hasattr(self.layers, "__iter__"):
+            refuse(owner, "layers", self.layers, "must be a sequence of layers")
+        self._set("layers", tuple(self.layers))
+        if not self.layers:
+            refuse(owner, "layers", (), "there must be at least one layer")
+        for i, layer in enumerate(self.layers):
+            if not isinstance(layer, Layer):
+                refuse(owner, f"layers[{i}]", layer, "is no layer")
+        names = [layer.name or f"layer{i}" for i, layer in enumerate(self.layers)]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            refuse(owner, "layers", twice, "is the name of two layers")
+        for i, layer in enumerate(self.layers):
+            has_loss = hasattr(layer, "compute_score")
+            if has_loss and i < len(self.layers) - 1:
+                refuse(owner, "layers", layer, "a layer with a loss must be the last one")
+            if not has_loss and i == len(self.layers) - 1:
+                refuse(owner, "layers", layer, "the last layer must have a loss, as OutputLayer has")
+
+    def _settle_preprocessors(self, owner: str) -> None:
+        if not isinstance(self.input_preprocessors, Mapping):
+            refuse(owner, "input_preprocessors", self.input_preprocessors, "must map layers to preprocessors")
+        self._set("input_preprocessors", ReadOnly(self.input_preprocessors))
+        for index, preprocessor in self.input_preprocessors.items():
+            where = f"input_preprocessors[{index!r}]"
+            if isinstance(index, bool) or index not in range(len(self.layers)):
+                refuse(owner, where, preprocessor, "there is no such layer")
+            if not isinstance(preprocessor, InputPreProcessor):
+                refuse(owner, where, preprocessor, "is no InputPreProcessor")
+
+    def _complete(self) -> list[Completed]:
+        """Follow the types from the input on, and see that what a layer gives is what the next one takes."""
+        whole: list[Completed] = []
+        given = self.input_type
+        for index, layer in enumerate(self.layers):
+            owner = f"layer {index} ({type(layer).__name__} {layer.name or f'layer{index}'!r})"
+            preprocessor = self.input_preprocessors.get(index)
+            infer = self.input_type is not None
+            done = completed(self, layer, owner, given, preprocessor, first=index == 0, infer=infer)
+            whole.append(done)
+            given = done.output_type
+        return whole
+
+    def complete_layers(self) -> list[Layer]:
+        """Return the layers with what they take from the network and from their input."""
+        return [done.layer for done in self.__dict__["_whole"]]
+
+    def complete_preprocessors(self) -> dict[int, InputPreProcessor]:
+        """Return the preprocessors by layer, those that were inferred too."""
+        whole: tuple[Completed, ...] = self.__dict__["_whole"]
+        return {i: done.preprocessor for i, done in enumerate(whole) if done.preprocessor is not None}

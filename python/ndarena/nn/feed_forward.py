@@ -60,10 +60,6 @@ class BaseLayer(Layer):
     def _owner(self) -> str:
         return type(self).__name__ + (f" {self.name!r}" if self.name is not None else "")
 
-    def _set(self, field: str, value: object) -> None:
-        """Store a field in the form in which it is used."""
-        object.__setattr__(self, field, value)
-
 
 def settle_common(thing: Any, owner: str) -> None:
     """Check the fields that layers and networks share, and store them in the form in which they are used."""
@@ -88,6 +84,8 @@ def settle_common(thing: Any, owner: str) -> None:
 
 class _FullyConnected(BaseLayer):
     """``activation(x @ W + b)``: what dense and output layers share."""
+
+    input_kind = InputTypeFeedForward
 
     n_in: int | None = None
     n_out: int
@@ -125,9 +123,9 @@ class _FullyConnected(BaseLayer):
 
     def with_input_type(self, input_type: InputType) -> Self:
         """Take ``n_in`` from the input unless it is given."""
-        if self.n_in is not None or not isinstance(input_type, InputTypeFeedForward):
+        if self.n_in is not None or len(input_type.shape) != 1:
             return self
-        return dataclasses.replace(self, n_in=input_type.size)
+        return dataclasses.replace(self, n_in=input_type.shape[0])
 
     def clear(self) -> None:
         """Forget input, sums and mask."""

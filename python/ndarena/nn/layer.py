@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import FrozenInstanceError, dataclass
-from typing import TYPE_CHECKING, Any, Self, TypedDict, dataclass_transform
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypedDict
 
 import numpy as np
 
+from ndarena.nn.declared import Declared
+from ndarena.nn.input_type import InputTypeFeedForward, InputTypeRecurrent
+from ndarena.nn.preprocessors import pre_processor_between
 from ndarena.nn.words import Array, refuse
 
 if TYPE_CHECKING:
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
     from ndarena._core import LayerWorkspaceMgr
     from ndarena.nn.input_type import InputType
+    from ndarena.nn.preprocessors import InputPreProcessor
 
 __all__ = ["Layer", "ParamPart", "cut"]
 
@@ -69,35 +73,7 @@ class _Memory:
     gradient_table: dict[str, Flat]
 
 
-@dataclass_transform(kw_only_default=True, frozen_default=True)
-class _Declared:
-    """Makes a keyword-only dataclass of every subclass; declared fields are read-only."""
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        dataclass(frozen=True, kw_only=True)(cls)
-        # The generated methods would refuse every attribute; those below refuse the declared ones.
-        del cls.__setattr__, cls.__delattr__
-
-    def __setattr__(self, name: str, value: object) -> None:
-        self._refuse_change(name)
-        object.__setattr__(self, name, value)
-
-    def __delattr__(self, name: str) -> None:
-        self._refuse_change(name)
-        object.__delattr__(self, name)
-
-    def _refuse_change(self, name: str) -> None:
-        if name in type(self).__dataclass_fields__:  # type: ignore[attr-defined]  # of the subclass
-            raise FrozenInstanceError(f"{type(self).__name__}.{name} is declared and so read-only")
-        if "_memory" not in self.__dict__:
-            raise FrozenInstanceError(
-                f"{type(self).__name__}.{name}: this layer is configuration; what it works with belongs to "
-                "the twin that instantiate() makes"
-            )
-
-
-class Layer(_Declared):
+class Layer(Declared):
     """Base of all layers (DL4J: ``org.deeplearning4j.nn.api.Layer`` and its configuration).
 
     A subclass becomes a keyword-only dataclass by itself: it declares fields, and overrides `param_shapes`,
@@ -110,6 +86,11 @@ class Layer(_Declared):
     name : str, optional
         Default ``layer<index>``.
     """
+
+    input_kind: ClassVar[type[InputType] | None] = None
+    """The kind of input the layer takes; ``None``: any."""
+    takes_indices: ClassVar[bool] = False
+    """Whether the input is made of indices below ``n_in``, so that ``n_in`` is not its size."""
 
     name: str | None = None
 
@@ -134,6 +115,21 @@ class Layer(_Declared):
     def with_input_type(self, input_type: InputType) -> Self:
         """Return a copy that has taken from the input what it needs to know, such as ``n_in``."""
         return self
+
+    def own_input_type(self, *, first: bool) -> InputType | None:
+        """Return the type of input that the fields tell where nothing else does.
+
+        ``first`` is said to the first layer: if it takes any kind of input, it is given features.
+        """
+        n_in = 1 if self.takes_indices else getattr(self, "n_in", None)
+        kind = InputTypeFeedForward if self.input_kind is None and first else self.input_kind
+        if n_in is None or kind not in {InputTypeFeedForward, InputTypeRecurrent}:
+            return None
+        return kind(n_in)
+
+    def get_pre_processor(self, input_type: InputType) -> InputPreProcessor | None:
+        """Return what makes such an input into one of `input_kind`; ``None`` where nothing need be done."""
+        return pre_processor_between(input_type, self.input_kind)
 
     def activate(
         self, x: Array, *, training: bool = False, workspace_mgr: LayerWorkspaceMgr, mask: Array = None
@@ -245,9 +241,3 @@ class Layer(_Declared):
     def param_layout(self) -> list[ParamPart]:
         """Where each parameter lies in the flat vector."""
         return layout_of(self.param_shapes())
-
-    def __copy__(self) -> Self:
-        """Return a second worker on the same parameters, with attributes of its own."""
-        twin = object.__new__(type(self))
-        twin.__dict__.update(self.__dict__)
-        return twin

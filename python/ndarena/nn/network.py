@@ -19,7 +19,8 @@ from ndarena.errors import ScopeError
 from ndarena.evaluation import Evaluation
 from ndarena.nn.base import Network, note_workspaces
 from ndarena.nn.batches import dataset_of, epochs_of, labelled, mask_of, numeric
-from ndarena.nn.configuration import MultiLayerConfiguration, WorkspaceMode
+from ndarena.nn.choices import WorkspaceMode
+from ndarena.nn.configuration import MultiLayerConfiguration
 from ndarena.nn.layer import Flat, Layer, ParamPart, cut
 from ndarena.nn.memory import OUTPUT_MEM, InferenceMemory, activations_configuration
 from ndarena.nn.passes import InferencePass, Masks, TrainingPass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
@@ -13,7 +14,17 @@ from ndarena.errors import ConfigurationError
 if TYPE_CHECKING:
     from enum import Enum
 
-__all__ = ["Array", "Choice", "at_least_one", "member", "number", "refuse", "share_memory", "size_or_none"]
+__all__ = [
+    "Array",
+    "Choice",
+    "ReadOnly",
+    "at_least_one",
+    "member",
+    "number",
+    "refuse",
+    "share_memory",
+    "size_or_none",
+]
 
 Array = Any  # an ndarray or a WorkspaceArray: every operation takes both
 
@@ -35,6 +46,35 @@ class Choice(policies.Choice):
 
 
 C = TypeVar("C", bound=Choice)
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class ReadOnly(Mapping[K, V]):
+    """A mapping that stays as it is, and so has a hash; it equals any mapping with the same items."""
+
+    def __init__(self, items: Mapping[K, V] | None = None) -> None:
+        self._items = dict(items or {})
+
+    def __getitem__(self, key: K) -> V:
+        """Return the value of a key."""
+        return self._items[key]
+
+    def __iter__(self) -> Iterator[K]:
+        """Go through the keys, in the order in which they were given."""
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+        return len(self._items)
+
+    def __hash__(self) -> int:
+        """Return a hash of the items, whatever their order."""
+        return hash(frozenset(self._items.items()))
+
+    def __repr__(self) -> str:
+        """Show the items."""
+        return repr(self._items)
 
 
 def refuse(owner: str, field: str, value: object, reason: str) -> NoReturn:

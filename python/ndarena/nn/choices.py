@@ -1,0 +1,44 @@
+"""Choices that are made for whole networks."""
+
+from __future__ import annotations
+
+from ndarena.nn.words import Choice
+
+__all__ = ["BackpropType", "CacheMode", "ConvolutionMode", "WorkspaceMode"]
+
+
+class WorkspaceMode(Choice):
+    """Whether a network works in workspaces (DL4J: ``WorkspaceMode``)."""
+
+    NONE = "NONE"
+    """Ordinary arrays."""
+    ENABLED = "ENABLED"
+    """Workspaces for activations, gradients and scratch."""
+
+
+class BackpropType(Choice):
+    """How far the gradient of a series goes back (DL4J: ``BackpropType``)."""
+
+    STANDARD = "STANDARD"
+    """To the first step."""
+    TRUNCATED_BPTT = "TRUNCATED_BPTT"
+    """To the beginning of the piece; there is one update per piece."""
+
+
+class CacheMode(Choice):
+    """Where layers may keep what they compute twice (DL4J: ``CacheMode``); kept for its files."""
+
+    NONE = "NONE"
+    HOST = "HOST"
+    DEVICE = "DEVICE"
+
+
+class ConvolutionMode(Choice):
+    """What happens at the edges of images (DL4J: ``ConvolutionMode``)."""
+
+    TRUNCATE = "TRUNCATE"
+    """Pixels for which no whole window is left are dropped."""
+    SAME = "SAME"
+    """Padding makes the output as large as the input over the stride, rounded up."""
+    STRICT = "STRICT"
+    """Windows must fit exactly."""

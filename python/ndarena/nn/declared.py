@@ -1,0 +1,53 @@
+"""Configuration whose fields are declared, and working twins of it."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, dataclass, field
+from typing import Any, Self, dataclass_transform
+
+__all__ = ["Declared"]
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
+class Declared:
+    """Makes a keyword-only dataclass of every subclass; declared fields are read-only.
+
+    An object is configuration until a twin of it is made, which has ``_memory``; there other attributes are
+    free.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Make the subclass a dataclass."""
+        super().__init_subclass__(**kwargs)
+        dataclass(frozen=True, kw_only=True)(cls)
+        # The generated methods would refuse every attribute; those below refuse the declared ones.
+        del cls.__setattr__, cls.__delattr__
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Set an attribute of a twin."""
+        self._refuse_change(name)
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        """Delete an attribute of a twin."""
+        self._refuse_change(name)
+        object.__delattr__(self, name)
+
+    def _set(self, field: str, value: object) -> None:
+        """Store a field in the form in which it is used."""
+        object.__setattr__(self, field, value)
+
+    def _refuse_change(self, name: str) -> None:
+        if name in type(self).__dataclass_fields__:  # type: ignore[attr-defined]  # of the subclass
+            raise FrozenInstanceError(f"{type(self).__name__}.{name} is declared and so read-only")
+        if "_memory" not in self.__dict__:
+            raise FrozenInstanceError(
+                f"{type(self).__name__}.{name}: this object is configuration; what it works with belongs to "
+                "the twin that instantiate() makes"
+            )
+
+    def __copy__(self) -> Self:
+        """Return a second worker on the same parameters, with attributes of its own."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        return twin
