@@ -198,6 +198,12 @@ impl Buffer {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
+    /// Whether there is no other handle, and no lease.
+    #[cfg(feature = "python")]
+    pub(crate) fn is_sole(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
     /// Whether the memory is still its own. Never `Closed`: that is of handles.
     pub fn validity(&self) -> Validity {
         self.0.validity()

@@ -172,6 +172,15 @@ impl WorkspaceArray {
         Err(Error::Stale { validity: Validity::Closed, facts: Box::new(facts) })
     }
 
+    /// Its bytes, if the handle alone has them and all of them are its own.
+    pub fn sole_bytes(&self) -> Option<usize> {
+        match &*self.memory() {
+            Memory::Own(cut) => Some(cut.len()),
+            Memory::Shared(buffer) if buffer.is_sole() => Some(buffer.len()),
+            Memory::Shared(_) | Memory::Closed { .. } => None,
+        }
+    }
+
     /// Ends this handle; what others hold on the memory stays.
     pub fn close(&self) {
         let mut memory = self.memory();

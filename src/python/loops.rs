@@ -10,6 +10,7 @@
 //! 3. Operands of a `Call` are alive and of the loop's dtype, and have `count` elements at `step`s (or
 //!    one, at step 0) from their address on, in memory that nobody gives to others meanwhile:
 //!    `elementwise`, which makes it, sees to that.
+//! 4. The table of NumPy's ufuncs has `PyUFunc_GiveFloatingpointErrors` at its place since NumPy 2.0.
 
 #![allow(unsafe_code)]
 
@@ -17,13 +18,13 @@ pub mod elementwise;
 pub mod matmul;
 mod scalar;
 
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{CString, c_char, c_int, c_void};
 use std::ptr;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyDict;
+use pyo3::types::{PyCapsule, PyCapsuleMethods, PyDict};
 
 use super::npy::{numpy, ufunc_class};
 
@@ -247,13 +248,59 @@ mod fenv {
     #[cfg(target_arch = "aarch64")]
     pub(super) const ERRORS: c_int = 0x01 | 0x02 | 0x04 | 0x08;
 
+    /// The same four, and NumPy's bits for them.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) const NUMPYS: [(c_int, c_int); 4] = [(0x01, 8), (0x04, 1), (0x08, 2), (0x10, 4)];
+    #[cfg(target_arch = "aarch64")]
+    pub(super) const NUMPYS: [(c_int, c_int); 4] = [(0x01, 8), (0x02, 1), (0x04, 2), (0x08, 4)];
+
     unsafe extern "C" {
         pub(super) safe fn fetestexcept(excepts: c_int) -> c_int;
         pub(super) safe fn feclearexcept(excepts: c_int) -> c_int;
     }
 }
 
+/// NumPy's function that warns, raises or calls back as the user has it, and where its table has it.
+type GiveErrors = unsafe extern "C" fn(*const c_char, c_int) -> c_int;
+const GIVE_ERRORS: usize = 46;
+
+fn give_errors(py: Python<'_>) -> PyResult<GiveErrors> {
+    static FOUND: PyOnceLock<GiveErrors> = PyOnceLock::new();
+    let found = FOUND.get_or_try_init(py, || {
+        let attribute = py.import("numpy._core._multiarray_umath")?.getattr("_UFUNC_API")?;
+        let table = attribute.cast_into::<PyCapsule>()?.pointer_checked(None)?;
+        let entry = table.cast::<GiveErrors>().as_ptr().wrapping_add(GIVE_ERRORS);
+        // SAFETY: invariant 4.
+        Ok::<_, PyErr>(unsafe { entry.read() })
+    })?;
+    Ok(*found)
+}
+
+#[cfg(not(all(unix, any(target_arch = "x86_64", target_arch = "aarch64"))))]
+mod fenv {
+    use std::ffi::c_int;
+
+    pub(super) const NUMPYS: [(c_int, c_int); 0] = [];
+}
+
 impl Flags {
+    /// Tells NumPy what happened in the ufunc of that name.
+    #[inline]
+    pub fn report(self, py: Python<'_>, ufunc: &str) -> PyResult<()> {
+        if self == Self::NONE { Ok(()) } else { self.give(py, ufunc) }
+    }
+
+    #[cold]
+    fn give(self, py: Python<'_>, ufunc: &str) -> PyResult<()> {
+        let name = CString::new(ufunc)?;
+        let bits = fenv::NUMPYS.iter().filter(|(bit, _)| self.0 & bit != 0);
+        let bits = bits.fold(0, |all, (_, numpys)| all | numpys);
+        let give = give_errors(py)?;
+        // SAFETY: invariant 4: a name that ends in NUL, and bits of NumPy's.
+        let result = unsafe { give(name.as_ptr(), bits) };
+        if result < 0 { Err(PyErr::fetch(py)) } else { Ok(()) }
+    }
+
     /// None.
     pub const NONE: Self = Self(0);
     /// The loop could not be called: as if every error had happened.

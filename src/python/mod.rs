@@ -3,6 +3,7 @@
 mod arguments;
 mod array;
 mod array_type;
+mod callers;
 mod capture;
 mod collector;
 mod config;
@@ -34,6 +35,7 @@ mod reduce;
 mod scope;
 mod stats;
 mod task;
+mod temporaries;
 mod thread_end;
 mod view;
 mod workspace;
@@ -94,6 +96,7 @@ mod _core {
         super::array::register(module)?;
         super::array_type::register(module)?;
         super::operators::register(module)?;
+        super::temporaries::register(module)?;
         super::create::register(module)?;
         super::moves::register(module)?;
         let keep = pyo3::types::PyCFunction::new_closure(module.py(), None, None, |_, _| {

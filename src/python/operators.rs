@@ -10,6 +10,7 @@ use super::naming::Call;
 use super::ops;
 use super::ops::ufuncs::{self, Ufunc};
 use super::place::Operands;
+use super::temporaries;
 
 type Slf<'a, 'py> = &'a Bound<'py, WorkspaceArray>;
 type Any<'a, 'py> = &'a Bound<'py, PyAny>;
@@ -24,10 +25,16 @@ fn or_not_implemented<'py>(
 }
 
 fn forward<'py>(ufunc: &Ufunc, slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
+    if let Some(result) = temporaries::reuse(ufunc, slf.as_any(), other)? {
+        return Ok(result);
+    }
     Ok(or_not_implemented(slf, ops::forward(ufunc, slf.as_any(), other)?))
 }
 
 fn reflected<'py>(ufunc: &Ufunc, slf: Slf<'_, 'py>, other: Any<'_, 'py>) -> Object<'py> {
+    if let Some(result) = temporaries::reuse(ufunc, other, slf.as_any())? {
+        return Ok(result);
+    }
     ops::reflected(ufunc, other, slf.as_any())
 }
 

@@ -76,7 +76,9 @@ BINDINGS = {
     "loops": WORDS | HANDLES | {"python/place", "python/fast"},
     "indexing": WORDS | HANDLES | {"python/fast"},
     "ops": WORDS | HANDLES | {"python/place", "python/reduce", "python/loops"},
-    "operators": WORDS | HANDLES | {"python/place", "python/ops"},
+    "callers": set(),
+    "temporaries": WORDS | HANDLES | {"python/callers", "python/loops", "python/ops"},
+    "operators": WORDS | HANDLES | {"python/place", "python/ops", "python/temporaries"},
     "joining": WORDS | HANDLES | {"python/place", "python/fast"},
     "protocol": WORDS | HANDLES | {"python/place", "python/ops", "python/reduce", "python/joining"},
     "functions": WORDS | HANDLES | {"python/ops", "python/protocol"},
@@ -180,6 +182,7 @@ PYTHON = {
 UNSAFE = {
     "block",
     "fork",
+    "python/callers",
     "python/foreign",
     "python/handler",
     "python/loops",

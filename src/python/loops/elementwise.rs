@@ -347,6 +347,50 @@ pub fn into<'py>(
     write(target.py(), loops, &operands, &written)
 }
 
+/// A ufunc of two inputs into one of them, which nobody will see again. False: nothing has changed.
+pub fn reuse<'py>(
+    loops: &Loops,
+    inputs: [&Bound<'py, PyAny>; 2],
+    target: &Bound<'py, WorkspaceArray>,
+    name: &str,
+) -> PyResult<bool> {
+    let py = target.py();
+    let is_here = registry::current_workspace()
+        .is_some_and(|current| fast::is_plain(&current) && current == *target.get().workspace());
+    if !is_here || loops.inputs() != 2 {
+        return Ok(false);
+    }
+    let Some(written) = Packed::of(target.as_any())? else { return Ok(false) };
+    let (Some(left), Some(right)) = (Operand::of(inputs[0])?, Operand::of(inputs[1])?) else {
+        return Ok(false);
+    };
+    let operands = [left, right];
+    let Some((walk, lead)) = walk(loops, &operands) else { return Ok(false) };
+    let Operand::Packed(first) = &operands[lead] else { return Ok(false) };
+    let item = first.array.item();
+    let Some((entry, produced)) = loops.find(item.type_num) else { return Ok(false) };
+    let mut cell = Scalar::default();
+    let Some((mut strands, orders)) = strands(py, &operands, item, &mut cell)? else {
+        return Ok(false);
+    };
+    let is_whole = target.get().sole_bytes()
+        == usize::try_from(written.array.size().saturating_mul(item.size)).ok();
+    let usable = produced == item.type_num
+        && is_whole
+        && written.array.is_writeable()
+        && written.array.has_shape_of(&first.array)
+        && written.orders & orders != 0
+        && meets(&operands, &written, true) == Some(true);
+    if !usable {
+        return Ok(false);
+    }
+    strands[2] = written.strand(item.size);
+    let flags = run(py, &Job { loops, entry, walk, strands }, &operands)?;
+    // What it was is gone: NumPy is told what happened instead of computing it again.
+    PyErr::take(py).map_or(Ok(()), Err)?;
+    flags.report(py, name).map(|()| true)
+}
+
 fn write<'py>(
     py: Python<'py>,
     loops: &Loops,
