@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ndarena.nn.words import Choice
 
-__all__ = ["BackpropType", "CacheMode", "ConvolutionMode", "WorkspaceMode"]
+__all__ = ["BackpropType", "CacheMode", "ConvolutionMode", "PoolingType", "WorkspaceMode"]
 
 
 class WorkspaceMode(Choice):
@@ -42,3 +42,13 @@ class ConvolutionMode(Choice):
     """Padding makes the output as large as the input over the stride, rounded up."""
     STRICT = "STRICT"
     """Windows must fit exactly."""
+
+
+class PoolingType(Choice):
+    """What a window of pixels becomes (DL4J: ``PoolingType``)."""
+
+    MAX = "MAX"
+    AVG = "AVG"
+    SUM = "SUM"
+    PNORM = "PNORM"
+    """``(sum |x| ** p) ** (1 / p)``."""

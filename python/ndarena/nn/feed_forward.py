@@ -57,9 +57,6 @@ class BaseLayer(Layer):
         super().__post_init__()
         settle_common(self, self._owner())
 
-    def _owner(self) -> str:
-        return type(self).__name__ + (f" {self.name!r}" if self.name is not None else "")
-
 
 def settle_common(thing: Any, owner: str) -> None:
     """Check the fields that layers and networks share, and store them in the form in which they are used."""
@@ -139,10 +136,7 @@ class _FullyConnected(BaseLayer):
         table = self.param_table
         weights = table["W"]
         if x.ndim != 2 or x.shape[1] != len(weights):
-            raise ValueError(
-                f"layer {self.index} ({self.name}, {type(self).__name__}): expected input of shape "
-                f"[batch, {len(weights)}], not {list(x.shape)}"
-            )
+            self._refuse_input(f"[batch, {len(weights)}]", x)
         sums: Array = mgr.create_uninitialized(ACTIVATIONS, (len(x), self.n_out), weights.dtype)
         np.matmul(x, weights, out=sums)
         if self.has_bias:

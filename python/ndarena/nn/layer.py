@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypedDict
 
 import numpy as np
 
@@ -98,6 +98,9 @@ class Layer(Declared):
         """Check the fields."""
         if self.name is not None and not isinstance(self.name, str):
             refuse(type(self).__name__, "name", self.name, "must be a str")
+
+    def _owner(self) -> str:
+        return type(self).__name__ + (f" {self.name!r}" if self.name is not None else "")
 
     # What a subclass says of itself.
 
@@ -211,6 +214,13 @@ class Layer(Declared):
                 f"{type(self).__name__} is configuration; instantiate() makes a working twin"
             )
         return memory
+
+    def _refuse_input(self, expected: str, x: Array) -> NoReturn:
+        """Raise the `ValueError` about an input of a wrong shape."""
+        raise ValueError(
+            f"layer {self.index} ({self.name}, {type(self).__name__}): expected input of shape {expected}, "
+            f"not {list(x.shape)}"
+        )
 
     @property
     def index(self) -> int:
