@@ -2,9 +2,9 @@
 
 from benches.python.model import Row
 
-from . import arrays, capture, expressions, functions, networks, operators, scopes, updaters
+from . import arrays, capture, expressions, functions, networks, operators, scopes, training, updaters
 
-FAMILIES = (scopes, arrays, operators, expressions, functions, capture, networks, updaters)
+FAMILIES = (scopes, arrays, operators, expressions, functions, capture, networks, training, updaters)
 
 
 def all_rows() -> list[Row]:
