@@ -101,12 +101,12 @@ class GraphVertex(Declared):
     @property
     def batch_size(self) -> int | None:
         """The number of examples, which the graph sets; ``None`` where nobody did."""
-        examples: int | None = self.__dict__["_examples"]
+        examples: int | None = self.__dict__["_batch_size"]
         return examples
 
     @batch_size.setter
     def batch_size(self, examples: int | None) -> None:
-        self._set("_examples", examples)
+        self._set("_batch_size", examples)
 
     def _working(self) -> _Place:
         place: _Place | None = self.__dict__.get("_memory")
