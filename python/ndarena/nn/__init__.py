@@ -17,8 +17,9 @@ from ndarena.nn.arithmetic_vertices import (
     ScaleVertex,
     ShiftVertex,
 )
-from ndarena.nn.choices import BackpropType, CacheMode, ConvolutionMode, WorkspaceMode
+from ndarena.nn.choices import BackpropType, CacheMode, ConvolutionMode, PoolingType, WorkspaceMode
 from ndarena.nn.configuration import MultiLayerConfiguration
+from ndarena.nn.convolution import Convolution1DLayer, ConvolutionLayer
 from ndarena.nn.feed_forward import BaseLayer, DenseLayer, OutputLayer
 from ndarena.nn.graph_configuration import ComputationGraphConfiguration
 from ndarena.nn.input_type import (
@@ -67,6 +68,8 @@ __all__ = [
     "CnnToRnnPreProcessor",
     "ComposableInputPreProcessor",
     "ComputationGraphConfiguration",
+    "Convolution1DLayer",
+    "ConvolutionLayer",
     "ConvolutionMode",
     "DenseLayer",
     "DuplicateToTimeSeriesVertex",
@@ -97,6 +100,7 @@ __all__ = [
     "MultiLayerNetwork",
     "OutputLayer",
     "ParamPart",
+    "PoolingType",
     "PreprocessorVertex",
     "ReverseTimeSeriesVertex",
     "RnnToCnnPreProcessor",

@@ -57,6 +57,10 @@ class BaseLayer(Layer):
         super().__post_init__()
         settle_common(self, self._owner())
 
+    def _function(self) -> IActivation:
+        function = self.activation
+        return function if isinstance(function, IActivation) else Activation.SIGMOID.get_activation_function()
+
 
 def settle_common(thing: Any, owner: str) -> None:
     """Check the fields that layers and networks share, and store them in the form in which they are used."""
@@ -127,10 +131,6 @@ class _FullyConnected(BaseLayer):
     def clear(self) -> None:
         """Forget input, sums and mask."""
         self._kept: tuple[Array, Array, Array] | None = None
-
-    def _function(self) -> IActivation:
-        function = self.activation
-        return function if isinstance(function, IActivation) else Activation.SIGMOID.get_activation_function()
 
     def _sums_of(self, x: Array, mgr: LayerWorkspaceMgr) -> Array:
         table = self.param_table

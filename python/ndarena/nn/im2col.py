@@ -1,0 +1,119 @@
+"""Convolution as products of matrices whose columns are the pixels under a window (DL4J: ``im2col``)."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ndarena._core import ArrayType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ndarena._core import LayerWorkspaceMgr
+    from ndarena.nn.windows import Plain, Windows
+
+__all__ = ["convolve", "convolve_back"]
+
+BLOCK = 4 << 20  # bytes: few enough to stay in the caches between the gathering and the product
+
+
+def convolve(
+    images: Plain, weights: Plain, windows: Windows, sums: Plain, *, workspace_mgr: LayerWorkspaceMgr
+) -> None:
+    """Set ``sums [O, H', W', N]`` to the convolution of ``images [C, H, W, N]``, which have their padding.
+
+    ``weights`` are ``[O, C * kernel cells]``. All arrays lie in C order.
+    """
+    flat = sums.reshape(len(sums), -1)
+    if _are_pixels(windows):
+        np.matmul(weights, images.reshape(len(images), -1), out=flat)
+        return
+    for block in _blocks(images, windows, sums, workspace_mgr, ArrayType.FF_WORKING_MEM):
+        block.gather(images)
+        np.matmul(weights, block.columns, out=flat[:, block.where])
+
+
+def convolve_back(  # noqa: PLR0913 - what goes in, and the two that come out
+    images: Plain,
+    weights: Plain,
+    windows: Windows,
+    delta: Plain,
+    *,
+    gradient: Plain,
+    below: Plain | None,
+    workspace_mgr: LayerWorkspaceMgr,
+) -> None:
+    """From ``delta``, the derivative to the sums, set ``gradient`` and ``below``: to weights and images."""
+    flat = delta.reshape(len(delta), -1)
+    if _are_pixels(windows):
+        np.matmul(flat, images.reshape(len(images), -1).T, out=gradient)
+        if below is not None:
+            np.matmul(weights.T, flat, out=below.reshape(len(images), -1))
+        return
+    part = np.asarray(
+        workspace_mgr.create_uninitialized(ArrayType.BP_WORKING_MEM, gradient.shape, gradient.dtype)
+    )
+    gradient.fill(0.0)
+    if below is not None:
+        below.fill(0.0)
+    for block in _blocks(images, windows, delta, workspace_mgr, ArrayType.BP_WORKING_MEM):
+        block.gather(images)
+        share = flat[:, block.where]
+        np.matmul(share, block.columns.T, out=part)
+        np.add(gradient, part, out=gradient)
+        if below is not None:
+            np.matmul(weights.T, share, out=block.columns)
+            block.scatter(below)
+
+
+def _are_pixels(windows: Windows) -> bool:
+    """Tell whether a window is one pixel, and none is left out."""
+    return all(window.kernel == window.stride == 1 for window in windows)
+
+
+class _Block:
+    """Some rows of windows, and the buffer for their columns."""
+
+    def __init__(
+        self, windows: Windows, first: int, rows: int, shape: tuple[int, ...], buffer: Plain
+    ) -> None:
+        """``shape`` is that of the whole: channels, windows along the width, batch."""
+        channels, width, batch = shape
+        down, across = windows
+        row = width * batch
+        self.where = slice(first * row, (first + rows) * row)
+        cells = channels * down.kernel * across.kernel
+        self.columns: Plain = buffer[: cells * rows * row].reshape(cells, rows * row)
+        self._cells = self.columns.reshape(channels, down.kernel, across.kernel, rows, width, batch)
+        self._taps = down.taps(rows, first), across.taps(width)
+
+    def _pairs(self, images: Plain) -> Iterator[tuple[Plain, Plain]]:
+        """Go through the cells of the kernel: their part of the columns, and of the images."""
+        for (i, down), (j, across) in product(*map(enumerate, self._taps)):
+            yield self._cells[:, i, j], images[:, down, across]
+
+    def gather(self, images: Plain) -> None:
+        """Fill the columns from the images."""
+        for cell, pixels in self._pairs(images):
+            cell[...] = pixels
+
+    def scatter(self, images: Plain) -> None:
+        """Add the columns to the images."""
+        for cell, pixels in self._pairs(images):
+            np.add(pixels, cell, out=pixels)
+
+
+def _blocks(
+    images: Plain, windows: Windows, output: Plain, mgr: LayerWorkspaceMgr, role: ArrayType
+) -> Iterator[_Block]:
+    """Cut the windows into blocks of rows that fit into one buffer."""
+    channels, batch = len(images), images.shape[-1]
+    _, height, width, _ = output.shape
+    row = channels * windows[0].kernel * windows[1].kernel * width * batch
+    rows = min(max(BLOCK // max(row * images.itemsize, 1), 1), height)
+    buffer = np.asarray(mgr.create_uninitialized(role, (row * rows,), images.dtype))
+    for first in range(0, height, rows):
+        yield _Block(windows, first, min(rows, height - first), (channels, width, batch), buffer)
