@@ -20,7 +20,7 @@ from ndarena.nn.arithmetic_vertices import (
 from ndarena.nn.choices import BackpropType, CacheMode, ConvolutionMode, PoolingType, WorkspaceMode
 from ndarena.nn.configuration import MultiLayerConfiguration
 from ndarena.nn.convolution import Convolution1DLayer, ConvolutionLayer
-from ndarena.nn.feed_forward import BaseLayer, DenseLayer, OutputLayer
+from ndarena.nn.feed_forward import BaseLayer, DenseLayer, FeedForwardLayer
 from ndarena.nn.graph_configuration import ComputationGraphConfiguration
 from ndarena.nn.input_type import (
     InputType,
@@ -33,6 +33,7 @@ from ndarena.nn.layer import Layer, ParamPart
 from ndarena.nn.listeners import TrainingListener
 from ndarena.nn.losses import ILossFunction, LossFunction, LossMCXENT, LossMSE, LossNegativeLogLikelihood
 from ndarena.nn.network import MultiLayerNetwork
+from ndarena.nn.output import LossLayer, OutputLayer, RnnLossLayer, RnnOutputLayer
 from ndarena.nn.preprocessors import (
     CnnToFeedForwardPreProcessor,
     CnnToRnnPreProcessor,
@@ -75,6 +76,7 @@ __all__ = [
     "DuplicateToTimeSeriesVertex",
     "ElementWiseOp",
     "ElementWiseVertex",
+    "FeedForwardLayer",
     "FeedForwardToCnnPreProcessor",
     "FeedForwardToRnnPreProcessor",
     "GraphVertex",
@@ -92,6 +94,7 @@ __all__ = [
     "LastTimeStepVertex",
     "Layer",
     "LossFunction",
+    "LossLayer",
     "LossMCXENT",
     "LossMSE",
     "LossNegativeLogLikelihood",
@@ -103,6 +106,8 @@ __all__ = [
     "PoolingType",
     "PreprocessorVertex",
     "ReverseTimeSeriesVertex",
+    "RnnLossLayer",
+    "RnnOutputLayer",
     "RnnToCnnPreProcessor",
     "RnnToFeedForwardPreProcessor",
     "ScaleVertex",

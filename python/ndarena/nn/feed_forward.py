@@ -1,9 +1,9 @@
-"""Fully connected layers (DL4J: ``DenseLayer``, ``OutputLayer`` and their bases)."""
+"""Fully connected layers (DL4J: ``DenseLayer`` and its bases)."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from ndarena._core import ArrayType, LayerWorkspaceMgr
 from ndarena.nn.activations import Activation, IActivation, activation_of
 from ndarena.nn.input_type import InputType, InputTypeFeedForward
 from ndarena.nn.layer import Layer
-from ndarena.nn.losses import ILossFunction, LossFunction, loss_of
+from ndarena.nn.standardizing import Standardized, standardize
 from ndarena.nn.updaters import IUpdater
 from ndarena.nn.weights import WeightInit
 from ndarena.nn.words import Array, at_least_one, member, number, refuse, size_or_none
@@ -19,7 +19,7 @@ from ndarena.nn.words import Array, at_least_one, member, number, refuse, size_o
 if TYPE_CHECKING:
     from ndarena.nn.layer import Flat
 
-__all__ = ["BaseLayer", "DenseLayer", "OutputLayer"]
+__all__ = ["BaseLayer", "DenseLayer", "FeedForwardLayer", "FullyConnected", "settle_common"]
 
 ACTIVATIONS = ArrayType.ACTIVATIONS
 ACTIVATION_GRAD = ArrayType.ACTIVATION_GRAD
@@ -36,6 +36,8 @@ class BaseLayer(Layer):
         The network's default is Xavier.
     bias_init : float, optional
         The network's default is 0.
+    gain_init : float
+        Where the gain of a layer norm begins.
     updater, bias_updater : IUpdater, optional
         Biases follow ``updater`` if there is no ``bias_updater``.
     l1, l2, l1_bias, l2_bias : float, optional
@@ -45,6 +47,7 @@ class BaseLayer(Layer):
     activation: str | Activation | IActivation | None = None
     weight_init: str | WeightInit | None = None
     bias_init: float | None = None
+    gain_init: float = 1.0
     updater: IUpdater | None = None
     bias_updater: IUpdater | None = None
     l1: float | None = None
@@ -56,6 +59,7 @@ class BaseLayer(Layer):
         """Check the fields."""
         super().__post_init__()
         settle_common(self, self._owner())
+        self._set("gain_init", number(self.gain_init, self._owner(), "gain_init"))
 
     def _function(self) -> IActivation:
         function = self.activation
@@ -83,14 +87,19 @@ def settle_common(thing: Any, owner: str) -> None:
             refuse(owner, field, value, "must be an IUpdater, such as Sgd() or Adam()")
 
 
-class _FullyConnected(BaseLayer):
-    """``activation(x @ W + b)``: what dense and output layers share."""
+class FeedForwardLayer(BaseLayer):
+    """A layer of ``n_out`` units that are given ``n_in`` features (DL4J: ``FeedForwardLayer``).
 
-    input_kind = InputTypeFeedForward
+    Parameters
+    ----------
+    n_in : int, optional
+        Number of inputs; by default taken from the input type.
+    n_out : int
+        Number of units.
+    """
 
     n_in: int | None = None
     n_out: int
-    has_bias: bool = True
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -98,14 +107,45 @@ class _FullyConnected(BaseLayer):
         owner = self._owner()
         self._set("n_in", size_or_none(self.n_in, owner, "n_in"))
         self._set("n_out", at_least_one(self.n_out, owner, "n_out"))
-        if not isinstance(self.has_bias, bool):
-            refuse(owner, "has_bias", self.has_bias, "must be True or False")
+
+    def with_input_type(self, input_type: InputType) -> Self:
+        """Take ``n_in`` from the input unless it is given."""
+        kind = self.input_kind
+        if self.n_in is not None or kind is None or not input_type.fits(kind):
+            return self
+        return dataclasses.replace(self, n_in=input_type.shape[0])
+
+    def _inputs(self) -> int:
+        if self.n_in is None:
+            refuse(self._owner(), "n_in", None, "must be given where no input type tells it")
+        return self.n_in
+
+    def _settle_flag(self, field: str) -> None:
+        if not isinstance(getattr(self, field), bool):
+            refuse(self._owner(), field, getattr(self, field), "must be True or False")
+
+
+class FullyConnected(FeedForwardLayer):
+    """``activation(x @ W + b)`` of rows: what dense and output layers share.
+
+    Parameters
+    ----------
+    has_bias : bool
+        Whether ``b`` is added.
+    """
+
+    input_kind: ClassVar[type[InputType] | None] = InputTypeFeedForward
+
+    has_bias: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        super().__post_init__()
+        self._settle_flag("has_bias")
 
     def param_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return ``W [n_in, n_out]`` and ``b [n_out]``."""
-        if self.n_in is None:
-            refuse(self._owner(), "n_in", None, "must be given where no input type tells it")
-        shapes: dict[str, tuple[int, ...]] = {"W": (self.n_in, self.n_out)}
+        shapes: dict[str, tuple[int, ...]] = {"W": (self._inputs(), self.n_out)}
         if self.has_bias:
             shapes["b"] = (self.n_out,)
         return shapes
@@ -122,47 +162,40 @@ class _FullyConnected(BaseLayer):
         """Return ``n_out`` features."""
         return InputType.feed_forward(self.n_out)
 
-    def with_input_type(self, input_type: InputType) -> Self:
-        """Take ``n_in`` from the input unless it is given."""
-        if self.n_in is not None or len(input_type.shape) != 1:
-            return self
-        return dataclasses.replace(self, n_in=input_type.shape[0])
-
     def clear(self) -> None:
         """Forget input, sums and mask."""
+        super().clear()
         self._kept: tuple[Array, Array, Array] | None = None
 
-    def _sums_of(self, x: Array, mgr: LayerWorkspaceMgr) -> Array:
-        table = self.param_table
-        weights = table["W"]
-        if x.ndim != 2 or x.shape[1] != len(weights):
-            self._refuse_input(f"[batch, {len(weights)}]", x)
-        sums: Array = mgr.create_uninitialized(ACTIVATIONS, (len(x), self.n_out), weights.dtype)
-        np.matmul(x, weights, out=sums)
+    def _product(self, rows: Array, mgr: LayerWorkspaceMgr) -> Array:
+        """Return ``rows @ W`` in the place of activations."""
+        weights = self.param_table["W"]
+        sums: Array = mgr.create_uninitialized(ACTIVATIONS, (len(rows), self.n_out), weights.dtype)
+        return np.matmul(rows, weights, out=sums)
+
+    def _sums_of(self, rows: Array, mgr: LayerWorkspaceMgr, *, keep: bool) -> Array:
+        """Return what the activation function is given; ``keep`` where a backward pass may come."""
+        sums = self._product(rows, mgr)
         if self.has_bias:
-            sums += table["b"]
+            sums += self.param_table["b"]
         return sums
 
-    def _activated(
-        self, x: Array, mgr: LayerWorkspaceMgr, mask: Array, *, training: bool, keep: bool
-    ) -> Array:
-        """Return the activation; the sums are kept beside it if a backward pass or a score is to come."""
-        sums = self._sums_of(x, mgr)
-        if not keep:
-            return self._function().forward(sums, out=sums)
-        self._kept = x, sums, mask
-        out = mgr.create_uninitialized(ACTIVATIONS, sums.shape, sums.dtype)
+    def _activated(self, sums: Array, mgr: LayerWorkspaceMgr, *, training: bool, keep: bool) -> Array:
+        """Return the activation of sums, which stay as they are only if ``keep``."""
+        out = mgr.create_uninitialized(ACTIVATIONS, sums.shape, sums.dtype) if keep else sums
         return self._function().forward(sums, training=training, out=out)
 
-    def _gradient_from(self, x: Array, delta: Array, mgr: LayerWorkspaceMgr) -> Array:
+    def _gradient_from(self, rows: Array, delta: Array, mgr: LayerWorkspaceMgr) -> Array:
         """Set the gradients and return the epsilon for below; ``delta`` is the derivative to the sums."""
-        gradient, weights = self.gradient_table, self.param_table["W"]
-        np.matmul(delta.T, x, out=gradient["W"].T)  # the transposed view lies in C order
         if self.has_bias:
-            np.add.reduce(delta, axis=0, out=gradient["b"])
+            np.add.reduce(delta, axis=0, out=self.gradient_table["b"])
+        return self._gradient_of_product(rows, delta, mgr)
+
+    def _gradient_of_product(self, rows: Array, delta: Array, mgr: LayerWorkspaceMgr) -> Array:
+        weights = self.param_table["W"]
+        np.matmul(delta.T, rows, out=self.gradient_table["W"].T)  # the transposed view lies in C order
         below: Array = mgr.create_uninitialized(ACTIVATION_GRAD, (len(delta), len(weights)), weights.dtype)
-        np.matmul(delta, weights.T, out=below)
-        return below
+        return np.matmul(delta, weights.T, out=below)
 
     def _from_forward(self) -> tuple[Array, Array, Array]:
         if self._kept is None:
@@ -170,8 +203,11 @@ class _FullyConnected(BaseLayer):
         return self._kept
 
 
-class DenseLayer(_FullyConnected):
+class DenseLayer(FullyConnected):
     """A fully connected layer, ``activation(x @ W + b)`` (DL4J: ``DenseLayer``).
+
+    With layer norm it is ``activation(g * standardized(x @ W) + b)``: every row of the product has mean 0 and
+    standard deviation 1 before the gain ``g [n_out]``.
 
     Parameters
     ----------
@@ -181,101 +217,76 @@ class DenseLayer(_FullyConnected):
         Number of units.
     has_bias : bool
         Whether ``b`` is added.
+    has_layer_norm : bool
+        Whether the product is standardized.
 
     Further parameters: those of `BaseLayer` and `Layer`. A field that is wrong is a `ConfigurationError`.
     """
+
+    has_layer_norm: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        super().__post_init__()
+        self._settle_flag("has_layer_norm")
+
+    def param_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return ``W [n_in, n_out]``, ``b [n_out]``, and with layer norm ``g [n_out]``."""
+        gain = {"g": (self.n_out,)} if self.has_layer_norm else {}
+        return super().param_shapes() | gain
+
+    def init_params(self, table: dict[str, Flat], rng: np.random.Generator) -> None:
+        """Draw the weights as ``weight_init`` says, and set bias and gain."""
+        super().init_params(table, rng)
+        if self.has_layer_norm:
+            table["g"][...] = self.gain_init
+
+    def clear(self) -> None:
+        """Forget input, sums, mask and what was standardized."""
+        super().clear()
+        self._standardized: Standardized | None = None
 
     def activate(
         self, x: Array, *, training: bool = False, workspace_mgr: LayerWorkspaceMgr, mask: Array = None
     ) -> Array:
         """Return ``[batch, n_out]`` for ``[batch, n_in]``; another shape is a `ValueError`."""
-        return self._activated(x, workspace_mgr, mask, training=training, keep=training)
+        if x.ndim != 2 or x.shape[1] != self.n_in:
+            self._refuse_input(f"[batch, {self.n_in}]", x)
+        sums = self._sums_of(x, workspace_mgr, keep=training)
+        if training:
+            self._kept = x, sums, mask
+        return self._activated(sums, workspace_mgr, training=training, keep=training)
 
     def backprop_gradient(self, epsilon: Array, *, workspace_mgr: LayerWorkspaceMgr) -> Array:
         """Return ``[batch, n_in]`` for ``[batch, n_out]``; without a forward pass before: `RuntimeError`."""
         x, sums, _ = self._from_forward()
+        standardized = self._standardized
         delta = self._function().backprop(sums, epsilon)
         self.clear()
-        return self._gradient_from(x, delta, workspace_mgr)
+        if standardized is None:
+            return self._gradient_from(x, delta, workspace_mgr)
+        return self._gradient_through(standardized, x, delta, workspace_mgr)
 
+    def _sums_of(self, rows: Array, mgr: LayerWorkspaceMgr, *, keep: bool) -> Array:
+        if not self.has_layer_norm:
+            return super()._sums_of(rows, mgr, keep=keep)
+        values = self._product(rows, mgr)
+        scale = mgr.create_uninitialized(ACTIVATIONS, (len(rows), 1), values.dtype)
+        standardized = standardize(values, scale)
+        if keep:
+            self._standardized = standardized
+        sums: Array = mgr.create_uninitialized(ACTIVATIONS, values.shape, values.dtype) if keep else values
+        np.multiply(values, self.param_table["g"], out=sums)
+        if self.has_bias:
+            sums += self.param_table["b"]
+        return sums
 
-class OutputLayer(_FullyConnected):
-    """A fully connected layer with a loss (DL4J: ``OutputLayer``); its ``labels`` are ``[batch, n_out]``.
-
-    Parameters
-    ----------
-    n_in : int, optional
-        Number of inputs; by default taken from the input type.
-    n_out : int
-        Number of outputs.
-    loss : str, LossFunction or ILossFunction
-        Default: cross-entropy.
-    activation : str, Activation or IActivation
-        Default: softmax.
-    has_bias : bool
-        Whether ``b`` is added.
-
-    Further parameters: those of `BaseLayer` and `Layer`. A field that is wrong is a `ConfigurationError`.
-    """
-
-    activation: str | Activation | IActivation | None = "softmax"
-    loss: str | LossFunction | ILossFunction = "mcxent"
-
-    def __post_init__(self) -> None:
-        """Check the fields."""
-        super().__post_init__()
-        self._set("loss", loss_of(self.loss, self._owner()))
-
-    def clear(self) -> None:
-        """Forget input, sums, mask and labels."""
-        super().clear()
-        self.labels: Array = None
-
-    def activate(
-        self, x: Array, *, training: bool = False, workspace_mgr: LayerWorkspaceMgr, mask: Array = None
+    def _gradient_through(
+        self, standardized: Standardized, x: Array, delta: Array, mgr: LayerWorkspaceMgr
     ) -> Array:
-        """Return ``[batch, n_out]`` for ``[batch, n_in]``, 0 where ``mask`` is; else `ValueError`."""
-        keep = training or self.labels is not None
-        out = self._activated(x, workspace_mgr, mask, training=training, keep=keep)
-        if mask is not None:
-            out *= mask
-        return out
-
-    def backprop_gradient(self, epsilon: Array, *, workspace_mgr: LayerWorkspaceMgr) -> Array:
-        """Return the derivative of the summed loss with respect to the input, ``[batch, n_in]``.
-
-        ``epsilon`` is ``None``: the loss takes its place. Without a forward pass in training: `RuntimeError`.
-        """
-        x, _, _ = self._from_forward()
-        return self._gradient_from(x, self._loss_of("compute_gradient"), workspace_mgr)
-
-    def compute_score(
-        self,
-        regularization: float = 0.0,
-        *,
-        training: bool = False,
-        workspace_mgr: LayerWorkspaceMgr,
-    ) -> float:
-        """Return the loss per example plus ``regularization``; without a forward pass: `RuntimeError`."""
-        score: float = self._loss_of("compute_score")
-        return score + regularization
-
-    def compute_score_for_examples(
-        self,
-        regularization: float = 0.0,
-        *,
-        workspace_mgr: LayerWorkspaceMgr,
-    ) -> Array:
-        """Return the loss of every example plus ``regularization``, ``[batch]``."""
-        return self._loss_of("compute_score_array") + regularization
-
-    def _loss_of(self, method: str) -> Any:
-        _, sums, mask = self._from_forward()
-        if self.labels is None:
-            raise RuntimeError(f"{self.name}: it has no labels")
-        if self.labels.shape != sums.shape:
-            raise ValueError(
-                f"layer {self.index} ({self.name}, {type(self).__name__}): expected labels of shape "
-                f"{list(sums.shape)}, not {list(self.labels.shape)}"
-            )
-        return getattr(self.loss, method)(self.labels, sums, self._function(), mask)
+        """Set the gradients behind and before the standardization, and return the epsilon for below."""
+        gradient = self.gradient_table
+        np.add.reduce(delta * standardized.values, axis=0, out=gradient["g"])
+        if self.has_bias:
+            np.add.reduce(delta, axis=0, out=gradient["b"])
+        return self._gradient_of_product(x, standardized.backprop(delta * self.param_table["g"]), mgr)

@@ -1,0 +1,296 @@
+"""Layers with a loss (DL4J: ``OutputLayer``, ``LossLayer`` and their forms for series)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ndarena._core import ArrayType, LayerWorkspaceMgr
+from ndarena.nn.activations import Activation, IActivation, activation_of
+from ndarena.nn.feed_forward import FullyConnected
+from ndarena.nn.input_type import InputType, InputTypeFeedForward, InputTypeRecurrent
+from ndarena.nn.layer import Layer
+from ndarena.nn.losses import ILossFunction, LossFunction, loss_of
+from ndarena.nn.series import like_series, rows_of_mask, rows_of_series, series_of
+
+if TYPE_CHECKING:
+    from ndarena.nn.words import Array
+
+__all__ = ["LossLayer", "OutputLayer", "RnnLossLayer", "RnnOutputLayer", "WithLoss"]
+
+ACTIVATIONS = ArrayType.ACTIVATIONS
+ACTIVATION_GRAD = ArrayType.ACTIVATION_GRAD
+FF_WORKING_MEM = ArrayType.FF_WORKING_MEM
+
+
+class WithLoss(Layer):
+    """A layer that is told its ``labels`` and says how far its activation is from them.
+
+    Losses are computed of rows. Where the output is no matrix, a subclass says which rows it is made of.
+
+    Parameters
+    ----------
+    loss : str, LossFunction or ILossFunction
+        Default: cross-entropy.
+    """
+
+    loss: str | LossFunction | ILossFunction = "mcxent"
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        super().__post_init__()
+        self._set("loss", loss_of(self.loss, self._owner()))
+
+    def clear(self) -> None:
+        """Forget what the forward pass kept, and the labels."""
+        super().clear()
+        self.labels: Array = None
+
+    def compute_score(
+        self,
+        regularization: float = 0.0,
+        *,
+        training: bool = False,
+        workspace_mgr: LayerWorkspaceMgr,
+    ) -> float:
+        """Return the loss per example plus ``regularization``; without a forward pass: `RuntimeError`."""
+        total: float = self._loss_of("compute_score", workspace_mgr, average=False)
+        return total / max(len(self.labels), 1) + regularization
+
+    def compute_score_for_examples(
+        self,
+        regularization: float = 0.0,
+        *,
+        workspace_mgr: LayerWorkspaceMgr,
+    ) -> Array:
+        """Return the loss of every example plus ``regularization``, ``[batch]``."""
+        scores = self._loss_of("compute_score_array", workspace_mgr)
+        return self._per_example(scores, len(self.labels)) + regularization
+
+    # How an output lies in rows; a matrix does so by itself.
+
+    def _rows_of(self, x: Array, mgr: LayerWorkspaceMgr, role: ArrayType) -> Array:
+        """Return the rows of input, output or labels; copied to a role's place where there is no view."""
+        return x
+
+    def _rows_of_mask(self, mask: Array, mgr: LayerWorkspaceMgr, role: ArrayType) -> Array:
+        """Return a mask as that of the rows."""
+        return mask
+
+    def _output_of(self, rows: Array, like: Array) -> Array:
+        """Return rows in the shape of an output for the input ``like``, as a view."""
+        return rows
+
+    def _per_example(self, scores: Array, examples: int) -> Array:
+        """Return the scores of rows as those of examples."""
+        return scores
+
+    # What the subclass has of its forward pass.
+
+    def _function(self) -> IActivation:
+        raise NotImplementedError
+
+    def _sums(self, mgr: LayerWorkspaceMgr) -> tuple[Array, Array, Array]:
+        """Return the input, the rows of what the activation function was given, and the mask."""
+        raise NotImplementedError
+
+    def _masked(self, rows: Array, mask: Array, mgr: LayerWorkspaceMgr) -> Array:
+        """Set the rows that are masked to 0, in place."""
+        if mask is not None:
+            rows *= self._rows_of_mask(mask, mgr, FF_WORKING_MEM)
+        return rows
+
+    def _loss_of(self, method: str, mgr: LayerWorkspaceMgr, **options: bool) -> Any:
+        x, sums, mask = self._sums(mgr)
+        labels = self.labels
+        if labels is None:
+            raise RuntimeError(f"{self.name}: it has no labels")
+        output = self._output_of(sums, x)
+        if labels.shape != output.shape:
+            raise ValueError(
+                f"layer {self.index} ({self.name}, {type(self).__name__}): expected labels of shape "
+                f"{list(output.shape)}, not {list(labels.shape)}"
+            )
+        labels = self._rows_of(labels, mgr, FF_WORKING_MEM)
+        if mask is not None:
+            mask = self._rows_of_mask(mask, mgr, FF_WORKING_MEM)
+        return getattr(self.loss, method)(labels, sums, self._function(), mask, **options)
+
+
+class OutputLayer(FullyConnected, WithLoss):
+    """A fully connected layer with a loss (DL4J: ``OutputLayer``); its ``labels`` are ``[batch, n_out]``.
+
+    Parameters
+    ----------
+    n_in : int, optional
+        Number of inputs; by default taken from the input type.
+    n_out : int
+        Number of outputs.
+    loss : str, LossFunction or ILossFunction
+        Default: cross-entropy.
+    activation : str, Activation or IActivation
+        Default: softmax.
+    has_bias : bool
+        Whether ``b`` is added.
+
+    Further parameters: those of `BaseLayer` and `Layer`. A field that is wrong is a `ConfigurationError`.
+    """
+
+    activation: str | Activation | IActivation | None = "softmax"
+
+    def activate(
+        self, x: Array, *, training: bool = False, workspace_mgr: LayerWorkspaceMgr, mask: Array = None
+    ) -> Array:
+        """Return ``[batch, n_out]`` for ``[batch, n_in]``, 0 where ``mask`` is; else `ValueError`."""
+        self._check_input(x)
+        keep = training or self.labels is not None
+        sums = self._sums_of(self._rows_of(x, workspace_mgr, FF_WORKING_MEM), workspace_mgr, keep=keep)
+        if keep:
+            self._kept = x, sums, mask
+        rows = self._activated(sums, workspace_mgr, training=training, keep=keep)
+        return self._output_of(self._masked(rows, mask, workspace_mgr), x)
+
+    def backprop_gradient(self, epsilon: Array, *, workspace_mgr: LayerWorkspaceMgr) -> Array:
+        """Return the derivative of the summed loss with respect to the input, in its shape.
+
+        ``epsilon`` is ``None``: the loss takes its place. Without a forward pass in training: `RuntimeError`.
+        """
+        x, _, _ = self._from_forward()
+        delta = self._loss_of("compute_gradient", workspace_mgr)
+        rows = self._rows_of(x, workspace_mgr, ArrayType.BP_WORKING_MEM)
+        return self._output_of(self._gradient_from(rows, delta, workspace_mgr), x)
+
+    def _check_input(self, x: Array) -> None:
+        if x.ndim != 2 or x.shape[1] != self.n_in:
+            self._refuse_input(f"[batch, {self.n_in}]", x)
+
+    def _sums(self, mgr: LayerWorkspaceMgr) -> tuple[Array, Array, Array]:
+        return self._from_forward()
+
+
+class LossLayer(WithLoss):
+    """A loss of what comes in, ``[batch, n]``, without parameters (DL4J: ``LossLayer``).
+
+    Parameters
+    ----------
+    loss : str, LossFunction or ILossFunction
+        Default: cross-entropy.
+    activation : str, Activation or IActivation
+        Default: identity.
+    """
+
+    input_kind: ClassVar[type[InputType] | None] = InputTypeFeedForward
+
+    activation: str | Activation | IActivation = "identity"
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        super().__post_init__()
+        self._set("activation", activation_of(self.activation, self._owner()))
+
+    def clear(self) -> None:
+        """Forget input, mask and labels."""
+        super().clear()
+        self._kept: tuple[Array, Array] | None = None
+
+    def activate(
+        self, x: Array, *, training: bool = False, workspace_mgr: LayerWorkspaceMgr, mask: Array = None
+    ) -> Array:
+        """Return the activation of ``x``, 0 where ``mask`` is; another rank is a `ValueError`."""
+        self._check_input(x)
+        if training or self.labels is not None:
+            self._kept = x, mask
+        rows = self._rows_of(x, workspace_mgr, FF_WORKING_MEM)
+        out = workspace_mgr.create_uninitialized(ACTIVATIONS, rows.shape, rows.dtype)
+        out = self._function().forward(rows, training=training, out=out)
+        return self._output_of(self._masked(out, mask, workspace_mgr), x)
+
+    def backprop_gradient(self, epsilon: Array, *, workspace_mgr: LayerWorkspaceMgr) -> Array:
+        """Return the derivative of the summed loss with respect to the input, in its shape.
+
+        ``epsilon`` is ``None``: the loss takes its place. Without a forward pass in training: `RuntimeError`.
+        """
+        delta = self._loss_of("compute_gradient", workspace_mgr)
+        x, _ = self._from_forward()
+        return self._output_of(workspace_mgr.leverage_to(ACTIVATION_GRAD, delta), x)
+
+    def _check_input(self, x: Array) -> None:
+        if x.ndim != 2:
+            self._refuse_input("[batch, features]", x)
+
+    def _from_forward(self) -> tuple[Array, Array]:
+        if self._kept is None:
+            raise RuntimeError(f"{self.name}: activate() in training, or with labels, must come first")
+        return self._kept
+
+    def _sums(self, mgr: LayerWorkspaceMgr) -> tuple[Array, Array, Array]:
+        x, mask = self._from_forward()
+        return x, self._rows_of(x, mgr, FF_WORKING_MEM), mask
+
+    def _function(self) -> IActivation:
+        return activation_of(self.activation, self._owner())
+
+
+class RowsOfSeries:
+    """Outputs ``[batch, n, time]``, whose steps are rows; masks are ``[batch, time]`` or of that shape."""
+
+    def _rows_of(self, x: Array, mgr: LayerWorkspaceMgr, role: ArrayType) -> Array:
+        return rows_of_series(x, mgr, role)
+
+    def _rows_of_mask(self, mask: Array, mgr: LayerWorkspaceMgr, role: ArrayType) -> Array:
+        return rows_of_mask(mask, mgr, role)
+
+    def _output_of(self, rows: Array, like: Array) -> Array:
+        return series_of(rows.reshape(like.shape[2], like.shape[0], rows.shape[1]))
+
+    def _per_example(self, scores: Array, examples: int) -> Array:
+        return scores.reshape(-1, examples).sum(axis=0) if examples else scores
+
+
+class RnnOutputLayer(RowsOfSeries, OutputLayer):
+    """An output layer for every step of a series (DL4J: ``RnnOutputLayer``).
+
+    Its ``labels`` are ``[batch, n_out, time]``. A loss is summed over the steps that are kept.
+
+    Parameters
+    ----------
+    n_in : int, optional
+        Number of inputs; by default taken from the input type.
+    n_out : int
+        Number of outputs.
+    loss : str, LossFunction or ILossFunction
+        Default: cross-entropy.
+    activation : str, Activation or IActivation
+        Default: softmax, of every step.
+    has_bias : bool
+        Whether ``b`` is added.
+
+    Further parameters: those of `BaseLayer` and `Layer`. A field that is wrong is a `ConfigurationError`.
+    """
+
+    input_kind = InputTypeRecurrent
+
+    def get_output_type(self, input_type: InputType) -> InputType:
+        """Return series of ``n_out`` features, as long as the input."""
+        return like_series(input_type, self.n_out)
+
+    def _check_input(self, x: Array) -> None:
+        if x.ndim != 3 or x.shape[1] != self.n_in:
+            self._refuse_input(f"[batch, {self.n_in}, time]", x)
+
+
+class RnnLossLayer(RowsOfSeries, LossLayer):
+    """A loss of every step of a series ``[batch, n, time]`` (DL4J: ``RnnLossLayer``).
+
+    Parameters
+    ----------
+    loss : str, LossFunction or ILossFunction
+        Default: cross-entropy. It is summed over the steps that are kept.
+    activation : str, Activation or IActivation
+        Default: identity.
+    """
+
+    input_kind = InputTypeRecurrent
+
+    def _check_input(self, x: Array) -> None:
+        if x.ndim != 3:
+            self._refuse_input("[batch, features, time]", x)
