@@ -17,9 +17,30 @@ from ndarena.nn.arithmetic_vertices import (
     ScaleVertex,
     ShiftVertex,
 )
-from ndarena.nn.choices import BackpropType, CacheMode, ConvolutionMode, PoolingType, WorkspaceMode
+from ndarena.nn.choices import (
+    BackpropType,
+    CacheMode,
+    ConvolutionMode,
+    GradientNormalization,
+    PoolingType,
+    WorkspaceMode,
+)
 from ndarena.nn.configuration import MultiLayerConfiguration
+from ndarena.nn.constraints import (
+    LayerConstraint,
+    MaxNormConstraint,
+    MinMaxNormConstraint,
+    NonNegativeConstraint,
+    UnitNormConstraint,
+)
 from ndarena.nn.convolution import Convolution1DLayer, ConvolutionLayer
+from ndarena.nn.distributions import (
+    ConstantDistribution,
+    Distribution,
+    NormalDistribution,
+    UniformDistribution,
+)
+from ndarena.nn.dropout import AlphaDropout, Dropout, GaussianDropout, GaussianNoise, IDropout, SpatialDropout
 from ndarena.nn.feed_forward import BaseLayer, DenseLayer, FeedForwardLayer
 from ndarena.nn.graph_configuration import ComputationGraphConfiguration
 from ndarena.nn.input_type import (
@@ -29,7 +50,7 @@ from ndarena.nn.input_type import (
     InputTypeFeedForward,
     InputTypeRecurrent,
 )
-from ndarena.nn.layer import Layer, ParamPart
+from ndarena.nn.layer import Layer, ParamKind, ParamPart
 from ndarena.nn.listeners import TrainingListener
 from ndarena.nn.losses import ILossFunction, LossFunction, LossMCXENT, LossMSE, LossNegativeLogLikelihood
 from ndarena.nn.network import MultiLayerNetwork
@@ -44,6 +65,19 @@ from ndarena.nn.preprocessors import (
     RnnToCnnPreProcessor,
     RnnToFeedForwardPreProcessor,
 )
+from ndarena.nn.schedules import (
+    CycleSchedule,
+    ExponentialSchedule,
+    FixedSchedule,
+    InverseSchedule,
+    ISchedule,
+    MapSchedule,
+    PolySchedule,
+    RampSchedule,
+    ScheduleType,
+    SigmoidSchedule,
+    StepSchedule,
+)
 from ndarena.nn.series_vertices import (
     DuplicateToTimeSeriesVertex,
     LastTimeStepVertex,
@@ -52,6 +86,7 @@ from ndarena.nn.series_vertices import (
 from ndarena.nn.updaters import Adam, IUpdater, Sgd
 from ndarena.nn.vertex import GraphVertex
 from ndarena.nn.vertices import MergeVertex, PreprocessorVertex, StackVertex, SubsetVertex, UnstackVertex
+from ndarena.nn.weight_noise import DropConnect, IWeightNoise, WeightNoise
 from ndarena.nn.weights import WeightInit
 
 __all__ = [
@@ -62,6 +97,7 @@ __all__ = [
     "ActivationSoftmax",
     "ActivationTanH",
     "Adam",
+    "AlphaDropout",
     "BackpropType",
     "BaseLayer",
     "CacheMode",
@@ -69,54 +105,84 @@ __all__ = [
     "CnnToRnnPreProcessor",
     "ComposableInputPreProcessor",
     "ComputationGraphConfiguration",
+    "ConstantDistribution",
     "Convolution1DLayer",
     "ConvolutionLayer",
     "ConvolutionMode",
+    "CycleSchedule",
     "DenseLayer",
+    "Distribution",
+    "DropConnect",
+    "Dropout",
     "DuplicateToTimeSeriesVertex",
     "ElementWiseOp",
     "ElementWiseVertex",
+    "ExponentialSchedule",
     "FeedForwardLayer",
     "FeedForwardToCnnPreProcessor",
     "FeedForwardToRnnPreProcessor",
+    "FixedSchedule",
+    "GaussianDropout",
+    "GaussianNoise",
+    "GradientNormalization",
     "GraphVertex",
     "IActivation",
+    "IDropout",
     "ILossFunction",
+    "ISchedule",
     "IUpdater",
+    "IWeightNoise",
     "InputPreProcessor",
     "InputType",
     "InputTypeConvolutional",
     "InputTypeConvolutionalFlat",
     "InputTypeFeedForward",
     "InputTypeRecurrent",
+    "InverseSchedule",
     "L2NormalizeVertex",
     "L2Vertex",
     "LastTimeStepVertex",
     "Layer",
+    "LayerConstraint",
     "LossFunction",
     "LossLayer",
     "LossMCXENT",
     "LossMSE",
     "LossNegativeLogLikelihood",
+    "MapSchedule",
+    "MaxNormConstraint",
     "MergeVertex",
+    "MinMaxNormConstraint",
     "MultiLayerConfiguration",
     "MultiLayerNetwork",
+    "NonNegativeConstraint",
+    "NormalDistribution",
     "OutputLayer",
+    "ParamKind",
     "ParamPart",
+    "PolySchedule",
     "PoolingType",
     "PreprocessorVertex",
+    "RampSchedule",
     "ReverseTimeSeriesVertex",
     "RnnLossLayer",
     "RnnOutputLayer",
     "RnnToCnnPreProcessor",
     "RnnToFeedForwardPreProcessor",
     "ScaleVertex",
+    "ScheduleType",
     "Sgd",
     "ShiftVertex",
+    "SigmoidSchedule",
+    "SpatialDropout",
     "StackVertex",
+    "StepSchedule",
     "SubsetVertex",
     "TrainingListener",
+    "UniformDistribution",
+    "UnitNormConstraint",
     "UnstackVertex",
     "WeightInit",
+    "WeightNoise",
     "WorkspaceMode",
 ]

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from ndarena.nn.words import Choice
 
-__all__ = ["BackpropType", "CacheMode", "ConvolutionMode", "PoolingType", "WorkspaceMode"]
+__all__ = [
+    "BackpropType",
+    "CacheMode",
+    "ConvolutionMode",
+    "GradientNormalization",
+    "PoolingType",
+    "WorkspaceMode",
+]
 
 
 class WorkspaceMode(Choice):
@@ -52,3 +59,19 @@ class PoolingType(Choice):
     SUM = "SUM"
     PNORM = "PNORM"
     """``(sum |x| ** p) ** (1 / p)``."""
+
+
+class GradientNormalization(Choice):
+    """What is done to gradients before the updater sees them (DL4J: ``GradientNormalization``)."""
+
+    NONE = "NONE"
+    RENORMALIZE_L2_PER_LAYER = "RENORMALIZE_L2_PER_LAYER"
+    """The gradient of a layer gets the norm 1."""
+    RENORMALIZE_L2_PER_PARAM_TYPE = "RENORMALIZE_L2_PER_PARAM_TYPE"
+    """The gradient of every parameter gets the norm 1."""
+    CLIP_ELEMENT_WISE_ABSOLUTE_VALUE = "CLIP_ELEMENT_WISE_ABSOLUTE_VALUE"
+    """Elements stay between minus the threshold and the threshold."""
+    CLIP_L2_PER_LAYER = "CLIP_L2_PER_LAYER"
+    """The norm of a layer's gradient stays below the threshold."""
+    CLIP_L2_PER_PARAM_TYPE = "CLIP_L2_PER_PARAM_TYPE"
+    """The norm of every parameter's gradient stays below the threshold."""

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ndarena.nn.choices import BackpropType, CacheMode, ConvolutionMode, WorkspaceMode
+from ndarena.nn.choices import BackpropType, CacheMode, ConvolutionMode, GradientNormalization, WorkspaceMode
+from ndarena.nn.constraints import constraints_of
+from ndarena.nn.dropout import dropout_of
 from ndarena.nn.feed_forward import settle_common
 from ndarena.nn.input_type import InputType
 from ndarena.nn.layer import Layer
@@ -20,6 +22,10 @@ from ndarena.nn.words import ReadOnly, at_least_one, member, refuse
 
 if TYPE_CHECKING:
     from ndarena.nn.activations import Activation, IActivation
+    from ndarena.nn.constraints import LayerConstraint
+    from ndarena.nn.dropout import IDropout
+    from ndarena.nn.schedules import ISchedule
+    from ndarena.nn.weight_noise import IWeightNoise
     from ndarena.nn.weights import WeightInit
 
 __all__ = ["INHERITED", "Completed", "MultiLayerConfiguration", "NetworkConfiguration", "completed"]
@@ -36,8 +42,16 @@ INHERITED = (
     "l2",
     "l1_bias",
     "l2_bias",
+    "weight_decay",
+    "weight_decay_bias",
+    "weight_decay_apply_lr",
+    "gradient_normalization",
+    "gradient_normalization_threshold",
+    "weight_noise",
+    "dropout",
+    "constraints",
 )
-MAY_BE_NONE = frozenset({"bias_updater"})
+MAY_BE_NONE = frozenset({"bias_updater", "weight_noise", "dropout"})
 CHOICES: dict[str, type[WorkspaceMode | BackpropType | CacheMode | ConvolutionMode]] = {
     "convolution_mode": ConvolutionMode,
     "training_workspace_mode": WorkspaceMode,
@@ -57,10 +71,18 @@ class NetworkConfiguration:
     weight_init: str | WeightInit = "xavier"
     bias_init: float = 0.0
     convolution_mode: str | ConvolutionMode = ConvolutionMode.TRUNCATE
-    l1: float = 0.0
-    l2: float = 0.0
-    l1_bias: float = 0.0
-    l2_bias: float = 0.0
+    l1: float | ISchedule = 0.0
+    l2: float | ISchedule = 0.0
+    l1_bias: float | ISchedule = 0.0
+    l2_bias: float | ISchedule = 0.0
+    weight_decay: float | ISchedule = 0.0
+    weight_decay_bias: float | ISchedule = 0.0
+    weight_decay_apply_lr: bool = True
+    gradient_normalization: str | GradientNormalization | None = GradientNormalization.NONE
+    gradient_normalization_threshold: float = 1.0
+    weight_noise: IWeightNoise | None = None
+    dropout: float | IDropout | None = None
+    constraints: Sequence[LayerConstraint] = ()
     mini_batch: bool = True
     seed: int | None = None
     dtype: str = "float32"
@@ -77,10 +99,15 @@ class NetworkConfiguration:
     def _settle_fields(self) -> None:
         """Check the fields, and store them in the form in which they are used."""
         owner = type(self).__name__
+        if self.gradient_normalization is None:
+            self._set("gradient_normalization", GradientNormalization.NONE)
         for name in INHERITED:
             if getattr(self, name) is None and name not in MAY_BE_NONE:
                 refuse(owner, name, None, "must be given: layers fall back on it")
         settle_common(self, owner)
+        if self.dropout is not None:
+            self._set("dropout", dropout_of(self.dropout, owner))
+        self._set("constraints", constraints_of(self.constraints, owner))
         if not isinstance(self.mini_batch, bool):
             refuse(owner, "mini_batch", self.mini_batch, "must be True or False")
         self._set("seed", _seed(self.seed, owner))
@@ -103,7 +130,16 @@ class NetworkConfiguration:
             for name in INHERITED
             if name in declared and getattr(layer, name) is None
         }
+        for suffix in ("", "_bias"):
+            _replace_each_other(layer, missing, f"l2{suffix}", f"weight_decay{suffix}")
+            _replace_each_other(layer, missing, f"weight_decay{suffix}", f"l2{suffix}")
         return dataclasses.replace(layer, **missing)
+
+
+def _replace_each_other(layer: Layer, missing: dict[str, object], own: str, networks: str) -> None:
+    """Leave out what the network has where the layer has what excludes it."""
+    if networks in missing and getattr(layer, own):
+        missing[networks] = 0.0
 
 
 def _seed(seed: object, owner: str) -> int:

@@ -9,14 +9,19 @@ import numpy as np
 
 from ndarena._core import ArrayType, LayerWorkspaceMgr
 from ndarena.nn.activations import Activation, IActivation, activation_of
+from ndarena.nn.choices import GradientNormalization
 from ndarena.nn.input_type import InputType, InputTypeFeedForward
 from ndarena.nn.layer import Layer
+from ndarena.nn.schedules import ISchedule, number_or_schedule
 from ndarena.nn.standardizing import Standardized, standardize
 from ndarena.nn.updaters import IUpdater
+from ndarena.nn.weight_noise import IWeightNoise
 from ndarena.nn.weights import WeightInit
 from ndarena.nn.words import Array, at_least_one, member, number, refuse, size_or_none
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ndarena.nn.layer import Flat
 
 __all__ = ["BaseLayer", "DenseLayer", "FeedForwardLayer", "FullyConnected", "settle_common"]
@@ -40,8 +45,19 @@ class BaseLayer(Layer):
         Where the gain of a layer norm begins.
     updater, bias_updater : IUpdater, optional
         Biases follow ``updater`` if there is no ``bias_updater``.
-    l1, l2, l1_bias, l2_bias : float, optional
+    l1, l2, l1_bias, l2_bias : float or ISchedule, optional
         Penalties on weights and biases; the network's default is 0.
+    weight_decay, weight_decay_bias : float or ISchedule, optional
+        The part of weights and biases that every step takes away; the network's default is 0. It excludes
+        L2 in the same place, and replaces that of the network, and the other way round.
+    weight_decay_apply_lr : bool, optional
+        Whether the decay is multiplied by the learning rate; the network's default is True.
+    gradient_normalization : str or GradientNormalization, optional
+        What is done to the layer's gradient before the updater sees it; the network's default is nothing.
+    gradient_normalization_threshold : float, optional
+        For the kinds that clip; the network's default is 1.
+    weight_noise : IWeightNoise, optional
+        What happens to the weights in training; the network's default is nothing.
     """
 
     activation: str | Activation | IActivation | None = None
@@ -50,10 +66,16 @@ class BaseLayer(Layer):
     gain_init: float = 1.0
     updater: IUpdater | None = None
     bias_updater: IUpdater | None = None
-    l1: float | None = None
-    l2: float | None = None
-    l1_bias: float | None = None
-    l2_bias: float | None = None
+    l1: float | ISchedule | None = None
+    l2: float | ISchedule | None = None
+    l1_bias: float | ISchedule | None = None
+    l2_bias: float | ISchedule | None = None
+    weight_decay: float | ISchedule | None = None
+    weight_decay_bias: float | ISchedule | None = None
+    weight_decay_apply_lr: bool | None = None
+    gradient_normalization: str | GradientNormalization | None = None
+    gradient_normalization_threshold: float | None = None
+    weight_noise: IWeightNoise | None = None
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -68,23 +90,56 @@ class BaseLayer(Layer):
 
 def settle_common(thing: Any, owner: str) -> None:
     """Check the fields that layers and networks share, and store them in the form in which they are used."""
-
-    def settle(field: str, value: object) -> None:
-        object.__setattr__(thing, field, value)
-
-    if thing.activation is not None:
-        settle("activation", activation_of(thing.activation, owner))
-    if thing.weight_init is not None:
-        settle("weight_init", member(WeightInit, thing.weight_init, owner, "weight_init"))
-    if thing.bias_init is not None:
-        settle("bias_init", number(thing.bias_init, owner, "bias_init"))
-    for field in ("l1", "l2", "l1_bias", "l2_bias"):
-        if getattr(thing, field) is not None:
-            settle(field, number(getattr(thing, field), owner, field, least=0.0))
-    for field in ("updater", "bias_updater"):
+    for field, settled in _SETTLED.items():
         value = getattr(thing, field)
-        if value is not None and not isinstance(value, IUpdater):
-            refuse(owner, field, value, "must be an IUpdater, such as Sgd() or Adam()")
+        if value is not None:
+            object.__setattr__(thing, field, settled(value, owner, field))
+    for suffix in ("", "_bias"):
+        decay = getattr(thing, f"weight_decay{suffix}")
+        if decay and getattr(thing, f"l2{suffix}"):
+            reason = f"there is l2{suffix}={getattr(thing, f'l2{suffix}')!r} already; one of them must be 0"
+            refuse(owner, f"weight_decay{suffix}", decay, reason)
+
+
+def _coefficient(value: object, owner: str, field: str) -> Any:
+    return number_or_schedule(value, owner, field, least=0.0)
+
+
+def _updater(value: object, owner: str, field: str) -> IUpdater:
+    if not isinstance(value, IUpdater):
+        refuse(owner, field, value, "must be an IUpdater, such as Sgd() or Adam()")
+    return value
+
+
+def _weight_noise(value: object, owner: str, field: str) -> IWeightNoise:
+    if not isinstance(value, IWeightNoise):
+        refuse(owner, field, value, "must be an IWeightNoise, such as DropConnect(0.5)")
+    return value
+
+
+def _flag(value: object, owner: str, field: str) -> bool:
+    if not isinstance(value, bool):
+        refuse(owner, field, value, "must be True or False")
+    return value
+
+
+_SETTLED: dict[str, Callable[[Any, str, str], object]] = {
+    "activation": activation_of,
+    "weight_init": lambda value, owner, field: member(WeightInit, value, owner, field),
+    "bias_init": number,
+    "updater": _updater,
+    "bias_updater": _updater,
+    "l1": _coefficient,
+    "l2": _coefficient,
+    "l1_bias": _coefficient,
+    "l2_bias": _coefficient,
+    "weight_decay": _coefficient,
+    "weight_decay_bias": _coefficient,
+    "weight_decay_apply_lr": _flag,
+    "gradient_normalization": lambda value, owner, field: member(GradientNormalization, value, owner, field),
+    "gradient_normalization_threshold": lambda value, owner, field: number(value, owner, field, least=0.0),
+    "weight_noise": _weight_noise,
+}
 
 
 class FeedForwardLayer(BaseLayer):

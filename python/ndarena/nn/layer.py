@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypedDict
 
 import numpy as np
 
+from ndarena.nn.constraints import LayerConstraint, constraints_of
 from ndarena.nn.declared import Declared
+from ndarena.nn.dropout import IDropout, dropout_of
 from ndarena.nn.input_type import InputTypeFeedForward, InputTypeRecurrent
 from ndarena.nn.preprocessors import pre_processor_between
 from ndarena.nn.words import Array, refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import DTypeLike
 
@@ -22,9 +25,22 @@ if TYPE_CHECKING:
     from ndarena.nn.input_type import InputType
     from ndarena.nn.preprocessors import InputPreProcessor
 
-__all__ = ["Layer", "ParamPart", "cut"]
+__all__ = ["Layer", "ParamKind", "ParamPart", "cut"]
 
 Flat = np.ndarray[Any, np.dtype[Any]]
+
+
+class ParamKind(Enum):
+    """How a parameter learns."""
+
+    WEIGHT = "weight"
+    """It is regularised and constrained as the fields for weights say."""
+    BIAS = "bias"
+    """It follows the fields for biases."""
+    GAIN = "gain"
+    """It follows the updater of the weights, and is neither regularised nor constrained."""
+    STATISTIC = "statistic"
+    """Its gradient is the step itself, whatever the size of the batch; no updater touches it."""
 
 
 class ParamPart(TypedDict):
@@ -85,6 +101,11 @@ class Layer(Declared):
     ----------
     name : str, optional
         Default ``layer<index>``.
+    dropout : float or IDropout, optional
+        What happens to the layer's input in training; a number is the probability to keep a value, and 0 is
+        off. ``None`` is the network's.
+    constraints : sequence of LayerConstraint, optional
+        What the parameters fulfil after every update. ``None`` is the network's.
     """
 
     input_kind: ClassVar[type[InputType] | None] = None
@@ -93,11 +114,17 @@ class Layer(Declared):
     """Whether the input is made of indices below ``n_in``, so that ``n_in`` is not its size."""
 
     name: str | None = None
+    dropout: float | IDropout | None = None
+    constraints: Sequence[LayerConstraint] | None = None
 
     def __post_init__(self) -> None:
         """Check the fields."""
         if self.name is not None and not isinstance(self.name, str):
             refuse(type(self).__name__, "name", self.name, "must be a str")
+        if self.dropout is not None:
+            self._set("dropout", dropout_of(self.dropout, self._owner()))
+        if self.constraints is not None:
+            self._set("constraints", constraints_of(self.constraints, self._owner()))
 
     def _owner(self) -> str:
         return type(self).__name__ + (f" {self.name!r}" if self.name is not None else "")
@@ -107,6 +134,17 @@ class Layer(Declared):
     def param_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the parameters by name; rank 2 lies in Fortran order, others in C order."""
         return {}
+
+    def param_kind(self, name: str) -> ParamKind:
+        """Return how a parameter learns; by default ``b`` is a bias and all others are weights."""
+        return ParamKind.BIAS if name == "b" else ParamKind.WEIGHT
+
+    def learns_as(self) -> Layer:
+        """Return the layer whose fields (updater, penalties and so on) parameters follow.
+
+        By default it is this one; a layer around another one returns that.
+        """
+        return self
 
     def init_params(self, table: dict[str, Flat], rng: np.random.Generator) -> None:
         """Fill the parameters, given as views by name. They are 0 before."""
