@@ -55,6 +55,7 @@ from ndarena.nn.listeners import TrainingListener
 from ndarena.nn.losses import ILossFunction, LossFunction, LossMCXENT, LossMSE, LossNegativeLogLikelihood
 from ndarena.nn.network import MultiLayerNetwork
 from ndarena.nn.output import LossLayer, OutputLayer, RnnLossLayer, RnnOutputLayer
+from ndarena.nn.pooling import SubsamplingLayer
 from ndarena.nn.preprocessors import (
     CnnToFeedForwardPreProcessor,
     CnnToRnnPreProcessor,
@@ -177,6 +178,7 @@ __all__ = [
     "SpatialDropout",
     "StackVertex",
     "StepSchedule",
+    "SubsamplingLayer",
     "SubsetVertex",
     "TrainingListener",
     "UniformDistribution",

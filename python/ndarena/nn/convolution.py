@@ -14,7 +14,15 @@ from ndarena.nn.im2col import convolve, convolve_back
 from ndarena.nn.input_type import InputType, InputTypeRecurrent
 from ndarena.nn.sliding import SlidingLayer
 from ndarena.nn.weights import WeightInit
-from ndarena.nn.windows import PIXEL, Window, batch_first, batch_last, mask_of_windows, without_edges
+from ndarena.nn.windows import (
+    NO_EDGES,
+    PIXEL,
+    Window,
+    batch_first,
+    batch_last,
+    mask_of_windows,
+    without_edges,
+)
 from ndarena.nn.words import Array, at_least_one, refuse, size_or_none
 
 if TYPE_CHECKING:
@@ -149,8 +157,7 @@ class ConvolutionLayer(SlidingLayer, BaseLayer):
             np.add.reduce(delta.reshape(flat), axis=1, out=gradient["b"])
         edges = self._edges(images)
         source = batch_last(images, mgr, BP_WORKING_MEM, edges)
-        padded = source.shape != (images.shape[1], *images.shape[2:], len(images))
-        role = BP_WORKING_MEM if padded else ACTIVATION_GRAD
+        role = ACTIVATION_GRAD if edges == NO_EDGES else BP_WORKING_MEM
         below = mgr.create_uninitialized(role, source.shape, delta.dtype)
         convolve_back(
             np.asarray(source),
@@ -161,7 +168,7 @@ class ConvolutionLayer(SlidingLayer, BaseLayer):
             below=np.asarray(below),
             workspace_mgr=mgr,
         )
-        return batch_first(without_edges(below, edges, mgr, ACTIVATION_GRAD) if padded else below)
+        return batch_first(without_edges(below, edges, mgr, ACTIVATION_GRAD))
 
 
 class Convolution1DLayer(ConvolutionLayer):

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from ndarena.nn.choices import ConvolutionMode
 from ndarena.nn.input_type import InputType, InputTypeConvolutional
 from ndarena.nn.layer import Layer
-from ndarena.nn.windows import Edges, Window, mask_of_windows, sizes
+from ndarena.nn.windows import Window, mask_of_windows, sizes
 from ndarena.nn.words import Array, member, refuse
 
 if TYPE_CHECKING:
-    from ndarena.nn.windows import Windows
+    from ndarena.nn.windows import Edges, Windows
 
 __all__ = ["SlidingLayer"]
 
@@ -77,9 +77,9 @@ class SlidingLayer(Layer):
         except ValueError as error:
             raise ValueError(f"layer {self.index} ({self.name}, {type(self).__name__}): {error}") from None
 
-    def _edges(self, images: Array) -> tuple[Edges, Edges]:
+    def _edges(self, images: Array) -> Edges:
         down, across = self._windows()
-        return down.edges(images.shape[2]), across.edges(images.shape[3])
+        return down.edge(images.shape[2]), across.edge(images.shape[3])
 
     def feed_forward_mask(self, mask: Array) -> Array:
         """Return the mask of the windows, for ``[batch, 1, height or 1, width or 1]``."""

@@ -15,26 +15,33 @@ if TYPE_CHECKING:
     from ndarena._core import ArrayType, LayerWorkspaceMgr
 
 __all__ = [
+    "NO_EDGES",
     "PIXEL",
+    "Edge",
     "Edges",
     "Window",
     "Windows",
     "batch_first",
     "batch_last",
-    "counts",
+    "cells_inside",
     "mask_of_windows",
     "sizes",
+    "with_edges",
     "without_edges",
 ]
 
 Plain = np.ndarray[Any, np.dtype[Any]]
 
 
-class Edges(NamedTuple):
+class Edge(NamedTuple):
     """What is added in front of an axis and behind it."""
 
     front: int
     back: int
+
+
+Edges = tuple[Edge, Edge]  # of the height and the width
+NO_EDGES: Edges = Edge(0, 0), Edge(0, 0)
 
 
 class Window(NamedTuple):
@@ -65,12 +72,12 @@ class Window(NamedTuple):
             )
         return room // self.stride + 1
 
-    def edges(self, size: int) -> Edges:
+    def edge(self, size: int) -> Edge:
         """Return the padding of an axis of this size."""
         if self.mode is not ConvolutionMode.SAME:
-            return Edges(self.padding, self.padding)
+            return Edge(self.padding, self.padding)
         missing = max((self.output_size(size) - 1) * self.stride + self.extent - size, 0)
-        return Edges(missing // 2, missing - missing // 2)
+        return Edge(missing // 2, missing - missing // 2)
 
     def taps(self, windows: int, first: int = 0) -> list[slice]:
         """Return, for each cell of the kernel, where it lies in this many windows from ``first`` on."""
@@ -84,26 +91,31 @@ class Window(NamedTuple):
 
 
 Windows = tuple[Window, Window]
-NO_EDGES = Edges(0, 0)
 PIXEL = Window(1, 1, 0, 1, ConvolutionMode.TRUNCATE)
 
 
 @lru_cache(maxsize=256)
-def counts(window: Window, size: int) -> Plain:
-    """Return how many cells of each window lie inside the axis."""
-    windows = window.output_size(size)
-    inside = np.zeros(size + sum(window.edges(size)))
-    inside[window.edges(size).front :][:size] = 1.0
-    found: Plain = np.add.reduce([inside[tap] for tap in window.taps(windows)])
+def cells_inside(windows: Windows, height: int, width: int, dtype: np.dtype[Any]) -> Plain:
+    """Return how many cells of each window lie inside images, ``[height', width', 1]``, read-only."""
+    down, across = (_cells_along(w, size) for w, size in zip(windows, (height, width), strict=True))
+    found: Plain = np.multiply.outer(down, across)[..., None].astype(dtype)
     found.flags.writeable = False
     return found
+
+
+def _cells_along(window: Window, size: int) -> Plain:
+    edge = window.edge(size)
+    inside = np.zeros(edge.front + size + edge.back)
+    inside[edge.front : edge.front + size] = 1.0
+    cells = [inside[tap] for tap in window.taps(window.output_size(size))]
+    return np.asarray(np.add.reduce(cells))
 
 
 def batch_last(
     images: Array,
     mgr: LayerWorkspaceMgr,
     role: ArrayType,
-    edges: tuple[Edges, Edges] = (NO_EDGES, NO_EDGES),
+    edges: Edges = NO_EDGES,
     fill: float = 0.0,
 ) -> Array:
     """Return images ``[N, C, H, W]`` as ``[C, H, W, N]`` in C order, with edges of ``fill`` around them.
@@ -112,16 +124,26 @@ def batch_last(
     that moves by one pixel is one long run of memory, whatever the size of the images.
     """
     seen = images.transpose(1, 2, 3, 0)
-    if edges == (NO_EDGES, NO_EDGES) and seen.flags["C_CONTIGUOUS"]:
+    if edges == NO_EDGES and seen.flags["C_CONTIGUOUS"]:
         return seen
-    channels, height, width, batch = seen.shape
-    (top, bottom), (left, right) = edges
-    shape = channels, top + height + bottom, left + width + right, batch
-    copy = mgr.create_uninitialized(role, shape, images.dtype)
-    if copy.size != seen.size:
+    copy = mgr.create_uninitialized(role, with_edges(images, edges), images.dtype)
+    if edges != NO_EDGES:
         copy[...] = fill
-    copy[:, top : top + height, left : left + width] = seen
+    _inner(copy, edges)[...] = seen
     return copy
+
+
+def with_edges(images: Array, edges: Edges) -> tuple[int, int, int, int]:
+    """Return the shape ``[C, H, W, N]`` that images ``[N, C, H, W]`` have with edges around them."""
+    batch, channels, height, width = images.shape
+    return channels, height + sum(edges[0]), width + sum(edges[1]), batch
+
+
+def _inner(images: Array, edges: Edges) -> Array:
+    """Return a view of ``[C, H, W, N]`` without its edges."""
+    (top, bottom), (left, right) = edges
+    _, height, width, _ = images.shape
+    return images[:, top : height - bottom, left : width - right]
 
 
 def batch_first(images: Array) -> Array:
@@ -129,13 +151,11 @@ def batch_first(images: Array) -> Array:
     return images.transpose(3, 0, 1, 2)
 
 
-def without_edges(
-    images: Array, edges: tuple[Edges, Edges], mgr: LayerWorkspaceMgr, role: ArrayType
-) -> Array:
-    """Return ``[C, H, W, N]`` without its edges, copied into the role's place."""
-    (top, bottom), (left, right) = edges
-    _, height, width, _ = images.shape
-    inner = images[:, top : height - bottom, left : width - right]
+def without_edges(images: Array, edges: Edges, mgr: LayerWorkspaceMgr, role: ArrayType) -> Array:
+    """Return ``[C, H, W, N]`` without its edges, copied into the role's place; the same where it has none."""
+    if edges == NO_EDGES:
+        return images
+    inner = _inner(images, edges)
     copy = mgr.create_uninitialized(role, inner.shape, images.dtype)
     copy[...] = inner
     return copy
@@ -145,7 +165,7 @@ def mask_of_windows(mask: Array, axis: int, window: Window) -> Array:
     """Return what a mask becomes along an axis: a window counts if any cell of it does."""
     given = np.moveaxis(np.asarray(mask), axis, -1)
     size = given.shape[-1]
-    padded = np.pad(given, [(0, 0)] * (given.ndim - 1) + [window.edges(size)])
+    padded = np.pad(given, [(0, 0)] * (given.ndim - 1) + [window.edge(size)])
     kept = [padded[..., tap] for tap in window.taps(window.output_size(size))]
     return np.moveaxis(np.maximum.reduce(kept), -1, axis)
 
