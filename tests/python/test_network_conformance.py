@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "conformance" / "networks"
-SECTIONS = ()
+SECTIONS = ("activations", "schedules")
 
 
 def load_replayer():

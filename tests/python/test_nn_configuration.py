@@ -158,7 +158,7 @@ def test_activations_neither_overflow_nor_change_the_dtype(name):
         (lambda: nn.DenseLayer(n_out=True), "n_out", "whole number"),
         (lambda: nn.DenseLayer(n_out=2.5), "n_out", "whole number"),
         (lambda: nn.DenseLayer(name="h", n_in=-1, n_out=3), "n_in", "DenseLayer 'h': n_in=-1"),
-        (lambda: nn.DenseLayer(n_out=3, activation="rellu"), "activation", "IDENTITY, RELU"),
+        (lambda: nn.DenseLayer(n_out=3, activation="rellu"), "activation", "IDENTITY, LEAKYRELU"),
         (lambda: nn.DenseLayer(n_out=3, activation=np.tanh), "activation", "IActivation"),
         (lambda: nn.DenseLayer(n_out=3, weight_init="he"), "weight_init", "XAVIER"),
         (lambda: nn.DenseLayer(n_out=3, updater="adam"), "updater", "IUpdater"),

@@ -10,14 +10,31 @@ from ndarena.nn.words import Array, Choice, member, number, refuse
 
 __all__ = [
     "Activation",
+    "ActivationCube",
+    "ActivationELU",
+    "ActivationGELU",
+    "ActivationHardSigmoid",
+    "ActivationHardTanH",
     "ActivationIdentity",
+    "ActivationLReLU",
+    "ActivationMish",
+    "ActivationRationalTanh",
     "ActivationReLU",
+    "ActivationReLU6",
+    "ActivationRectifiedTanh",
+    "ActivationSELU",
     "ActivationSigmoid",
+    "ActivationSoftPlus",
+    "ActivationSoftSign",
     "ActivationSoftmax",
+    "ActivationSwish",
     "ActivationTanH",
+    "ActivationThresholdedReLU",
     "IActivation",
     "activation_of",
 ]
+
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554804
 
 
 class IActivation:
@@ -104,40 +121,360 @@ class ActivationReLU(IActivation):
 
 
 @dataclass(frozen=True)
-class ActivationSigmoid(IActivation):
-    """``1 / (1 + exp(-x))`` (DL4J: ``ActivationSigmoid``)."""
+class _Pointwise(IActivation):
+    """A function whose derivative is a factor per element."""
 
-    def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
-        """Return values between 0 and 1; exact in both tails, without overflow."""
-        tail = np.abs(x)
-        np.negative(tail, out=tail)
-        np.exp(tail, out=tail)
-        above = np.where(x >= 0.0, 1.0, tail).astype(tail.dtype, copy=False)
-        tail += 1.0
-        return np.divide(above, tail, out=out)
+    def _slope(self, x: Array) -> Array:
+        """Return the derivative at every element, in memory of its own."""
+        raise NotImplementedError(f"{type(self).__name__}._slope")
 
     def backprop(self, x: Array, epsilon: Array, *, out: Array = None) -> Array:
-        """Return ``epsilon * s * (1 - s)``."""
-        s = self.forward(x)
-        slope = 1.0 - s
-        slope *= s
-        return np.multiply(epsilon, slope, out=out)
+        """Return ``epsilon`` times the derivative at ``x``."""
+        return np.multiply(epsilon, self._slope(x), out=out)
+
+    def _settle(self, field: str) -> None:
+        """Store a field as a float."""
+        object.__setattr__(self, field, number(getattr(self, field), type(self).__name__, field))
 
 
 @dataclass(frozen=True)
-class ActivationTanH(IActivation):
+class ActivationReLU6(_Pointwise):
+    """The positive part, at most 6 (DL4J: ``ActivationReLU6``)."""
+
+    def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
+        """Return ``min(max(x, 0), 6)``."""
+        out = np.maximum(x, 0.0, out=out)
+        return np.minimum(out, 6.0, out=out)
+
+    def _slope(self, x: Array) -> Array:
+        return (x > 0.0) & (x < 6.0)
+
+
+@dataclass(frozen=True)
+class ActivationThresholdedReLU(_Pointwise):
+    """What is above ``theta``, else 0 (DL4J: ``ActivationThresholdedReLU``)."""
+
+    theta: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the field."""
+        self._settle("theta")
+
+    def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
+        """Return ``x`` where it is above ``theta``, else 0."""
+        return np.multiply(x, x > self.theta, out=out)
+
+    def _slope(self, x: Array) -> Array:
+        return x > self.theta
+
+
+def _either(above: Array, x: Array, below: float) -> Array:
+    """Return 1 where ``above`` is true, ``below`` elsewhere, in the dtype of ``x``."""
+    return np.where(above, x.dtype.type(1.0), x.dtype.type(below))
+
+
+@dataclass(frozen=True)
+class ActivationLReLU(_Pointwise):
+    """``x`` above 0, ``alpha * x`` below (DL4J: ``ActivationLReLU``)."""
+
+    alpha: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Check the field."""
+        self._settle("alpha")
+
+    def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
+        """Return ``x`` or ``alpha * x``."""
+        return np.multiply(x, self._slope(x), out=out)
+
+    def _slope(self, x: Array) -> Array:
+        return _either(x >= 0.0, x, self.alpha)
+
+
+def _bent(x: Array, alpha: float, out: Array) -> Array:
+    """Return ``x`` above 0, ``alpha * (exp(x) - 1)`` below."""
+    below = np.minimum(x, 0.0)
+    np.expm1(below, out=below)
+    below *= alpha
+    out = np.maximum(x, 0.0, out=out)
+    out += below
+    return out
+
+
+def _bent_slope(x: Array, alpha: float, above: Array) -> Array:
+    slope = np.minimum(x, 0.0)
+    np.exp(slope, out=slope)
+    if alpha != 1.0:
+        slope *= _either(above, x, alpha)
+    return slope
+
+
+@dataclass(frozen=True)
+class ActivationELU(_Pointwise):
+    """``x`` above 0, ``alpha * (exp(x) - 1)`` below (DL4J: ``ActivationELU``, whose slope ignores alpha)."""
+
+    alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the field."""
+        self._settle("alpha")
+
+    def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
+        """Return ``x`` or ``alpha * (exp(x) - 1)``."""
+        return _bent(x, self.alpha, out)
+
+    def _slope(self, x: Array) -> Array:
+        return _bent_slope(x, self.alpha, x >= 0.0)
+
+
+@dataclass(frozen=True)
+class ActivationSELU(_Pointwise):
+    """ELU with the two constants that keep mean 0 and variance 1 (DL4J: ``ActivationSELU``)."""
+
+    def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
+        """Return ``1.0507 * x`` above 0, ``1.7581 * (exp(x) - 1)`` below."""
+        out = _bent(x, SELU_ALPHA, out)
+        out *= SELU_SCALE
+        return out
+
+    def _slope(self, x: Array) -> Array:
+        slope = _bent_slope(x, SELU_ALPHA, x > 0.0)
+        slope *= SELU_SCALE
+        return slope
+
+
+def _sigmoid(x: Array, out: Array = None) -> Array:
+    """Return ``1 / (1 + exp(-x))``, exact in both tails, without overflow."""
+    tail = np.abs(x)
+    np.negative(tail, out=tail)
+    np.exp(tail, out=tail)
+    above = np.where(x >= 0.0, 1.0, tail).astype(tail.dtype, copy=False)
+    tail += 1.0
+    return np.divide(above, tail, out=out)
+
+
+def _sigmoid_slope(s: Array) -> Array:
+    """Return ``s * (1 - s)``, the derivative of a sigmoid whose value is ``s``."""
+    slope = 1.0 - s
+    slope *= s
+    return slope
+
+
+@dataclass(frozen=True)
+class ActivationSigmoid(_Pointwise):
+    """``1 / (1 + exp(-x))`` (DL4J: ``ActivationSigmoid``)."""
+
+    def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
+        """Return values between 0 and 1."""
+        return _sigmoid(x, out)
+
+    def _slope(self, x: Array) -> Array:
+        return _sigmoid_slope(_sigmoid(x))
+
+
+@dataclass(frozen=True)
+class ActivationHardSigmoid(_Pointwise):
+    """``0.2 * x + 0.5``, kept between 0 and 1 (DL4J: ``ActivationHardSigmoid``)."""
+
+    def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
+        """Return values from 0 to 1."""
+        out = np.multiply(x, 0.2, out=out)
+        out += 0.5
+        return np.clip(out, 0.0, 1.0, out=out)
+
+    def _slope(self, x: Array) -> Array:
+        slope = (np.abs(x) <= 2.5).astype(x.dtype)
+        slope *= 0.2
+        return slope
+
+
+def _tanh_slope(t: Array) -> Array:
+    """Return ``1 - t ** 2`` in the memory of ``t``, the derivative of a tanh whose value is ``t``."""
+    t *= t
+    return np.subtract(1.0, t, out=t)
+
+
+@dataclass(frozen=True)
+class ActivationTanH(_Pointwise):
     """The hyperbolic tangent (DL4J: ``ActivationTanH``)."""
 
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
         """Return values between -1 and 1."""
         return np.tanh(x, out=out)
 
-    def backprop(self, x: Array, epsilon: Array, *, out: Array = None) -> Array:
-        """Return ``epsilon * (1 - tanh(x) ** 2)``."""
-        slope = np.tanh(x)
-        slope *= slope
-        np.subtract(1.0, slope, out=slope)
-        return np.multiply(epsilon, slope, out=out)
+    def _slope(self, x: Array) -> Array:
+        return _tanh_slope(np.tanh(x))
+
+
+@dataclass(frozen=True)
+class ActivationHardTanH(_Pointwise):
+    """``x``, kept between -1 and 1 (DL4J: ``ActivationHardTanH``)."""
+
+    def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
+        """Return values from -1 to 1."""
+        return np.clip(x, -1.0, 1.0, out=out)
+
+    def _slope(self, x: Array) -> Array:
+        return np.abs(x) <= 1.0
+
+
+@dataclass(frozen=True)
+class ActivationRectifiedTanh(_Pointwise):
+    """The positive part of the hyperbolic tangent (DL4J: ``ActivationRectifiedTanh``)."""
+
+    def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
+        """Return ``max(0, tanh(x))``."""
+        out = np.tanh(x, out=out)
+        return np.maximum(out, 0.0, out=out)
+
+    def _slope(self, x: Array) -> Array:
+        slope = _tanh_slope(np.tanh(x))
+        slope *= x > 0.0
+        return slope
+
+
+@dataclass(frozen=True)
+class ActivationRationalTanh(_Pointwise):
+    """A tanh without exponentials (DL4J: ``ActivationRationalTanh``).
+
+    ``1.7159 * sign(x) * (1 - 1 / (1 + y + y ** 2 + 1.41645 * y ** 4))`` with ``y = abs(2 / 3 * x)``.
+    """
+
+    def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
+        """Return values between -1.7159 and 1.7159."""
+        y = self._bounded(x)
+        rest = np.divide(-1.0, self._divisor(y))
+        rest += 1.0
+        rest *= 1.7159
+        return np.copysign(rest, x, out=out)
+
+    def _slope(self, x: Array) -> Array:
+        y = self._bounded(x)
+        divisor = self._divisor(y)
+        slope = ((4.0 * 1.41645) * y * y + 2.0) * y
+        slope += 1.0
+        slope /= divisor
+        slope /= divisor
+        slope *= 1.7159 * 2.0 / 3.0
+        return slope
+
+    @staticmethod
+    def _bounded(x: Array) -> Array:
+        """Return ``abs(2 / 3 * x)``, but not more than where the function has reached its limit."""
+        y = np.abs(x)
+        y *= 2.0 / 3.0
+        return np.minimum(y, 1e5, out=y)
+
+    @staticmethod
+    def _divisor(y: Array) -> Array:
+        square = y * y
+        return (square * 1.41645 + 1.0) * square + y + 1.0
+
+
+@dataclass(frozen=True)
+class ActivationSoftPlus(_Pointwise):
+    """``log(1 + exp(x))`` (DL4J: ``ActivationSoftPlus``)."""
+
+    def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
+        """Return values above 0; exact in both tails, without overflow."""
+        return np.logaddexp(x, 0.0, out=out)
+
+    def _slope(self, x: Array) -> Array:
+        return _sigmoid(x)
+
+
+@dataclass(frozen=True)
+class ActivationSoftSign(_Pointwise):
+    """``x / (1 + abs(x))`` (DL4J: ``ActivationSoftSign``)."""
+
+    def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
+        """Return values between -1 and 1."""
+        return np.divide(x, self._divisor(x), out=out)
+
+    def _slope(self, x: Array) -> Array:
+        divisor = self._divisor(x)
+        divisor *= divisor
+        return np.reciprocal(divisor, out=divisor)
+
+    @staticmethod
+    def _divisor(x: Array) -> Array:
+        divisor = np.abs(x)
+        divisor += 1.0
+        return divisor
+
+
+def _gated(x: Array, factor: float, out: Array) -> Array:
+    """Return ``x * sigmoid(factor * x)``."""
+    return np.multiply(x, _sigmoid(x if factor == 1.0 else x * factor), out=out)
+
+
+def _gated_slope(x: Array, factor: float) -> Array:
+    scaled = x if factor == 1.0 else x * factor
+    s = _sigmoid(scaled)
+    slope = _sigmoid_slope(s)
+    slope *= scaled
+    slope += s
+    return slope
+
+
+@dataclass(frozen=True)
+class ActivationGELU(_Pointwise):
+    """``x * sigmoid(1.702 * x)`` (DL4J: ``ActivationGELU``)."""
+
+    def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
+        """Return ``x`` times the gate."""
+        return _gated(x, 1.702, out)
+
+    def _slope(self, x: Array) -> Array:
+        return _gated_slope(x, 1.702)
+
+
+@dataclass(frozen=True)
+class ActivationSwish(_Pointwise):
+    """``x * sigmoid(x)`` (DL4J: ``ActivationSwish``)."""
+
+    def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
+        """Return ``x`` times the gate."""
+        return _gated(x, 1.0, out)
+
+    def _slope(self, x: Array) -> Array:
+        return _gated_slope(x, 1.0)
+
+
+@dataclass(frozen=True)
+class ActivationMish(_Pointwise):
+    """``x * tanh(log(1 + exp(x)))`` (DL4J: ``ActivationMish``)."""
+
+    def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
+        """Return ``x`` times the gate."""
+        return np.multiply(x, self._gate(x), out=out)
+
+    def _slope(self, x: Array) -> Array:
+        gate = self._gate(x)
+        slope = _sigmoid(x)
+        slope *= x
+        slope *= 1.0 - gate * gate
+        slope += gate
+        return slope
+
+    @staticmethod
+    def _gate(x: Array) -> Array:
+        gate = np.logaddexp(x, 0.0)
+        return np.tanh(gate, out=gate)
+
+
+@dataclass(frozen=True)
+class ActivationCube(_Pointwise):
+    """``x ** 3`` (DL4J: ``ActivationCube``)."""
+
+    def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
+        """Return the third power."""
+        return np.multiply(x * x, x, out=out)
+
+    def _slope(self, x: Array) -> Array:
+        slope = x * x
+        slope *= 3.0
+        return slope
 
 
 @dataclass(frozen=True)
@@ -161,11 +498,26 @@ class ActivationSoftmax(IActivation):
 class Activation(Choice):
     """Names of activation functions (DL4J: ``Activation``)."""
 
+    CUBE = "CUBE"
+    ELU = "ELU"
+    GELU = "GELU"
+    HARDSIGMOID = "HARDSIGMOID"
+    HARDTANH = "HARDTANH"
     IDENTITY = "IDENTITY"
+    LEAKYRELU = "LEAKYRELU"
+    MISH = "MISH"
+    RATIONALTANH = "RATIONALTANH"
+    RECTIFIEDTANH = "RECTIFIEDTANH"
     RELU = "RELU"
+    RELU6 = "RELU6"
+    SELU = "SELU"
     SIGMOID = "SIGMOID"
     SOFTMAX = "SOFTMAX"
+    SOFTPLUS = "SOFTPLUS"
+    SOFTSIGN = "SOFTSIGN"
+    SWISH = "SWISH"
     TANH = "TANH"
+    THRESHOLDEDRELU = "THRESHOLDEDRELU"
 
     def get_activation_function(self) -> IActivation:
         """Return the function of that name with its default settings."""
@@ -173,11 +525,26 @@ class Activation(Choice):
 
 
 _FUNCTIONS: dict[Activation, IActivation] = {
+    Activation.CUBE: ActivationCube(),
+    Activation.ELU: ActivationELU(),
+    Activation.GELU: ActivationGELU(),
+    Activation.HARDSIGMOID: ActivationHardSigmoid(),
+    Activation.HARDTANH: ActivationHardTanH(),
     Activation.IDENTITY: ActivationIdentity(),
+    Activation.LEAKYRELU: ActivationLReLU(),
+    Activation.MISH: ActivationMish(),
+    Activation.RATIONALTANH: ActivationRationalTanh(),
+    Activation.RECTIFIEDTANH: ActivationRectifiedTanh(),
     Activation.RELU: ActivationReLU(),
+    Activation.RELU6: ActivationReLU6(),
+    Activation.SELU: ActivationSELU(),
     Activation.SIGMOID: ActivationSigmoid(),
     Activation.SOFTMAX: ActivationSoftmax(),
+    Activation.SOFTPLUS: ActivationSoftPlus(),
+    Activation.SOFTSIGN: ActivationSoftSign(),
+    Activation.SWISH: ActivationSwish(),
     Activation.TANH: ActivationTanH(),
+    Activation.THRESHOLDEDRELU: ActivationThresholdedReLU(),
 }
 
 

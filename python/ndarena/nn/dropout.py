@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ndarena.nn.activations import SELU_ALPHA, SELU_SCALE
 from ndarena.nn.noise import Noise, draw_kept, draw_normal
 from ndarena.nn.words import Array, number, refuse
 
@@ -90,7 +91,7 @@ class AlphaDropout(IDropout):
 
     def apply(self, x: Array, *, noise: Array, rng: Generator, out: Array) -> Array:
         """Return ``a * x + b`` where it is kept, else ``a * low + b``."""
-        low = -1.0507009873554804 * 1.6732632423543772
+        low = -SELU_SCALE * SELU_ALPHA
         scale = 1.0 / math.sqrt(self.p + low**2 * self.p * (1.0 - self.p))
         draw_kept(noise, rng, self.p, 1.0)
         np.subtract(x, low, out=out)
