@@ -68,6 +68,7 @@ from ndarena.nn.input_type import (
 from ndarena.nn.layer import Layer, ParamKind, ParamPart
 from ndarena.nn.listeners import TrainingListener
 from ndarena.nn.losses import ILossFunction, LossFunction, LossMCXENT, LossMSE, LossNegativeLogLikelihood
+from ndarena.nn.lstm import LSTM, GravesLSTM
 from ndarena.nn.network import MultiLayerNetwork
 from ndarena.nn.output import LossLayer, OutputLayer, RnnLossLayer, RnnOutputLayer
 from ndarena.nn.pooling import SubsamplingLayer
@@ -81,6 +82,7 @@ from ndarena.nn.preprocessors import (
     RnnToCnnPreProcessor,
     RnnToFeedForwardPreProcessor,
 )
+from ndarena.nn.recurrent import BaseRecurrentLayer, RecurrentLayer
 from ndarena.nn.schedules import (
     CycleSchedule,
     ExponentialSchedule,
@@ -99,6 +101,7 @@ from ndarena.nn.series_vertices import (
     LastTimeStepVertex,
     ReverseTimeSeriesVertex,
 )
+from ndarena.nn.simple_rnn import SimpleRnn
 from ndarena.nn.updaters import Adam, IUpdater, Sgd
 from ndarena.nn.vertex import GraphVertex
 from ndarena.nn.vertices import MergeVertex, PreprocessorVertex, StackVertex, SubsetVertex, UnstackVertex
@@ -106,6 +109,7 @@ from ndarena.nn.weight_noise import DropConnect, IWeightNoise, WeightNoise
 from ndarena.nn.weights import WeightInit
 
 __all__ = [
+    "LSTM",
     "Activation",
     "ActivationCube",
     "ActivationELU",
@@ -131,6 +135,7 @@ __all__ = [
     "AlphaDropout",
     "BackpropType",
     "BaseLayer",
+    "BaseRecurrentLayer",
     "CacheMode",
     "CnnToFeedForwardPreProcessor",
     "CnnToRnnPreProcessor",
@@ -157,6 +162,7 @@ __all__ = [
     "GaussianNoise",
     "GradientNormalization",
     "GraphVertex",
+    "GravesLSTM",
     "IActivation",
     "IDropout",
     "ILossFunction",
@@ -195,6 +201,7 @@ __all__ = [
     "PoolingType",
     "PreprocessorVertex",
     "RampSchedule",
+    "RecurrentLayer",
     "ReverseTimeSeriesVertex",
     "RnnLossLayer",
     "RnnOutputLayer",
@@ -205,6 +212,7 @@ __all__ = [
     "Sgd",
     "ShiftVertex",
     "SigmoidSchedule",
+    "SimpleRnn",
     "SpatialDropout",
     "StackVertex",
     "StepSchedule",
