@@ -209,6 +209,18 @@ pub fn array<'py>(
     WorkspaceArray::of_cut(cut, (dtype, size), shape, fortran).map(Some)
 }
 
+/// More bytes are copied by NumPy, while other threads have the interpreter.
+const SHORT: usize = 1 << 20;
+
+/// A copy of an object that is a packed array of numbers.
+pub fn array_of<'py>(
+    workspace: &Workspace,
+    object: &Bound<'py, PyAny>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let Some((source, _)) = WorkspaceArray::in_place(object)? else { return Ok(None) };
+    Ok(copy(workspace, &source)?.map(Bound::into_any))
+}
+
 /// A copy of a packed array of numbers, in its order.
 pub fn copy<'py>(
     workspace: &Workspace,
@@ -220,7 +232,9 @@ pub fn copy<'py>(
         return Ok(None);
     }
     let Some(axes) = source.few_axes() else { return Ok(None) };
-    let Some(bytes) = bytes(axes.shape(), item.size) else { return Ok(None) };
+    let Some(bytes) = bytes(axes.shape(), item.size).filter(|&bytes| bytes <= SHORT) else {
+        return Ok(None);
+    };
     let number = (source.dtype()?, item.size);
     let fortran = flags & C_CONTIGUOUS == 0;
     let Some(copy) = array(workspace, number, axes.shape(), bytes, (false, fortran))? else {

@@ -15,6 +15,7 @@
 #![allow(unsafe_code)]
 
 pub mod elementwise;
+mod job;
 pub mod matmul;
 mod scalar;
 

@@ -84,10 +84,30 @@ quick_makers! {
     create_uninitialized "empty" false "($self, shape, dtype=None, order='C')"
 }
 
+#[pymethods]
+impl PyWorkspace {
+    /// `numpy.array`, in this workspace.
+    #[pyo3(
+        signature = (*args, **kwargs),
+        text_signature = "($self, object, dtype=None, *, copy=True, order='K', subok=False, ndmin=0, like=None)"
+    )]
+    fn array<'py>(
+        &self,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if let (1, None) = (args.len(), kwargs) {
+            if let Some(copy) = fast::array_of(&self.core, &args.get_item(0)?)? {
+                return Ok(copy);
+            }
+        }
+        create(Some(&self.core), ("array", "array"), args, kwargs)
+    }
+}
+
 makers! {
     ones "ones" "($self, shape, dtype=None, order='C', *, device=None, like=None)"
     full "full" "($self, shape, fill_value, dtype=None, order='C', *, device=None, like=None)"
-    array "array" "($self, object, dtype=None, *, copy=True, order='K', subok=False, ndmin=0, like=None)"
     asarray "asarray" "($self, a, dtype=None, order=None, *, device=None, copy=None, like=None)"
     empty_like "empty_like"
         "($self, prototype, dtype=None, order='K', subok=True, shape=None, *, device=None)"

@@ -202,3 +202,27 @@ def test_the_environment_is_read_at_import(value, is_on):
         print(_core._set_fast_paths(True))
     """
     assert output_of(program, env={"NDARENA_FAST": value}) == f"{is_on}\n"
+
+
+@pytest.mark.parametrize("name", BINARY)
+@pytest.mark.parametrize("n", [1, 7, 1023, 1024, 1025, 3000])
+def test_bools_against_numbers(ws, name, n):
+    """`gradient * (h > 0)`: bools become numbers of the other operand's dtype, on either side."""
+    ufunc = BINARY[name]
+    flags = packed(np.resize([True, False, False, True, True], n))
+    table = packed(np.resize([True, False, True], (n, 3)))
+    for dtype in DTYPES:
+        values = packed(numbers(dtype, n, 2))
+        with np.errstate(all="ignore"):
+            three_ways(ws, ufunc, flags, values)
+            three_ways(ws, ufunc, values, flags)
+            three_ways(ws, ufunc, table, packed(numbers(dtype, 3 * n, 5).reshape(n, 3)))
+            three_ways(ws, ufunc, table, packed(numbers(dtype, 3, 1)))
+
+
+def test_bytes_of_bools_that_are_neither_0_nor_1(ws):
+    """NumPy takes every byte but 0 for true."""
+    flags = packed(np.arange(256, dtype=np.uint8).view(bool))
+    values = packed(np.arange(256.0) + 1.0)
+    three_ways(ws, np.multiply, flags, values)
+    three_ways(ws, np.add, values, flags)

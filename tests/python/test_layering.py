@@ -187,6 +187,7 @@ UNSAFE = {
     "python/handler",
     "python/loops",
     "python/loops/elementwise",
+    "python/loops/job",
     "python/loops/matmul",
     "python/npy",
     "python/view",

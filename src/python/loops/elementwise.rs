@@ -17,20 +17,19 @@ use std::{cell, ptr};
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyFloat, PyInt, PyTuple};
+use pyo3::types::{PyDict, PyTuple};
 
-use super::scalar::{Scalar, is_numpy_float};
+use super::job::{Job, Operand, Packed, walk};
+use super::scalar::Scalar;
 use super::{Flags, Loops, NOTHING, Strand, Strands};
 use crate::python::fast::{self, is_number};
 use crate::python::foreign;
 use crate::python::handle::WorkspaceArray;
 use crate::python::naming::Call;
-use crate::python::npy::{self, ALIGNED, C_CONTIGUOUS, F_CONTIGUOUS, Ndarray};
+use crate::python::npy::{self, C_CONTIGUOUS, F_CONTIGUOUS, Ndarray};
 use crate::python::place::Operands;
-use crate::{Buffer, registry};
+use crate::registry;
 
-/// More elements than this are computed without the interpreter's lock.
-pub(super) const LONG: isize = 2048;
 /// What is written in place is remembered up to so many bytes, to be computed again by NumPy if there is
 /// something to report.
 const REMEMBERED: usize = 64 << 10;
@@ -63,173 +62,6 @@ fn dtype_of(py: Python<'_>, type_num: c_int) -> PyResult<Option<&'static Py<PyAn
     Ok(dtypes(py)?.get(index).and_then(Option::as_ref))
 }
 
-/// An array whose elements follow each other without gaps.
-struct Packed<'a, 'py> {
-    array: Ndarray<'py>,
-    ours: Option<&'a Bound<'py, WorkspaceArray>>,
-    /// `C_CONTIGUOUS`, `F_CONTIGUOUS`, or both.
-    orders: c_int,
-}
-
-enum Operand<'a, 'py> {
-    Packed(Packed<'a, 'py>),
-    Scalar(&'a Bound<'py, PyAny>),
-}
-
-impl<'a, 'py> Packed<'a, 'py> {
-    #[inline]
-    fn of(object: &'a Bound<'py, PyAny>) -> PyResult<Option<Self>> {
-        let Some((array, ours)) = WorkspaceArray::in_place(object)? else { return Ok(None) };
-        let flags = array.flags();
-        let orders = flags & (C_CONTIGUOUS | F_CONTIGUOUS);
-        let usable = flags & ALIGNED != 0 && orders != 0 && array.ndim() > 0 && array.size() > 0;
-        Ok(usable.then_some(Self { array, ours, orders }))
-    }
-
-    fn strand(&self, step: isize) -> Strand {
-        Strand { address: self.array.data(), step }
-    }
-
-    /// Keeps the memory from being given away while other code runs.
-    fn pin(&self) -> PyResult<Option<Buffer>> {
-        self.ours
-            .map(|ours| ours.get().buffer())
-            .transpose()
-            .map_err(crate::python::error::to_pyerr)
-    }
-}
-
-impl<'a, 'py> Operand<'a, 'py> {
-    #[inline]
-    fn of(object: &'a Bound<'py, PyAny>) -> PyResult<Option<Self>> {
-        if object.is_exact_instance_of::<PyFloat>() || object.is_exact_instance_of::<PyInt>() {
-            return Ok(Some(Self::Scalar(object)));
-        }
-        if let Some(packed) = Packed::of(object)? {
-            return Ok(Some(Self::Packed(packed)));
-        }
-        let is_scalar = is_numpy_float(object)?;
-        Ok(is_scalar.then_some(Self::Scalar(object)))
-    }
-
-    fn object(&self) -> Bound<'py, PyAny> {
-        match self {
-            Self::Packed(Packed { ours: Some(ours), .. }) => (*ours).clone().into_any(),
-            Self::Packed(packed) => packed.array.object().clone(),
-            Self::Scalar(scalar) => (*scalar).clone(),
-        }
-    }
-}
-
-/// How the elements are run through: `rows` times a stretch.
-struct Walk {
-    rows: isize,
-    count: isize,
-    /// For each operand and the result, whether it goes on from row to row, and from element to element.
-    goes: [Goes; 3],
-}
-
-#[derive(Clone, Copy)]
-struct Goes {
-    along: bool,
-    down: Down,
-}
-
-/// Where the next row of an operand begins.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Down {
-    /// Where this one does.
-    Nowhere,
-    /// An element further.
-    Element,
-    /// A row further.
-    Row,
-}
-
-const WHOLE: Goes = Goes { along: true, down: Down::Row };
-
-/// Whether the operands can be run through together, and the one that has the result's shape.
-fn walk(loops: &Loops, operands: &[Operand<'_, '_>]) -> Option<(Walk, usize)> {
-    let straight = |count| Walk { rows: 1, count, goes: [WHOLE; 3] };
-    match operands {
-        [Operand::Packed(one)] | [Operand::Packed(one), Operand::Scalar(_)] => {
-            Some((straight(one.array.size()), 0))
-        }
-        [Operand::Scalar(_), Operand::Packed(one)] => Some((straight(one.array.size()), 1)),
-        [Operand::Packed(left), Operand::Packed(right)] => {
-            let size = left.array.size();
-            if left.array.has_shape_of(&right.array) {
-                return (left.orders & right.orders != 0).then(|| (straight(size), 0));
-            }
-            if !loops.takes_rows() {
-                return None;
-            }
-            rows_against(left, right)
-                .map(|(rows, count, goes)| (Walk { rows, count, goes: [WHOLE, goes, WHOLE] }, 0))
-                .or_else(|| {
-                    let (rows, count, goes) = rows_against(right, left)?;
-                    Some((Walk { rows, count, goes: [goes, WHOLE, WHOLE] }, 1))
-                })
-        }
-        _ => None,
-    }
-}
-
-/// Number and length of rows, and how the other operand goes: it is one row as long as they are, or a
-/// column with an element for each of them.
-fn rows_against(rows: &Packed<'_, '_>, other: &Packed<'_, '_>) -> Option<(isize, isize, Goes)> {
-    if rows.array.ndim() < 2 || rows.orders & C_CONTIGUOUS == 0 {
-        return None;
-    }
-    let (size, length) = (rows.array.size(), rows.array.last_length());
-    if other.array.ndim() == 1 && other.array.size() == length {
-        return Some((size / length, length, Goes { along: true, down: Down::Nowhere }));
-    }
-    let is_column = rows.array.ndim() == 2
-        && other.array.ndim() == 2
-        && other.array.last_length() == 1
-        && other.array.size() == size / length;
-    is_column.then_some((size / length, length, Goes { along: false, down: Down::Element }))
-}
-
-/// What is computed once all questions are answered.
-struct Job<'a> {
-    loops: &'a Loops,
-    entry: usize,
-    walk: Walk,
-    strands: Strands,
-}
-
-impl Job<'_> {
-    /// # Safety
-    /// Invariant 3 of `loops`, for every row.
-    unsafe fn run(&self) -> Flags {
-        let mut flags = Flags::NONE;
-        let mut strands = self.strands;
-        let sizes = strands.map(|strand| strand.step);
-        for (strand, goes) in strands.iter_mut().zip(&self.walk.goes) {
-            strand.step *= isize::from(goes.along);
-        }
-        for _ in 0..self.walk.rows {
-            // SAFETY: the caller's word.
-            flags = flags.or(unsafe { self.loops.run(self.entry, &strands, self.walk.count) });
-            for ((strand, goes), size) in strands.iter_mut().zip(&self.walk.goes).zip(sizes) {
-                let bytes = match goes.down {
-                    Down::Nowhere => 0,
-                    Down::Element => size,
-                    Down::Row => size * self.walk.count,
-                };
-                strand.address = strand.address.wrapping_offset(bytes);
-            }
-        }
-        flags
-    }
-
-    fn is_long(&self) -> bool {
-        self.walk.rows.saturating_mul(self.walk.count) > LONG
-    }
-}
-
 /// The ufunc on its inputs, into new memory of the current workspace.
 #[inline]
 pub fn call<'py>(
@@ -259,11 +91,13 @@ fn compute<'py>(
     operands: &[Operand<'_, 'py>],
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let Some((walk, lead)) = walk(loops, operands) else { return Ok(None) };
+    let flags = flags_among(loops, operands);
+    let lead = flags.map_or(lead, |place| 1 - place);
     let Operand::Packed(first) = &operands[lead] else { return Ok(None) };
     let item = first.array.item();
     let Some((entry, produced)) = loops.find(item.type_num) else { return Ok(None) };
     let mut cell = Scalar::default();
-    let Some((mut strands, orders)) = strands(py, operands, item, &mut cell)? else {
+    let Some((mut strands, orders)) = strands(py, operands, item, &mut cell, flags)? else {
         return Ok(None);
     };
     let Some(workspace) = registry::current_workspace().filter(fast::is_plain) else {
@@ -277,13 +111,27 @@ fn compute<'py>(
     let made = fast::array(&workspace, (number.clone(), size), axes.shape(), bytes, layout)?;
     let Some(result) = made else { return Ok(None) };
     strands[operands.len()] = Strand { address: result.get().template(py)?.data(), step: size };
-    let job = Job { loops, entry, walk, strands };
+    let job = Job { loops, entry, walk, strands, flags };
     let flags = run(py, &job, operands)?;
     if is_quiet(py, flags)? {
         return Ok(Some(result.into_any()));
     }
     let inputs: Vec<_> = operands.iter().map(Operand::object).collect();
     replay(loops, &PyTuple::new(py, inputs)?, &result).map(Some)
+}
+
+/// Which of two inputs of one shape is made of bools, where the other is of single or double precision.
+#[inline]
+fn flags_among(loops: &Loops, operands: &[Operand<'_, '_>]) -> Option<usize> {
+    const BOOL: c_int = 0;
+    const SINGLE_AND_DOUBLE: [c_int; 2] = [11, 12];
+    let [Operand::Packed(left), Operand::Packed(right)] = operands else { return None };
+    let types = [left.array.item().type_num, right.array.item().type_num];
+    let place = types.iter().position(|&t| t == BOOL)?;
+    let usable = SINGLE_AND_DOUBLE.contains(&types[1 - place])
+        && left.array.has_shape_of(&right.array)
+        && loops.takes_rows();
+    usable.then_some(place)
 }
 
 /// Where the operands begin, scalars in `cell`, and the orders that all of them have.
@@ -293,12 +141,17 @@ fn strands<'py>(
     operands: &[Operand<'_, 'py>],
     item: npy::Item,
     cell: &mut Scalar,
+    flags: Option<usize>,
 ) -> PyResult<Option<(Strands, c_int)>> {
     let Some(dtype) = number_of(py, item.type_num)? else { return Ok(None) };
     let mut strands = [NOTHING; 3];
     let mut orders = C_CONTIGUOUS | F_CONTIGUOUS;
-    for (strand, operand) in strands.iter_mut().zip(operands) {
+    for (place, (strand, operand)) in strands.iter_mut().zip(operands).enumerate() {
         *strand = match operand {
+            Operand::Packed(packed) if flags == Some(place) => {
+                orders &= packed.orders;
+                packed.strand(1)
+            }
             Operand::Packed(packed) if packed.array.has_dtype(dtype) => {
                 orders &= packed.orders;
                 packed.strand(item.size)
@@ -370,7 +223,7 @@ pub fn reuse<'py>(
     let item = first.array.item();
     let Some((entry, produced)) = loops.find(item.type_num) else { return Ok(false) };
     let mut cell = Scalar::default();
-    let Some((mut strands, orders)) = strands(py, &operands, item, &mut cell)? else {
+    let Some((mut strands, orders)) = strands(py, &operands, item, &mut cell, None)? else {
         return Ok(false);
     };
     let is_whole = target.get().sole_bytes()
@@ -385,7 +238,7 @@ pub fn reuse<'py>(
         return Ok(false);
     }
     strands[2] = written.strand(item.size);
-    let flags = run(py, &Job { loops, entry, walk, strands }, &operands)?;
+    let flags = run(py, &Job { loops, entry, walk, strands, flags: None }, &operands)?;
     // What it was is gone: NumPy is told what happened instead of computing it again.
     PyErr::take(py).map_or(Ok(()), Err)?;
     flags.report(py, name).map(|()| true)
@@ -402,7 +255,7 @@ fn write<'py>(
     let item = first.array.item();
     let Some((entry, produced)) = loops.find(item.type_num) else { return Ok(false) };
     let mut cell = Scalar::default();
-    let Some((mut strands, orders)) = strands(py, operands, item, &mut cell)? else {
+    let Some((mut strands, orders)) = strands(py, operands, item, &mut cell, None)? else {
         return Ok(false);
     };
     let Some(number) = number_of(py, produced)? else { return Ok(false) };
@@ -421,7 +274,7 @@ fn write<'py>(
     }
     let out = written.strand(size);
     strands[operands.len()] = out;
-    let job = Job { loops, entry, walk, strands };
+    let job = Job { loops, entry, walk, strands, flags: None };
     if !is_input {
         let _pin = written.pin()?;
         let flags = run(py, &job, operands)?;

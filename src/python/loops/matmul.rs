@@ -10,7 +10,8 @@
 
 use pyo3::prelude::*;
 
-use super::elementwise::{LONG, finish, is_quiet, number_of};
+use super::elementwise::{finish, is_quiet, number_of};
+use super::job::LONG;
 use super::{Flags, Loops, NOTHING, Strand};
 use crate::python::error::to_pyerr;
 use crate::python::fast;
