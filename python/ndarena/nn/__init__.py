@@ -70,6 +70,7 @@ from ndarena.nn.listeners import TrainingListener
 from ndarena.nn.losses import ILossFunction, LossFunction, LossMCXENT, LossMSE, LossNegativeLogLikelihood
 from ndarena.nn.lstm import LSTM, GravesLSTM
 from ndarena.nn.network import MultiLayerNetwork
+from ndarena.nn.normalization import BatchNormalization, LocalResponseNormalization
 from ndarena.nn.output import LossLayer, OutputLayer, RnnLossLayer, RnnOutputLayer
 from ndarena.nn.pooling import SubsamplingLayer
 from ndarena.nn.preprocessors import (
@@ -136,6 +137,7 @@ __all__ = [
     "BackpropType",
     "BaseLayer",
     "BaseRecurrentLayer",
+    "BatchNormalization",
     "CacheMode",
     "CnnToFeedForwardPreProcessor",
     "CnnToRnnPreProcessor",
@@ -181,6 +183,7 @@ __all__ = [
     "LastTimeStepVertex",
     "Layer",
     "LayerConstraint",
+    "LocalResponseNormalization",
     "LossFunction",
     "LossLayer",
     "LossMCXENT",

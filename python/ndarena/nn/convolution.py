@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import TYPE_CHECKING, ClassVar, Self, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
 
 from ndarena._core import ArrayType
 from ndarena.nn.choices import ConvolutionMode
-from ndarena.nn.feed_forward import BaseLayer
+from ndarena.nn.feed_forward import FeedForwardLayer
 from ndarena.nn.im2col import convolve, convolve_back
 from ndarena.nn.input_type import InputType, InputTypeRecurrent
 from ndarena.nn.sliding import SlidingLayer
@@ -23,12 +22,12 @@ from ndarena.nn.windows import (
     mask_of_windows,
     without_edges,
 )
-from ndarena.nn.words import Array, at_least_one, refuse, size_or_none
 
 if TYPE_CHECKING:
     from ndarena._core import LayerWorkspaceMgr
     from ndarena.nn.layer import Flat
     from ndarena.nn.windows import Windows
+    from ndarena.nn.words import Array
 
 __all__ = ["Convolution1DLayer", "ConvolutionLayer"]
 
@@ -36,7 +35,7 @@ ACTIVATIONS, ACTIVATION_GRAD = ArrayType.ACTIVATIONS, ArrayType.ACTIVATION_GRAD
 FF_WORKING_MEM, BP_WORKING_MEM = ArrayType.FF_WORKING_MEM, ArrayType.BP_WORKING_MEM
 
 
-class ConvolutionLayer(SlidingLayer, BaseLayer):
+class ConvolutionLayer(SlidingLayer, FeedForwardLayer):
     """Convolution of images, ``activation(W * x + b)`` (DL4J: ``ConvolutionLayer``).
 
     It takes ``[batch, n_in, height, width]`` and gives ``[batch, n_out, height', width']``, whose memory lies
@@ -58,27 +57,19 @@ class ConvolutionLayer(SlidingLayer, BaseLayer):
     Further parameters: those of `BaseLayer` and `Layer`. A field that is wrong is a `ConfigurationError`.
     """
 
-    n_in: int | None = None
-    n_out: int
     kernel_size: int | tuple[int, ...] = (5, 5)
     has_bias: bool = True
 
     def __post_init__(self) -> None:
         """Check the fields."""
         super().__post_init__()
-        owner = self._owner()
-        self._set("n_in", size_or_none(self.n_in, owner, "n_in"))
-        self._set("n_out", at_least_one(self.n_out, owner, "n_out"))
-        if not isinstance(self.has_bias, bool):
-            refuse(owner, "has_bias", self.has_bias, "must be True or False")
+        self._settle_flag("has_bias")
 
     def param_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return ``b [n_out]`` and ``W [n_out, n_in, kernel height, kernel width]``."""
-        if self.n_in is None:
-            refuse(self._owner(), "n_in", None, "must be given where no input type tells it")
         shapes: dict[str, tuple[int, ...]] = {"b": (self.n_out,)} if self.has_bias else {}
         down, across = self._windows()
-        shapes["W"] = self.n_out, self.n_in, down.kernel, across.kernel
+        shapes["W"] = self.n_out, self._inputs(), down.kernel, across.kernel
         return shapes
 
     def init_params(self, table: dict[str, Flat], rng: np.random.Generator) -> None:
@@ -95,10 +86,6 @@ class ConvolutionLayer(SlidingLayer, BaseLayer):
     def get_output_type(self, input_type: InputType) -> InputType:
         """Return ``n_out`` channels of a pixel per window; windows that do not fit are refused."""
         return self._type_of_windows(input_type, self.n_out)
-
-    def with_input_type(self, input_type: InputType) -> Self:
-        """Take ``n_in`` from the input unless it is given."""
-        return self if self.n_in is not None else dataclasses.replace(self, n_in=input_type.shape[0])
 
     def clear(self) -> None:
         """Forget input and sums."""
