@@ -67,7 +67,26 @@ from ndarena.nn.input_type import (
 )
 from ndarena.nn.layer import Layer, ParamKind, ParamPart
 from ndarena.nn.listeners import TrainingListener
-from ndarena.nn.losses import ILossFunction, LossFunction, LossMCXENT, LossMSE, LossNegativeLogLikelihood
+from ndarena.nn.losses import (
+    ILossFunction,
+    LossBinaryXENT,
+    LossCosineProximity,
+    LossFunction,
+    LossHinge,
+    LossKLD,
+    LossL1,
+    LossL2,
+    LossMAE,
+    LossMAPE,
+    LossMCXENT,
+    LossMSE,
+    LossMSLE,
+    LossNegativeLogLikelihood,
+    LossPoisson,
+    LossSparseMCXENT,
+    LossSquaredHinge,
+    LossWasserstein,
+)
 from ndarena.nn.lstm import LSTM, GravesLSTM
 from ndarena.nn.network import MultiLayerNetwork
 from ndarena.nn.normalization import BatchNormalization, LocalResponseNormalization
@@ -184,11 +203,24 @@ __all__ = [
     "Layer",
     "LayerConstraint",
     "LocalResponseNormalization",
+    "LossBinaryXENT",
+    "LossCosineProximity",
     "LossFunction",
+    "LossHinge",
+    "LossKLD",
+    "LossL1",
+    "LossL2",
     "LossLayer",
+    "LossMAE",
+    "LossMAPE",
     "LossMCXENT",
     "LossMSE",
+    "LossMSLE",
     "LossNegativeLogLikelihood",
+    "LossPoisson",
+    "LossSparseMCXENT",
+    "LossSquaredHinge",
+    "LossWasserstein",
     "MapSchedule",
     "MaxNormConstraint",
     "MergeVertex",

@@ -3,181 +3,275 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ndarena.nn.activations import ActivationSoftmax, IActivation
-from ndarena.nn.words import Array, Choice, member, number, refuse
+from ndarena.nn.cross_entropies import LossBinaryXENT, LossMCXENT, LossNegativeLogLikelihood, LossSparseMCXENT
+from ndarena.nn.loss_base import (
+    CLIP,
+    Elementwise,
+    ILossFunction,
+    WeightedLoss,
+    apply_mask,
+    mean,
+    refuse_elements,
+    where_wanted,
+)
+from ndarena.nn.words import Array, Choice, member, refuse
 
-__all__ = ["ILossFunction", "LossFunction", "LossMCXENT", "LossMSE", "LossNegativeLogLikelihood", "loss_of"]
+if TYPE_CHECKING:
+    from ndarena.nn.activations import IActivation
 
-
-class ILossFunction:
-    """Base of loss functions; a new one is a frozen dataclass with the two methods that raise here.
-
-    ``labels`` and ``pre_output`` are ``[N, C]``, plain or in a workspace; ``mask`` is ``[N, 1]`` or ``[N,
-    C]``,
-    1 where an element counts.
-    """
-
-    def compute_score_array(
-        self, labels: Array, pre_output: Array, activation: IActivation, mask: Array = None
-    ) -> Array:
-        """Return the loss of every example, ``[N]``."""
-        raise NotImplementedError
-
-    def compute_gradient(
-        self, labels: Array, pre_output: Array, activation: IActivation, mask: Array = None
-    ) -> Array:
-        """Return the derivative of the summed loss with respect to ``pre_output``, in its shape."""
-        raise NotImplementedError
-
-    def compute_score(
-        self,
-        labels: Array,
-        pre_output: Array,
-        activation: IActivation,
-        mask: Array = None,
-        *,
-        average: bool = True,
-    ) -> float:
-        """Return the sum of the losses, over the number of examples (masked ones too) if ``average``."""
-        total = float(self.compute_score_array(labels, pre_output, activation, mask).sum())
-        return total / len(labels) if average else total
-
-
-@dataclass(frozen=True)
-class _WeightedLoss(ILossFunction):
-    """A loss that may weigh the columns."""
-
-    weights: tuple[float, ...] | None = None
-
-    def __post_init__(self) -> None:
-        """Check the fields."""
-        if self.weights is None:
-            return
-        try:
-            weights = np.asarray(self.weights, np.float64)
-        except (TypeError, ValueError):
-            weights = np.empty(0)
-        if weights.ndim != 1 or not weights.size or not np.isfinite(weights).all():
-            refuse(type(self).__name__, "weights", self.weights, "must be finite numbers, one per column")
-        object.__setattr__(self, "weights", tuple(weights.tolist()))
-
-    def _weigh(self, values: Array) -> Array:
-        """Multiply the columns of ``[N, C]`` by their weights, in place."""
-        if self.weights is not None:
-            if len(self.weights) != values.shape[1]:
-                raise ValueError(
-                    f"{type(self).__name__}: {len(self.weights)} weights for {values.shape[1]} columns"
-                )
-            values *= np.asarray(self.weights, values.dtype)
-        return values
-
-
-def _apply(mask: Array, values: Array) -> Array:
-    """Multiply by a mask, in place."""
-    if mask is not None:
-        values *= mask
-    return values
+__all__ = [
+    "ILossFunction",
+    "LossBinaryXENT",
+    "LossCosineProximity",
+    "LossFunction",
+    "LossHinge",
+    "LossKLD",
+    "LossL1",
+    "LossL2",
+    "LossMAE",
+    "LossMAPE",
+    "LossMCXENT",
+    "LossMSE",
+    "LossMSLE",
+    "LossNegativeLogLikelihood",
+    "LossPoisson",
+    "LossSparseMCXENT",
+    "LossSquaredHinge",
+    "LossWasserstein",
+    "loss_of",
+]
 
 
 @dataclass(frozen=True)
-class LossMSE(_WeightedLoss):
-    """The mean squared error over the columns (DL4J: ``LossMSE``).
+class LossL2(WeightedLoss):
+    """The squared error, ``sum((output - labels) ** 2)`` (DL4J: ``LossL2``)."""
 
-    Parameters
-    ----------
-    weights : sequence of float, optional
-        A factor per column.
-    """
-
-    def compute_score_array(
-        self, labels: Array, pre_output: Array, activation: IActivation, mask: Array = None
-    ) -> Array:
-        """Return ``((output - labels) ** 2).mean(axis=1)``, ``[N]``."""
-        error = activation.forward(pre_output) - labels
+    def _element(self, labels: Array, output: Array) -> Array:
+        error = output - labels
         error *= error
-        return _apply(mask, self._weigh(error)).sum(axis=1) / labels.shape[1]
+        return error
 
-    def compute_gradient(
-        self, labels: Array, pre_output: Array, activation: IActivation, mask: Array = None
-    ) -> Array:
-        """Return the derivative of the summed loss, ``[N, C]``."""
-        error = activation.forward(pre_output) - labels
-        error *= 2.0 / labels.shape[1]
-        _apply(mask, self._weigh(error))
-        return activation.backprop(pre_output, error, out=error)
+    def _slope(self, labels: Array, output: Array) -> Array:
+        error = output - labels
+        error *= 2.0
+        return error
 
 
 @dataclass(frozen=True)
-class LossMCXENT(_WeightedLoss):
-    """The cross-entropy of classes (DL4J: ``LossMCXENT``); with softmax both derivatives are one.
+class LossMSE(LossL2):
+    """The squared error over the number of columns (DL4J: ``LossMSE``)."""
 
-    Parameters
-    ----------
-    weights : sequence of float, optional
-        A factor per column.
-    softmax_clip_eps : float
-        With softmax the score takes outputs from this value to 1 minus it.
+    def _element(self, labels: Array, output: Array) -> Array:
+        return mean(super()._element(labels, output))
+
+    def _slope(self, labels: Array, output: Array) -> Array:
+        return mean(super()._slope(labels, output))
+
+
+@dataclass(frozen=True)
+class LossL1(WeightedLoss):
+    """The absolute error, ``sum(abs(output - labels))`` (DL4J: ``LossL1``)."""
+
+    def _element(self, labels: Array, output: Array) -> Array:
+        error = output - labels
+        return np.abs(error, out=error)
+
+    def _slope(self, labels: Array, output: Array) -> Array:
+        error = output - labels
+        return np.sign(error, out=error)
+
+
+@dataclass(frozen=True)
+class LossMAE(LossL1):
+    """The absolute error over the number of columns (DL4J: ``LossMAE``)."""
+
+    def _element(self, labels: Array, output: Array) -> Array:
+        return mean(super()._element(labels, output))
+
+    def _slope(self, labels: Array, output: Array) -> Array:
+        return mean(super()._slope(labels, output))
+
+
+@dataclass(frozen=True)
+class LossMAPE(WeightedLoss):
+    """The mean absolute error in per cent of the labels (DL4J: ``LossMAPE``)."""
+
+    def _element(self, labels: Array, output: Array) -> Array:
+        part = output - labels
+        part /= labels
+        part *= 100.0
+        return mean(np.abs(part, out=part))
+
+    def _slope(self, labels: Array, output: Array) -> Array:
+        sign = output - labels
+        np.sign(sign, out=sign)
+        sign /= np.abs(labels)
+        sign *= 100.0
+        return mean(sign)
+
+
+@dataclass(frozen=True)
+class LossMSLE(WeightedLoss):
+    """The mean squared error of logarithms, ``log((output + 1) / (labels + 1))`` (DL4J: ``LossMSLE``)."""
+
+    def _element(self, labels: Array, output: Array) -> Array:
+        error = self._error(labels, output)
+        error *= error
+        return mean(error)
+
+    def _slope(self, labels: Array, output: Array) -> Array:
+        error = self._error(labels, output)
+        error *= 2.0
+        error /= output + 1.0
+        return mean(error)
+
+    @staticmethod
+    def _error(labels: Array, output: Array) -> Array:
+        error = np.log1p(output)
+        error -= np.log1p(labels)
+        return error
+
+
+@dataclass(frozen=True)
+class LossHinge(Elementwise):
+    """``sum(max(0, 1 - labels * output))`` for labels -1 and 1 (DL4J: ``LossHinge``)."""
+
+    def _element(self, labels: Array, output: Array) -> Array:
+        return _missing(labels, output)
+
+    def _slope(self, labels: Array, output: Array) -> Array:
+        slope = (_missing(labels, output) > 0.0) * labels
+        return np.negative(slope, out=slope)
+
+
+def _missing(labels: Array, output: Array) -> Array:
+    """Return ``max(0, 1 - labels * output)``."""
+    value = labels * output
+    np.subtract(1.0, value, out=value)
+    return np.maximum(value, 0.0, out=value)
+
+
+@dataclass(frozen=True)
+class LossSquaredHinge(Elementwise):
+    """``sum(max(0, 1 - labels * output) ** 2)`` for labels -1 and 1 (DL4J: ``LossSquaredHinge``)."""
+
+    def _element(self, labels: Array, output: Array) -> Array:
+        value = _missing(labels, output)
+        value *= value
+        return value
+
+    def _slope(self, labels: Array, output: Array) -> Array:
+        slope = _missing(labels, output)
+        slope *= labels
+        slope *= -2.0
+        return slope
+
+
+@dataclass(frozen=True)
+class LossKLD(Elementwise):
+    """``sum(labels * log(labels / output))``, both kept between 1e-10 and 1 (DL4J: ``LossKLD``)."""
+
+    def _element(self, labels: Array, output: Array) -> Array:
+        labels, output = np.clip(labels, CLIP, 1.0), np.clip(output, CLIP, 1.0)
+        value = labels / output
+        np.log(value, out=value)
+        value *= labels
+        return value
+
+    def _slope(self, labels: Array, output: Array) -> Array:
+        labels, output = np.clip(labels, CLIP, 1.0), np.clip(output, CLIP, 1.0)
+        slope = labels / output
+        return np.negative(slope, out=slope)
+
+
+@dataclass(frozen=True)
+class LossPoisson(Elementwise):
+    """``sum(output - labels * log(output))`` (DL4J: ``LossPoisson``)."""
+
+    def _element(self, labels: Array, output: Array) -> Array:
+        value = where_wanted(labels, output)
+        np.log(value, out=value)
+        value *= labels
+        return np.subtract(output, value, out=value)
+
+    def _slope(self, labels: Array, output: Array) -> Array:
+        slope = labels / where_wanted(labels, output)
+        return np.subtract(1.0, slope, out=slope)
+
+
+@dataclass(frozen=True)
+class LossWasserstein(Elementwise):
+    """``mean(labels * output)`` over the columns (DL4J: ``LossWasserstein``)."""
+
+    def _element(self, labels: Array, output: Array) -> Array:
+        return mean(labels * output)
+
+    def _slope(self, labels: Array, output: Array) -> Array:
+        return labels / labels.shape[1]
+
+
+@dataclass(frozen=True)
+class LossCosineProximity(ILossFunction):
+    """Minus the cosine between labels and output (DL4J: ``LossCosineProximity``).
+
+    Norms below 1e-5 count as 1e-5. A mask is ``[N, 1]``.
     """
-
-    softmax_clip_eps: float = 1e-10
-
-    def __post_init__(self) -> None:
-        """Check the fields."""
-        super().__post_init__()
-        number(self.softmax_clip_eps, type(self).__name__, "softmax_clip_eps", least=0.0, below=0.5)
 
     def compute_score_array(
         self, labels: Array, pre_output: Array, activation: IActivation, mask: Array = None
     ) -> Array:
-        """Return ``-(labels * log(output)).sum(axis=1)``, ``[N]``."""
-        self._check(mask, pre_output, activation)
+        """Return minus the cosine of every example, ``[N]``."""
+        refuse_elements(self, mask, "all columns make one angle")
         output = activation.forward(pre_output)
-        softmax = isinstance(activation, ActivationSoftmax)
-        if softmax and self.softmax_clip_eps > 0.0:
-            np.maximum(output, self.softmax_clip_eps, out=output)
-            np.minimum(output, 1.0 - self.softmax_clip_eps, out=output)
-        surprise = np.log(output)
-        surprise *= labels
-        np.negative(surprise, out=surprise)
-        return _apply(mask, self._weigh(surprise)).sum(axis=1)
+        cosine = (output * labels).sum(axis=1, keepdims=True)
+        cosine /= self._norm(labels) * self._norm(output)
+        np.negative(cosine, out=cosine)
+        return apply_mask(mask, cosine).sum(axis=1)
 
     def compute_gradient(
         self, labels: Array, pre_output: Array, activation: IActivation, mask: Array = None
     ) -> Array:
         """Return the derivative of the summed loss, ``[N, C]``."""
-        self._check(mask, pre_output, activation)
+        refuse_elements(self, mask, "all columns make one angle")
         output = activation.forward(pre_output)
-        wanted = labels if self.weights is None else self._weigh(labels.astype(pre_output.dtype))
-        if isinstance(activation, ActivationSoftmax):
-            gradient = output * wanted.sum(axis=1, keepdims=True)
-            gradient -= wanted
-            return _apply(mask, gradient)
-        gradient = wanted / output
-        np.negative(gradient, out=gradient)
-        return activation.backprop(pre_output, _apply(mask, gradient), out=gradient)
+        norm = self._norm(output)
+        slope = output * ((output * labels).sum(axis=1, keepdims=True) / (norm * norm))
+        slope -= labels
+        slope /= self._norm(labels) * norm
+        apply_mask(mask, slope)
+        return activation.backprop(pre_output, slope, out=slope)
 
-    def _check(self, mask: Array, pre_output: Array, activation: IActivation) -> None:
-        if mask is not None and mask.shape[1] > 1 and isinstance(activation, ActivationSoftmax):
-            raise ValueError(
-                f"{type(self).__name__}: softmax joins the columns, so a mask is {(len(pre_output), 1)}, "
-                f"not {tuple(mask.shape)}"
-            )
-
-
-@dataclass(frozen=True)
-class LossNegativeLogLikelihood(LossMCXENT):
-    """The cross-entropy under its other name (DL4J: ``LossNegativeLogLikelihood``)."""
+    @staticmethod
+    def _norm(rows: Array) -> Array:
+        norm = np.sqrt((rows * rows).sum(axis=1, keepdims=True))
+        return np.maximum(norm, 1e-5, out=norm)
 
 
 class LossFunction(Choice):
     """Names of loss functions (DL4J: ``LossFunctions.LossFunction``)."""
 
+    COSINE_PROXIMITY = "COSINE_PROXIMITY"
+    HINGE = "HINGE"
+    KL_DIVERGENCE = "KL_DIVERGENCE"
+    L1 = "L1"
+    L2 = "L2"
+    MAE = "MAE"
     MCXENT = "MCXENT"
+    MEAN_ABSOLUTE_ERROR = MAE
+    MEAN_ABSOLUTE_PERCENTAGE_ERROR = "MEAN_ABSOLUTE_PERCENTAGE_ERROR"
+    MEAN_SQUARED_LOGARITHMIC_ERROR = "MEAN_SQUARED_LOGARITHMIC_ERROR"
     MSE = "MSE"
     NEGATIVELOGLIKELIHOOD = "NEGATIVELOGLIKELIHOOD"
+    POISSON = "POISSON"
+    SPARSE_MCXENT = "SPARSE_MCXENT"
+    SQUARED_HINGE = "SQUARED_HINGE"
+    SQUARED_LOSS = L2
+    WASSERSTEIN = "WASSERSTEIN"
+    XENT = "XENT"
 
     def get_loss_function(self) -> ILossFunction:
         """Return the function of that name with its default settings."""
@@ -185,9 +279,22 @@ class LossFunction(Choice):
 
 
 _FUNCTIONS: dict[LossFunction, ILossFunction] = {
+    LossFunction.COSINE_PROXIMITY: LossCosineProximity(),
+    LossFunction.HINGE: LossHinge(),
+    LossFunction.KL_DIVERGENCE: LossKLD(),
+    LossFunction.L1: LossL1(),
+    LossFunction.L2: LossL2(),
+    LossFunction.MAE: LossMAE(),
     LossFunction.MCXENT: LossMCXENT(),
+    LossFunction.MEAN_ABSOLUTE_PERCENTAGE_ERROR: LossMAPE(),
+    LossFunction.MEAN_SQUARED_LOGARITHMIC_ERROR: LossMSLE(),
     LossFunction.MSE: LossMSE(),
     LossFunction.NEGATIVELOGLIKELIHOOD: LossNegativeLogLikelihood(),
+    LossFunction.POISSON: LossPoisson(),
+    LossFunction.SPARSE_MCXENT: LossSparseMCXENT(),
+    LossFunction.SQUARED_HINGE: LossSquaredHinge(),
+    LossFunction.WASSERSTEIN: LossWasserstein(),
+    LossFunction.XENT: LossBinaryXENT(),
 }
 
 

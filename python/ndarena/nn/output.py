@@ -104,11 +104,12 @@ class WithLoss(Layer):
         labels = self.labels
         if labels is None:
             raise RuntimeError(f"{self.name}: it has no labels")
-        output = self._output_of(sums, x)
-        if labels.shape != output.shape:
+        batch, n, *places = self._output_of(sums, x).shape
+        expected = [batch, loss_of(self.loss, self._owner()).label_columns(n), *places]
+        if list(labels.shape) != expected:
             raise ValueError(
                 f"layer {self.index} ({self.name}, {type(self).__name__}): expected labels of shape "
-                f"{list(output.shape)}, not {list(labels.shape)}"
+                f"{expected}, not {list(labels.shape)}"
             )
         labels = self._rows_of(labels, mgr, FF_WORKING_MEM)
         if mask is not None:

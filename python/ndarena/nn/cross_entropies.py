@@ -1,0 +1,163 @@
+"""Losses of outputs that are probabilities (DL4J: ``LossMCXENT`` and its relatives)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ndarena.nn.activations import ActivationSoftmax, IActivation
+from ndarena.nn.loss_base import CLIP, WeightedLoss, apply_mask, refuse_elements, where_wanted
+from ndarena.nn.words import Array, number
+
+__all__ = ["LossBinaryXENT", "LossMCXENT", "LossNegativeLogLikelihood", "LossSparseMCXENT"]
+
+
+@dataclass(frozen=True)
+class LossMCXENT(WeightedLoss):
+    """The cross-entropy of classes (DL4J: ``LossMCXENT``); with softmax both derivatives are one.
+
+    Parameters
+    ----------
+    weights : sequence of float, optional
+        A factor per column.
+    softmax_clip_eps : float
+        With softmax the score takes outputs from this value to 1 minus it.
+    """
+
+    softmax_clip_eps: float = CLIP
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        super().__post_init__()
+        number(self.softmax_clip_eps, type(self).__name__, "softmax_clip_eps", least=0.0, below=0.5)
+
+    def _element(self, labels: Array, output: Array) -> Array:
+        surprise = where_wanted(labels, output)
+        np.log(surprise, out=surprise)
+        surprise *= labels
+        return np.negative(surprise, out=surprise)
+
+    def _slope(self, labels: Array, output: Array) -> Array:
+        slope = labels / where_wanted(labels, output)
+        return np.negative(slope, out=slope)
+
+    def compute_score_array(
+        self, labels: Array, pre_output: Array, activation: IActivation, mask: Array = None
+    ) -> Array:
+        """Return ``-(labels * log(output)).sum(axis=1)``, ``[N]``."""
+        if not isinstance(activation, ActivationSoftmax):
+            return super().compute_score_array(labels, pre_output, activation, mask)
+        refuse_elements(self, mask, "softmax joins the columns")
+        output = activation.forward(pre_output)
+        if self.softmax_clip_eps > 0.0:
+            np.clip(output, self.softmax_clip_eps, 1.0 - self.softmax_clip_eps, out=output)
+        return apply_mask(mask, self._weigh(self._element(labels, output))).sum(axis=1)
+
+    def compute_gradient(
+        self, labels: Array, pre_output: Array, activation: IActivation, mask: Array = None
+    ) -> Array:
+        """Return the derivative of the summed loss, ``[N, C]``."""
+        if not isinstance(activation, ActivationSoftmax):
+            return super().compute_gradient(labels, pre_output, activation, mask)
+        refuse_elements(self, mask, "softmax joins the columns")
+        gradient = activation.forward(pre_output)
+        wanted = labels if self.weights is None else self._weigh(labels.astype(pre_output.dtype))
+        gradient *= wanted.sum(axis=1, keepdims=True)
+        gradient -= wanted
+        return apply_mask(mask, gradient)
+
+
+@dataclass(frozen=True)
+class LossNegativeLogLikelihood(LossMCXENT):
+    """The cross-entropy under its other name (DL4J: ``LossNegativeLogLikelihood``)."""
+
+
+@dataclass(frozen=True)
+class LossSparseMCXENT(LossMCXENT):
+    """The cross-entropy of labels ``[N, 1]`` that are indices of classes (DL4J: ``LossSparseMCXENT``).
+
+    An index that is none is a `ValueError`, unless its row is masked.
+    """
+
+    def label_columns(self, n: int) -> int:
+        """Return 1."""
+        return 1
+
+    def compute_score_array(
+        self, labels: Array, pre_output: Array, activation: IActivation, mask: Array = None
+    ) -> Array:
+        """Return minus the logarithm of the output of the class, ``[N]``."""
+        rows = self._one_hot(labels, pre_output, mask)
+        return super().compute_score_array(rows, pre_output, activation, mask)
+
+    def compute_gradient(
+        self, labels: Array, pre_output: Array, activation: IActivation, mask: Array = None
+    ) -> Array:
+        """Return the derivative of the summed loss, ``[N, C]``."""
+        rows = self._one_hot(labels, pre_output, mask)
+        return super().compute_gradient(rows, pre_output, activation, mask)
+
+    @staticmethod
+    def _one_hot(labels: Array, pre_output: Array, mask: Array) -> Array:
+        if labels.ndim != 2 or labels.shape[1] != 1:
+            raise ValueError(f"LossSparseMCXENT: labels must be {(len(pre_output), 1)}, not {labels.shape}")
+        classes = pre_output.shape[1]
+        rows = labels == np.arange(classes, dtype=labels.dtype)
+        known = rows.any(axis=1, keepdims=True)
+        if not (known if mask is None else known | (mask == 0.0)).all():
+            raise ValueError(f"LossSparseMCXENT: labels must be whole numbers from 0 to {classes - 1}")
+        return rows.astype(pre_output.dtype)
+
+
+@dataclass(frozen=True)
+class LossBinaryXENT(WeightedLoss):
+    """The cross-entropy of columns that are true or false each by itself (DL4J: ``LossBinaryXENT``).
+
+    With softmax the score is ``-sum(labels * log(output))``; the gradient is that of the two terms, as in
+    DL4J, and so not its derivative.
+
+    Parameters
+    ----------
+    weights : sequence of float, optional
+        A factor per column.
+    clip_eps : float
+        Score and gradient take outputs from this value to 1 minus it.
+    """
+
+    clip_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        super().__post_init__()
+        number(self.clip_eps, "LossBinaryXENT", "clip_eps", least=0.0, below=0.5)
+
+    def _element(self, labels: Array, output: Array) -> Array:
+        output = self._clipped(output)
+        value = np.log(output)
+        value *= labels
+        rest = np.log(1.0 - output)
+        rest *= 1.0 - labels
+        value += rest
+        return np.negative(value, out=value)
+
+    def _slope(self, labels: Array, output: Array) -> Array:
+        output = self._clipped(output)
+        slope = output - labels
+        slope /= output * (1.0 - output)
+        return slope
+
+    def _clipped(self, output: Array) -> Array:
+        return np.clip(output, self.clip_eps, 1.0 - self.clip_eps) if self.clip_eps > 0.0 else output
+
+    def compute_score_array(
+        self, labels: Array, pre_output: Array, activation: IActivation, mask: Array = None
+    ) -> Array:
+        """Return the loss of every example, ``[N]``."""
+        if not isinstance(activation, ActivationSoftmax):
+            return super().compute_score_array(labels, pre_output, activation, mask)
+        value = pre_output - pre_output.max(axis=1, keepdims=True)
+        value -= np.log(np.exp(value).sum(axis=1, keepdims=True))
+        value *= labels
+        np.negative(value, out=value)
+        return apply_mask(mask, self._weigh(value)).sum(axis=1)
