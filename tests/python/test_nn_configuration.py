@@ -167,7 +167,7 @@ def test_activations_neither_overflow_nor_change_the_dtype(name):
         (lambda: nn.DenseLayer(n_out=3, bias_init="0"), "bias_init", "number"),
         (lambda: nn.DenseLayer(n_out=3, has_bias=1), "has_bias", "True or False"),
         (lambda: nn.DenseLayer(n_out=3, name=3), "name", "str"),
-        (lambda: nn.OutputLayer(n_out=3, loss="mxcent"), "loss", "MCXENT, MSE"),
+        (lambda: nn.OutputLayer(n_out=3, loss="mxcent"), "loss", "MCXENT, MEAN_ABS"),
         (lambda: nn.OutputLayer(n_out=3, loss=None), "loss", "ILossFunction"),
         (lambda: nn.Adam(-1.0), "learning_rate", "Adam"),
         (lambda: nn.Adam(beta1=1.0), "beta1", "below 1"),
