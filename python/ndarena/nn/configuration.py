@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from ndarena.nn.constraints import constraints_of
 from ndarena.nn.dropout import dropout_of
 from ndarena.nn.feed_forward import settle_common
 from ndarena.nn.input_type import InputType
+from ndarena.nn.json_networks import read_chain, read_json, write_chain
 from ndarena.nn.layer import Layer
 from ndarena.nn.preprocessors import InputPreProcessor
 from ndarena.nn.updaters import IUpdater, Sgd
@@ -125,11 +127,15 @@ class NetworkConfiguration:
     def with_inherited(self, layer: Layer) -> Layer:
         """Return a copy of a layer that has from the network what it does not say itself."""
         declared = {f.name for f in dataclasses.fields(layer)}
-        missing = {
+        missing: dict[str, Any] = {
             name: getattr(self, name)
             for name in INHERITED
             if name in declared and getattr(layer, name) is None
         }
+        inner = getattr(layer, "layer", None)
+        if isinstance(inner, Layer):
+            own = inner.dropout  # that of the network acts on the layer around it
+            missing["layer"] = dataclasses.replace(self.with_inherited(inner), dropout=own)
         for suffix in ("", "_bias"):
             _replace_each_other(layer, missing, f"l2{suffix}", f"weight_decay{suffix}")
             _replace_each_other(layer, missing, f"weight_decay{suffix}", f"l2{suffix}")
@@ -310,3 +316,18 @@ class MultiLayerConfiguration(NetworkConfiguration):
         """Return the preprocessors by layer, those that were inferred too."""
         whole: tuple[Completed, ...] = self.__dict__["_whole"]
         return {i: done.preprocessor for i, done in enumerate(whole) if done.preprocessor is not None}
+
+    def to_json(self) -> str:
+        """Return DL4J's JSON; a class that it does not have is a `ConfigurationError` that names it."""
+        return json.dumps(write_chain(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return what DL4J's JSON describes; `to_json` gives the same tree again.
+
+        Raises
+        ------
+        ConfigurationError
+            No JSON, another kind of network, or a class or setting that is unknown here.
+        """
+        return read_json(text, "confs", "ComputationGraph", lambda tree: cls(**read_chain(tree)))

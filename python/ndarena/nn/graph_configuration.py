@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, Self
 
 from ndarena.nn.configuration import NetworkConfiguration, completed
 from ndarena.nn.input_type import InputType
+from ndarena.nn.json_networks import read_graph, read_json, write_graph
 from ndarena.nn.layer import Layer
 from ndarena.nn.preprocessors import InputPreProcessor
 from ndarena.nn.vertex import GraphVertex
@@ -207,6 +209,21 @@ class ComputationGraphConfiguration(NetworkConfiguration):
         """Return the vertices in topological order, layers with what they take from network and input."""
         nodes: tuple[Node, ...] = self.__dict__["_nodes"]
         return nodes
+
+    def to_json(self) -> str:
+        """Return DL4J's JSON; a class that it does not have is a `ConfigurationError` that names it."""
+        return json.dumps(write_graph(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return what DL4J's JSON describes; `to_json` gives the same tree again.
+
+        Raises
+        ------
+        ConfigurationError
+            No JSON, another kind of network, or a class or setting that is unknown here.
+        """
+        return read_json(text, "vertices", "MultiLayerNetwork", lambda tree: cls(**read_graph(tree)))
 
 
 def _refuse(field: str, value: object, reason: str) -> NoReturn:
