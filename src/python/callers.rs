@@ -61,13 +61,6 @@ fn evaluation_loop(_: Python<'_>) -> Option<usize> {
     None
 }
 
-/// How many references there are to an object, the caller's among them.
-#[inline]
-pub fn references(object: &Bound<'_, PyAny>) -> isize {
-    // SAFETY: a live object.
-    unsafe { ffi::Py_REFCNT(object.as_ptr()) }
-}
-
 /// What a walk up the stack has seen.
 struct Walk {
     ends: Ends,

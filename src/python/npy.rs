@@ -14,15 +14,17 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_uint, c_void};
-use std::ops::Deref;
 use std::ptr::{self, NonNull};
-use std::slice;
 
 use pyo3::exceptions::{PyImportError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyCapsule, PyCapsuleMethods};
 use pyo3::{ffi, intern};
+
+mod ndarray;
+
+pub use ndarray::{FEW, FewAxes, Ndarray};
 
 const ABI_VERSION: c_uint = 0x0200_0000;
 const ABI_MASK: c_uint = 0xff00_0000;
@@ -39,8 +41,6 @@ pub const C_CONTIGUOUS: c_int = 0x0001;
 pub const F_CONTIGUOUS: c_int = 0x0002;
 pub const ALIGNED: c_int = 0x0100;
 const WRITEABLE: c_int = 0x0400;
-/// NumPy's limit.
-const MAX_DIMS: usize = 64;
 
 type GetAbiVersion = unsafe extern "C" fn() -> c_uint;
 type NewFromDescr = unsafe extern "C" fn(
@@ -173,210 +173,6 @@ pub fn builtin_dtype(py: Python<'_>, type_num: c_int) -> PyResult<Bound<'_, PyAn
     unsafe { Bound::from_owned_ptr_or_err(py, descr) }
 }
 
-/// `PyArrayObject_fields` of NumPy's headers, as far as we read it.
-#[repr(C)]
-struct Fields {
-    head: ffi::PyObject,
-    data: *mut u8,
-    nd: c_int,
-    dimensions: *const isize,
-    strides: *const isize,
-    base: *mut ffi::PyObject,
-    descr: *mut ffi::PyObject,
-    flags: c_int,
-}
-
-/// Shape or strides of an array, copied: whoever owns the array may change it at any time.
-#[derive(Clone, Copy)]
-pub struct Axes {
-    len: usize,
-    values: [isize; MAX_DIMS],
-}
-
-impl Deref for Axes {
-    type Target = [isize];
-
-    fn deref(&self) -> &[isize] {
-        &self.values[..self.len]
-    }
-}
-
-/// Shape and strides of an array with few axes.
-#[derive(Clone, Copy)]
-pub struct FewAxes {
-    len: usize,
-    shape: [isize; FEW],
-    strides: [isize; FEW],
-}
-
-/// So many axes are few.
-pub const FEW: usize = 8;
-
-impl FewAxes {
-    /// Number of elements along each axis.
-    #[inline]
-    pub fn shape(&self) -> &[isize] {
-        &self.shape[..self.len]
-    }
-
-    /// Bytes from one element to the next along each axis.
-    #[inline]
-    pub fn strides(&self) -> &[isize] {
-        &self.strides[..self.len]
-    }
-}
-
-/// An object whose type is exactly `numpy.ndarray`.
-#[derive(Clone)]
-pub struct Ndarray<'py>(Bound<'py, PyAny>);
-
-impl<'py> Ndarray<'py> {
-    /// The object as an array, if it is exactly one.
-    pub fn exact(object: &Bound<'py, PyAny>) -> PyResult<Option<Self>> {
-        let ndarray = api(object.py())?.ndarray;
-        let is_exact = ptr::eq(object.get_type_ptr(), ndarray);
-        Ok(is_exact.then(|| Self(object.clone())))
-    }
-
-    /// The object itself.
-    pub fn object(&self) -> &Bound<'py, PyAny> {
-        &self.0
-    }
-
-    /// The object itself, without a new reference.
-    pub fn into_object(self) -> Bound<'py, PyAny> {
-        self.0
-    }
-
-    fn fields(&self) -> *const Fields {
-        self.0.as_ptr().cast::<Fields>().cast_const()
-    }
-
-    /// Address of the first element.
-    pub fn data(&self) -> *mut u8 {
-        // SAFETY: invariants 2 and 3.
-        unsafe { (*self.fields()).data }
-    }
-
-    /// Number of elements along each axis.
-    pub fn shape(&self) -> Axes {
-        // SAFETY: invariants 2 and 3.
-        let dimensions = unsafe { (*self.fields()).dimensions };
-        self.axes(dimensions)
-    }
-
-    /// Bytes from one element to the next along each axis.
-    pub fn strides(&self) -> Axes {
-        // SAFETY: invariants 2 and 3.
-        let strides = unsafe { (*self.fields()).strides };
-        self.axes(strides)
-    }
-
-    /// Shape and strides, if there are few of them.
-    #[inline]
-    pub fn few_axes(&self) -> Option<FewAxes> {
-        // SAFETY: invariants 2 and 3.
-        let fields = unsafe { &*self.fields() };
-        let len = usize::try_from(fields.nd).ok().filter(|&len| len <= FEW)?;
-        let mut axes = FewAxes { len, shape: [0; FEW], strides: [0; FEW] };
-        for axis in 0..len {
-            // SAFETY: invariant 3: `nd` entries, which nobody changes before they are copied here.
-            axes.shape[axis] = unsafe { *fields.dimensions.wrapping_add(axis) };
-            // SAFETY: as above.
-            axes.strides[axis] = unsafe { *fields.strides.wrapping_add(axis) };
-        }
-        Some(axes)
-    }
-
-    fn axes(&self, first: *const isize) -> Axes {
-        // SAFETY: invariants 2 and 3.
-        let nd = unsafe { (*self.fields()).nd };
-        let mut axes =
-            Axes { len: usize::try_from(nd).unwrap_or(0).min(MAX_DIMS), values: [0; MAX_DIMS] };
-        if axes.len > 0 {
-            // SAFETY: invariant 3: `nd` entries, which nobody changes before they are copied here.
-            axes.values[..axes.len]
-                .copy_from_slice(unsafe { slice::from_raw_parts(first, axes.len) });
-        }
-        axes
-    }
-
-    /// NumPy's flags.
-    pub fn flags(&self) -> c_int {
-        // SAFETY: invariants 2 and 3.
-        unsafe { (*self.fields()).flags }
-    }
-
-    /// Whether NumPy lets one write into it.
-    pub fn is_writeable(&self) -> bool {
-        self.flags() & WRITEABLE != 0
-    }
-
-    /// Number of axes.
-    pub fn ndim(&self) -> usize {
-        // SAFETY: invariants 2 and 3.
-        let nd = unsafe { (*self.fields()).nd };
-        usize::try_from(nd).unwrap_or(0)
-    }
-
-    /// Number of elements along the last axis; 0 of a point.
-    pub fn last_length(&self) -> isize {
-        // SAFETY: dropped at the end of this function.
-        unsafe { self.lengths() }.last().copied().unwrap_or(0)
-    }
-
-    /// Whether both have the same number of elements along each axis.
-    pub fn has_shape_of(&self, other: &Self) -> bool {
-        // SAFETY: dropped at the end of this function, in which nothing changes the arrays.
-        let own = unsafe { self.lengths() };
-        // SAFETY: as above.
-        own == unsafe { other.lengths() }
-    }
-
-    /// # Safety
-    /// The slice is to be dropped before other code runs (invariant 3).
-    unsafe fn lengths(&self) -> &[isize] {
-        // SAFETY: invariants 2 and 3.
-        let fields = unsafe { &*self.fields() };
-        let len = usize::try_from(fields.nd).unwrap_or(0);
-        if len == 0 {
-            return &[];
-        }
-        // SAFETY: invariant 3: `nd` entries.
-        unsafe { slice::from_raw_parts(fields.dimensions, len) }
-    }
-
-    /// The element type, a `numpy.dtype`.
-    pub fn dtype(&self) -> PyResult<Bound<'py, PyAny>> {
-        // SAFETY: invariants 2 and 3: an array has a dtype as long as it lives.
-        let descr = unsafe { (*self.fields()).descr };
-        // SAFETY: as above; the reference is counted anew.
-        unsafe { Bound::from_borrowed_ptr_or_err(self.0.py(), descr) }
-    }
-
-    /// What its dtype says about its elements.
-    pub fn item(&self) -> Item {
-        // SAFETY: invariants 2 and 3.
-        let descr = unsafe { (*self.fields()).descr };
-        // SAFETY: the dtype of a living array.
-        unsafe { read_item(descr) }
-    }
-
-    /// Whether its dtype is exactly this object.
-    pub fn has_dtype(&self, dtype: &Bound<'_, PyAny>) -> bool {
-        // SAFETY: invariants 2 and 3.
-        let descr = unsafe { (*self.fields()).descr };
-        ptr::eq(descr, dtype.as_ptr())
-    }
-
-    /// Number of elements.
-    pub fn size(&self) -> isize {
-        // SAFETY: dropped at the end of this function.
-        let shape = unsafe { self.lengths() };
-        if shape.contains(&0) { 0 } else { shape.iter().fold(1, |n, &axis| n.saturating_mul(axis)) }
-    }
-}
-
 /// Where an array lies and how it is laid out.
 #[derive(Clone, Copy)]
 pub struct Layout<'a, 'py> {
@@ -414,7 +210,7 @@ pub unsafe fn over<'py>(py: Python<'py>, layout: &Layout<'_, 'py>) -> PyResult<N
         )
     };
     // SAFETY: a new reference, or null with an exception set.
-    unsafe { Bound::from_owned_ptr_or_err(py, object) }.map(Ndarray)
+    unsafe { Bound::from_owned_ptr_or_err(py, object) }.map(Ndarray::known)
 }
 
 /// An array of the shape, strides and dtype of `array`, over the same memory, without a base.
@@ -422,7 +218,7 @@ pub unsafe fn over<'py>(py: Python<'py>, layout: &Layout<'_, 'py>) -> PyResult<N
 /// # Safety
 /// Invariant 5.
 pub unsafe fn twin<'py>(array: &Ndarray<'py>) -> PyResult<Ndarray<'py>> {
-    let py = array.0.py();
+    let py = array.object().py();
     let api = api(py)?;
     let dtype = array.dtype()?.into_ptr();
     // SAFETY: invariants 2 and 3.
@@ -442,7 +238,7 @@ pub unsafe fn twin<'py>(array: &Ndarray<'py>) -> PyResult<Ndarray<'py>> {
         )
     };
     // SAFETY: a new reference, or null with an exception set.
-    unsafe { Bound::from_owned_ptr_or_err(py, object) }.map(Ndarray)
+    unsafe { Bound::from_owned_ptr_or_err(py, object) }.map(Ndarray::known)
 }
 
 /// A packed array over existing memory, in C order or the reverse, without a base.
@@ -473,7 +269,7 @@ pub unsafe fn packed<'py>(
         )
     };
     // SAFETY: a new reference, or null with an exception set.
-    unsafe { Bound::from_owned_ptr_or_err(py, object) }.map(Ndarray)
+    unsafe { Bound::from_owned_ptr_or_err(py, object) }.map(Ndarray::known)
 }
 
 /// Copies the bytes of a packed array into another, whose elements nobody else has, from its byte `at` on;
@@ -500,7 +296,7 @@ pub fn set_base(array: &Ndarray<'_>, base: Bound<'_, PyAny>) -> PyResult<()> {
     let py = base.py();
     let api = api(py)?;
     // SAFETY: invariants 1 and 2; the call takes over our reference to the base.
-    let status = unsafe { (api.set_base_object)(array.0.as_ptr(), base.into_ptr()) };
+    let status = unsafe { (api.set_base_object)(array.object().as_ptr(), base.into_ptr()) };
     if status < 0 { Err(PyErr::fetch(py)) } else { Ok(()) }
 }
 
@@ -524,6 +320,7 @@ pub fn set_memory_handler(handler: &Bound<'_, PyAny>) -> PyResult<()> {
 }
 
 /// Whether others hold the object too, beside the `owners` references that we know of.
+#[inline]
 pub fn is_shared(object: &Bound<'_, PyAny>, owners: isize) -> bool {
     // SAFETY: a live object, read under the interpreter's lock.
     let count = unsafe { ffi::Py_REFCNT(object.as_ptr()) };

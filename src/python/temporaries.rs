@@ -16,6 +16,7 @@ use pyo3::types::PyDict;
 use super::callers::{self, Chain, Ends};
 use super::handle::WorkspaceArray;
 use super::loops::elementwise;
+use super::npy;
 use super::ops::ufuncs::Ufunc;
 
 /// From so many bytes on; NumPy's limit, too.
@@ -65,7 +66,7 @@ pub fn reuse<'py>(
     left: &Bound<'py, PyAny>,
     right: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
-    if callers::references(left) == 1 || callers::references(right) == 1 {
+    if !(npy::is_shared(left, 1) && npy::is_shared(right, 1)) {
         return try_reuse(ufunc, left, right);
     }
     match EXAMPLE.load(Ordering::Relaxed) {
@@ -98,7 +99,7 @@ fn try_reuse<'py>(
 fn is_large_temporary(array: &Bound<'_, WorkspaceArray>) -> PyResult<bool> {
     static COUNT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let bytes = array.get().sole_bytes();
-    if callers::references(array.as_any()) != 1 || bytes.is_none_or(|bytes| bytes < LARGE) {
+    if npy::is_shared(array.as_any(), 1) || bytes.is_none_or(|bytes| bytes < LARGE) {
         return Ok(false);
     }
     let count = COUNT.import(array.py(), "weakref", "getweakrefcount")?;

@@ -190,6 +190,7 @@ UNSAFE = {
     "python/loops/job",
     "python/loops/matmul",
     "python/npy",
+    "python/npy/ndarray",
     "python/view",
 }
 SAFE_BY_LAW = {"layout", "fit", "arena", "plan"}
