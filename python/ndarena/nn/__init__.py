@@ -122,7 +122,20 @@ from ndarena.nn.series_vertices import (
     ReverseTimeSeriesVertex,
 )
 from ndarena.nn.simple_rnn import SimpleRnn
-from ndarena.nn.updaters import Adam, IUpdater, Sgd
+from ndarena.nn.updaters import (
+    AdaDelta,
+    AdaGrad,
+    Adam,
+    AdaMax,
+    AdamW,
+    AMSGrad,
+    IUpdater,
+    Nadam,
+    Nesterovs,
+    NoOp,
+    RmsProp,
+    Sgd,
+)
 from ndarena.nn.vertex import GraphVertex
 from ndarena.nn.vertices import MergeVertex, PreprocessorVertex, StackVertex, SubsetVertex, UnstackVertex
 from ndarena.nn.weight_noise import DropConnect, IWeightNoise, WeightNoise
@@ -130,6 +143,7 @@ from ndarena.nn.weights import WeightInit
 
 __all__ = [
     "LSTM",
+    "AMSGrad",
     "Activation",
     "ActivationCube",
     "ActivationELU",
@@ -151,7 +165,11 @@ __all__ = [
     "ActivationSwish",
     "ActivationTanH",
     "ActivationThresholdedReLU",
+    "AdaDelta",
+    "AdaGrad",
+    "AdaMax",
     "Adam",
+    "AdamW",
     "AlphaDropout",
     "BackpropType",
     "BaseLayer",
@@ -227,6 +245,9 @@ __all__ = [
     "MinMaxNormConstraint",
     "MultiLayerConfiguration",
     "MultiLayerNetwork",
+    "Nadam",
+    "Nesterovs",
+    "NoOp",
     "NonNegativeConstraint",
     "NormalDistribution",
     "OutputLayer",
@@ -238,6 +259,7 @@ __all__ = [
     "RampSchedule",
     "RecurrentLayer",
     "ReverseTimeSeriesVertex",
+    "RmsProp",
     "RnnLossLayer",
     "RnnOutputLayer",
     "RnnToCnnPreProcessor",
