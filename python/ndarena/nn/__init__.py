@@ -57,6 +57,7 @@ from ndarena.nn.distributions import (
 )
 from ndarena.nn.dropout import AlphaDropout, Dropout, GaussianDropout, GaussianNoise, IDropout, SpatialDropout
 from ndarena.nn.feed_forward import BaseLayer, DenseLayer, FeedForwardLayer
+from ndarena.nn.global_pooling import GlobalPoolingLayer
 from ndarena.nn.graph_configuration import ComputationGraphConfiguration
 from ndarena.nn.input_type import (
     InputType,
@@ -103,6 +104,7 @@ from ndarena.nn.preprocessors import (
     RnnToFeedForwardPreProcessor,
 )
 from ndarena.nn.recurrent import BaseRecurrentLayer, RecurrentLayer
+from ndarena.nn.resizing import Upsampling2D, ZeroPaddingLayer
 from ndarena.nn.schedules import (
     CycleSchedule,
     ExponentialSchedule,
@@ -199,6 +201,7 @@ __all__ = [
     "FixedSchedule",
     "GaussianDropout",
     "GaussianNoise",
+    "GlobalPoolingLayer",
     "GradientNormalization",
     "GraphVertex",
     "GravesLSTM",
@@ -279,7 +282,9 @@ __all__ = [
     "UniformDistribution",
     "UnitNormConstraint",
     "UnstackVertex",
+    "Upsampling2D",
     "WeightInit",
     "WeightNoise",
     "WorkspaceMode",
+    "ZeroPaddingLayer",
 ]

@@ -11,7 +11,7 @@ from ndarena._core import ArrayType
 from ndarena.nn.feed_forward import BaseLayer
 from ndarena.nn.input_type import InputType, InputTypeConvolutional
 from ndarena.nn.layer import Layer, ParamKind
-from ndarena.nn.windows import batch_first, batch_last
+from ndarena.nn.windows import as_images, batch_first, batch_last
 from ndarena.nn.words import Array, number, refuse, size_or_none
 
 if TYPE_CHECKING:
@@ -233,8 +233,7 @@ def _channels_of(x: Array, mgr: LayerWorkspaceMgr, role: ArrayType) -> Array:
     """Return ``[channels, everything else]``: a view where ``x`` lies so, or has rank 2."""
     if x.ndim == 2:
         return x.T
-    images = x if x.ndim == 4 else x[..., None]
-    return batch_last(images, mgr, role).reshape(x.shape[1], -1)
+    return batch_last(as_images(x), mgr, role).reshape(x.shape[1], -1)
 
 
 def _like(x: Array, role: ArrayType, mgr: LayerWorkspaceMgr) -> Array:

@@ -21,6 +21,7 @@ __all__ = [
     "Edges",
     "Window",
     "Windows",
+    "as_images",
     "batch_first",
     "batch_last",
     "cells_inside",
@@ -109,6 +110,11 @@ def _cells_along(window: Window, size: int) -> Plain:
     inside[edge.front : edge.front + size] = 1.0
     cells = [inside[tap] for tap in window.taps(window.output_size(size))]
     return np.asarray(np.add.reduce(cells))
+
+
+def as_images(x: Array) -> Array:
+    """Return series ``[N, C, T]`` seen as images ``[N, C, T, 1]``, and images as they are."""
+    return x if x.ndim == 4 else x[..., None]
 
 
 def batch_last(
