@@ -161,6 +161,7 @@ fn by_example<'py>(
         _ => order::c_strides(&shape, itemsize),
     };
     let fill = given.get("fill_value").map(as_values).transpose()?;
+    let fill = fill.map(|fill| fitting(fill, &dtype, &shape)).transpose()?;
     let zeroed = name == "zeros_like";
     let plan = Plan { dtype: &dtype, shape: &shape, strides: &strides, zeroed };
     filled(room, &plan, name, fill.as_ref())

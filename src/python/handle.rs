@@ -8,6 +8,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::error::to_pyerr;
+use super::foreign;
 use super::naming::Call;
 use super::npy::{self, Layout, Ndarray};
 use super::{order, view};
@@ -87,7 +88,8 @@ impl WorkspaceArray {
             is_closed: AtomicBool::new(false),
             template: template.into_object().unbind(),
         };
-        Bound::new(py, array)
+        // Whoever looked at operands has not used them yet, and nobody has seen the new memory.
+        foreign::undisturbed(py, || Bound::new(py, array))
     }
 
     /// Whether the memory is its own until other code runs: the calling thread, which alone ends the

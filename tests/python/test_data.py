@@ -1,5 +1,6 @@
 """DataSet and its iterators."""
 
+import os
 from itertools import chain
 
 import numpy as np
@@ -118,6 +119,17 @@ def test_it_is_written_and_read(tmp_path):
     again = DataSet.load(path)
     assert again.labels is None
     assert (again.features == X).all()
+
+
+def test_a_file_descriptor_is_no_name():
+    """The file that has the number would be written over and closed."""
+    reading, writing = os.pipe()
+    with pytest.raises(TypeError, match="PathLike"):
+        full().save(writing)
+    os.write(writing, b"open")
+    assert os.read(reading, 9) == b"open"
+    os.close(reading)
+    os.close(writing)
 
 
 def test_arrays_in_order():

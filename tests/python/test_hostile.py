@@ -215,7 +215,12 @@ def test_a_value_that_does_not_fit_asks_for_nothing(ws):
     """A fill value is converted before memory is asked for."""
     with ws:
         before = ws.stats()
-        for call in (lambda: ws.full(3, "abc", dtype=float), lambda: ws.full((3,), [1, 2])):
+        for call in (
+            lambda: ws.full(3, "abc", dtype=float),
+            lambda: ws.full((3,), [1, 2]),
+            lambda: ws.full_like(np.ones(3), "abc"),
+            lambda: ws.full_like(np.ones(3), [1, 2]),
+        ):
             with pytest.raises(ValueError, match=r"convert|broadcast"):
                 call()
         assert ws.stats() == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
@@ -10,7 +11,6 @@ from ndarena import _core
 from ndarena._core import WorkspaceArray
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable
 
 __all__ = ["DataSet", "SplitTestAndTrain"]
@@ -149,7 +149,7 @@ class DataSet:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the arrays to a NumPy ``.npz`` file of that name. Metadata is not written."""
-        with open(path, "wb") as file:  # noqa: PTH123 - a name of any kind
+        with open(os.fspath(path), "wb") as file:  # noqa: PTH123 - a name of any kind, but no descriptor
             arrays: dict[str, Any] = {name: np.asarray(part) for name, part in self._parts().items()}
             np.savez(file, **arrays)
 
