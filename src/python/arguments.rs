@@ -80,7 +80,8 @@ impl<'py> Arguments<'py> {
         if let Some(device) = self.get("device").filter(|device| !device.is_none()) {
             if !device.eq("cpu")? {
                 return Err(PyValueError::new_err(format!(
-                    "Device not understood. Only \"cpu\" is allowed, but received: {device}"
+                    "Device not understood. Only \"cpu\" is allowed, but received: {}",
+                    device.str()?
                 )));
             }
         }

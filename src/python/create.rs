@@ -347,8 +347,9 @@ pub fn refuse_references(dtype: &Bound<'_, PyAny>) -> PyResult<()> {
         return Ok(());
     }
     Err(PyTypeError::new_err(format!(
-        "a workspace cannot hold elements of dtype {dtype}, which are references; \
-         make a plain array with numpy"
+        "a workspace cannot hold elements of dtype {}, which are references; \
+         make a plain array with numpy",
+        dtype.str()?
     )))
 }
 

@@ -254,7 +254,7 @@ VALUES: dict[str, Callable[[Stage], Any]] = {
             None, True, False, 0, 1, -1, 2, 3, 7, 2**31, 2**62, 2**63 - 1, -(2**63), 2**64, 2**100, 0.0,
             -0.0, 2.5, 1e300, float("nan"), float("inf"), 1j, "", "HERE", "CLOSED", "nowhere", "C", "K",
             "f8", "float32", "O", "10 MiB", "-1 B", "\0", "é☃", "\ud800", "x" * 5000, "tanh", "DISABLED",
-            "REALLOCATE", b"", b"bytes", bytearray(b"abcd"), (), (2, 3), (3,), (-1,), (0, 2**62), (2**40,
+            "REALLOCATE", b"", b"bytes", bytearray(b"\2\3"), (), (2, 3), (3,), (-1,), (0, 2**62), (2**40,
             2**40), (1,) * 70, [], [1.0, 2.0], [[1, 2], [3]], {}, {"x": 1}, set(), frozenset({1}), range(3),
             slice(None), slice(3, None, -1), Ellipsis, NotImplemented, int, float, object, type, np.float32,
             np.dtype("f4"), np.dtype("O"), np.dtype("M8[s]"), np.dtype([("x", "i4")]), np.add, np.matmul,

@@ -154,8 +154,7 @@ class World:
     def __init__(self):
         self.above = ndarena.get_workspace_for_current_thread(fixed(256 * KIB), id="ABOVE")
         self.ws = ndarena.get_workspace_for_current_thread(fixed(256 * KIB), id="WS")
-        self.above.notify_scope_entered()
-        self.ws.notify_scope_entered()
+        self.scopes = [self.above.notify_scope_entered(), self.ws.notify_scope_entered()]
         self.x, self.y = np.arange(1.0, N + 1), np.linspace(0.5, 3, N)
         self.a, self.b = self.ws.array(self.x), self.ws.array(self.y)
         self.taken, self.others = [], []
@@ -175,14 +174,14 @@ class World:
                 assert (array.numpy() == MARK).all()
 
     def end(self):
-        """Close whatever is open."""
-        while (current := ndarena.get_current_workspace()) is not None and current.is_scope_active:
-            current.notify_scope_left()
-        for other in reversed(self.others):
-            if not isinstance(other, Workspace):
-                other.close()
-        while (current := ndarena.get_current_workspace()) is not None and current.is_scope_active:
-            current.notify_scope_left()
+        """Close whatever is open, innermost first; those of a destroyed workspace by their objects."""
+        outs = [other for other in self.others if not isinstance(other, Workspace)]
+        for scope in [None, *reversed(outs), *reversed(self.scopes)]:
+            if scope is not None:
+                scope.close()
+            while (current := ndarena.get_current_workspace()) is not None and current.is_scope_active:
+                current.notify_scope_left()
+        assert ndarena.get_current_workspace() is None
         ndarena.destroy_all_workspaces_for_current_thread()
 
 
