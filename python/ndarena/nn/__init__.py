@@ -56,6 +56,7 @@ from ndarena.nn.distributions import (
     UniformDistribution,
 )
 from ndarena.nn.dropout import AlphaDropout, Dropout, GaussianDropout, GaussianNoise, IDropout, SpatialDropout
+from ndarena.nn.embedding import EmbeddingLayer, EmbeddingSequenceLayer
 from ndarena.nn.feed_forward import BaseLayer, DenseLayer, FeedForwardLayer
 from ndarena.nn.global_pooling import GlobalPoolingLayer
 from ndarena.nn.graph_configuration import ComputationGraphConfiguration
@@ -104,6 +105,7 @@ from ndarena.nn.preprocessors import (
     RnnToFeedForwardPreProcessor,
 )
 from ndarena.nn.recurrent import BaseRecurrentLayer, RecurrentLayer
+from ndarena.nn.recurrent_wrappers import Bidirectional, BidirectionalMode, LastTimeStep
 from ndarena.nn.resizing import Upsampling2D, ZeroPaddingLayer
 from ndarena.nn.schedules import (
     CycleSchedule,
@@ -123,6 +125,7 @@ from ndarena.nn.series_vertices import (
     LastTimeStepVertex,
     ReverseTimeSeriesVertex,
 )
+from ndarena.nn.simple_layers import ActivationLayer
 from ndarena.nn.simple_rnn import SimpleRnn
 from ndarena.nn.updaters import (
     AdaDelta,
@@ -154,6 +157,7 @@ __all__ = [
     "ActivationHardTanH",
     "ActivationIdentity",
     "ActivationLReLU",
+    "ActivationLayer",
     "ActivationMish",
     "ActivationRationalTanh",
     "ActivationReLU",
@@ -177,6 +181,8 @@ __all__ = [
     "BaseLayer",
     "BaseRecurrentLayer",
     "BatchNormalization",
+    "Bidirectional",
+    "BidirectionalMode",
     "CacheMode",
     "CnnToFeedForwardPreProcessor",
     "CnnToRnnPreProcessor",
@@ -194,6 +200,8 @@ __all__ = [
     "DuplicateToTimeSeriesVertex",
     "ElementWiseOp",
     "ElementWiseVertex",
+    "EmbeddingLayer",
+    "EmbeddingSequenceLayer",
     "ExponentialSchedule",
     "FeedForwardLayer",
     "FeedForwardToCnnPreProcessor",
@@ -220,6 +228,7 @@ __all__ = [
     "InverseSchedule",
     "L2NormalizeVertex",
     "L2Vertex",
+    "LastTimeStep",
     "LastTimeStepVertex",
     "Layer",
     "LayerConstraint",
