@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ndarena._core import destroy_workspace, get_all_workspaces_for_current_thread, scope_out_of_workspaces
+from ndarena.nn.archive import Stored
 from ndarena.nn.batches import numeric
 from ndarena.nn.choices import WorkspaceMode
 from ndarena.nn.layer import Flat, Layer, ParamPart, cut
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Network", "note_workspaces"]
 
 
-class Network:
+class Network(Stored):
     """Base of networks; `MultiLayerNetwork` is the one to use."""
 
     layers: list[Layer]

@@ -16,7 +16,7 @@ from ndarena.nn.constraints import constraints_of
 from ndarena.nn.dropout import dropout_of
 from ndarena.nn.feed_forward import settle_common
 from ndarena.nn.input_type import InputType
-from ndarena.nn.json_networks import read_chain, read_json, write_chain
+from ndarena.nn.json_networks import Counts, read_chain, read_json, write_chain
 from ndarena.nn.layer import Layer
 from ndarena.nn.preprocessors import InputPreProcessor
 from ndarena.nn.updaters import IUpdater, Sgd
@@ -322,7 +322,11 @@ class MultiLayerConfiguration(NetworkConfiguration):
 
     def to_json(self) -> str:
         """Return DL4J's JSON; a class that it does not have is a `ConfigurationError` that names it."""
-        return json.dumps(write_chain(self), indent=2)
+        return json.dumps(self.to_tree(), indent=2)
+
+    def to_tree(self, *, iteration_count: int = 0, epoch_count: int = 0) -> dict[str, Any]:
+        """Return DL4J's JSON as a tree, with the counts of a network."""
+        return write_chain(self, Counts(iteration_count, epoch_count))
 
     @classmethod
     def from_json(cls, text: str) -> Self:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, NoReturn, Self
 
 from ndarena.nn.configuration import NetworkConfiguration, completed
 from ndarena.nn.input_type import InputType
-from ndarena.nn.json_networks import read_graph, read_json, write_graph
+from ndarena.nn.json_networks import Counts, read_graph, read_json, write_graph
 from ndarena.nn.layer import Layer
 from ndarena.nn.preprocessors import InputPreProcessor
 from ndarena.nn.vertex import GraphVertex
@@ -212,7 +212,11 @@ class ComputationGraphConfiguration(NetworkConfiguration):
 
     def to_json(self) -> str:
         """Return DL4J's JSON; a class that it does not have is a `ConfigurationError` that names it."""
-        return json.dumps(write_graph(self), indent=2)
+        return json.dumps(self.to_tree(), indent=2)
+
+    def to_tree(self, *, iteration_count: int = 0, epoch_count: int = 0) -> dict[str, Any]:
+        """Return DL4J's JSON as a tree, with the counts of a network."""
+        return write_graph(self, Counts(iteration_count, epoch_count))
 
     @classmethod
     def from_json(cls, text: str) -> Self:

@@ -48,11 +48,8 @@ C = TypeVar("C")
 class Counts(NamedTuple):
     """How far a network has learned."""
 
-    iteration: int = 0
-    epoch: int = 0
-
-
-START = Counts()
+    iteration: int
+    epoch: int
 
 
 def read_json(text: str | bytes, key: str, other: str, read: Callable[[Tree], C]) -> C:
@@ -85,7 +82,7 @@ def read_json(text: str | bytes, key: str, other: str, read: Callable[[Tree], C]
 # Writing.
 
 
-def write_chain(conf: MultiLayerConfiguration, counts: Counts = START) -> Tree:
+def write_chain(conf: MultiLayerConfiguration, counts: Counts) -> Tree:
     """Return the tree of a chain of layers."""
     source = source_of(conf) or {}
     preprocessors = conf.complete_preprocessors()
@@ -100,7 +97,7 @@ def write_chain(conf: MultiLayerConfiguration, counts: Counts = START) -> Tree:
     return dict(sorted(tree.items()))
 
 
-def write_graph(conf: ComputationGraphConfiguration, counts: Counts = START) -> Tree:
+def write_graph(conf: ComputationGraphConfiguration, counts: Counts) -> Tree:
     """Return the tree of a graph."""
     source = source_of(conf) or {}
     nodes = {node.name: node for node in conf.complete_nodes()}

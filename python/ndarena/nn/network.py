@@ -54,6 +54,8 @@ class MultiLayerNetwork(Network):
         Something else than a configuration.
     """
 
+    configuration_class = MultiLayerConfiguration
+
     def __init__(self, configuration: MultiLayerConfiguration) -> None:
         if not isinstance(configuration, MultiLayerConfiguration):
             raise TypeError(f"expected a MultiLayerConfiguration, not {type(configuration).__name__}")

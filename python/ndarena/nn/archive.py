@@ -1,0 +1,158 @@
+"""DL4J's file of a network: a zip with its configuration, parameters and the state of its updaters."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, Self
+
+from ndarena.data.binary import BinaryReader, array_bytes
+from ndarena.nn.words import refuse
+
+if TYPE_CHECKING:
+    from ndarena.nn.layer import Flat
+
+__all__ = ["Archive", "Stored", "read_archive"]
+
+CONFIGURATION = "configuration.json"
+PARAMS = "coefficients.bin"
+STATE = "updaterState.bin"
+NORMALIZER = "normalizer.bin"
+Name = str | os.PathLike[str]
+
+
+class Archive(NamedTuple):
+    """What such a file holds."""
+
+    configuration: str
+    params: Flat
+    state: Flat | None
+    normalizer: bytes | None
+
+
+def read_archive(path: Name) -> Archive:
+    """Return what a file holds; one that is damaged or no such file is a `ConfigurationError`."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = {name: archive.read(name) for name in _wanted(path, archive)}
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        _refuse(path, f"is no whole zip: {error}")
+    except OSError as error:
+        if not os.path.exists(path):  # noqa: PTH110 - a name of any kind
+            raise
+        _refuse(path, f"cannot be read: {error}")
+    state = entries.get(STATE)
+    return Archive(
+        entries[CONFIGURATION].decode("utf-8", "replace"),
+        _flat(path, PARAMS, entries[PARAMS]),
+        None if state is None else _flat(path, STATE, state),
+        entries.get(NORMALIZER),
+    )
+
+
+def _wanted(path: Name, archive: zipfile.ZipFile) -> list[str]:
+    names = set(archive.namelist())
+    for name in (CONFIGURATION, PARAMS):
+        if name not in names:
+            _refuse(path, f"is no network of DL4J's: there is no {name} in it")
+    return [name for name in (CONFIGURATION, PARAMS, STATE, NORMALIZER) if name in names]
+
+
+def _flat(path: Name, entry: str, data: bytes) -> Flat:
+    try:
+        return BinaryReader(data).array().ravel(order="K")
+    except ValueError as error:
+        _refuse(path, f"{entry} is damaged: {error}")
+
+
+def _refuse(path: Name, reason: str) -> NoReturn:
+    refuse("file of a network", "path", os.fspath(path), reason)
+
+
+def _write(path: Name, entries: dict[str, bytes | str]) -> None:
+    """Write a zip; a file of that name is there as before or whole, whatever happens meanwhile."""
+    target = Path(path)
+    beside = target.with_name(f".{target.name}-{secrets.token_hex(4)}")
+    try:
+        with zipfile.ZipFile(beside, "w") as archive:
+            for name, content in entries.items():
+                entry = zipfile.ZipInfo(name)  # of 1980: equal networks give equal files
+                entry.external_attr = 0o644 << 16
+                archive.writestr(entry, content, zipfile.ZIP_DEFLATED)
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+class Stored:
+    """A network that can be saved and loaded (DL4J: ``ModelSerializer``)."""
+
+    configuration_class: ClassVar[Any]
+    """The class of its configurations."""
+
+    def save(self, path: Name, *, save_updater: bool = True, normalizer: Any = None) -> None:
+        """Write the network to a file that DL4J reads as well.
+
+        Parameters
+        ----------
+        path : str or path
+            The file; one that is there already is replaced when the new one is whole.
+        save_updater : bool
+            Whether the state of the updaters is written, so that learning can go on.
+        normalizer : normaliser, optional
+            What the data went through, to be found by `load_normalizer`.
+
+        Raises
+        ------
+        ConfigurationError
+            A class that DL4J does not have.
+        """
+        net: Any = self
+        tree = net.configuration.to_tree(iteration_count=net.iteration_count, epoch_count=net.epoch_count)
+        entries: dict[str, bytes | str] = {
+            CONFIGURATION: json.dumps(tree, indent=2),
+            PARAMS: array_bytes(net.params()),
+        }
+        if save_updater and len(net.updater_state()):
+            entries[STATE] = array_bytes(net.updater_state())
+        if normalizer is not None:
+            entries[NORMALIZER] = normalizer.to_bytes()
+        _write(path, entries)
+
+    @classmethod
+    def load(cls, path: Name, *, load_updater: bool = True) -> Self:
+        """Return the network that a file holds, of DL4J or of `save`.
+
+        Parameters
+        ----------
+        path : str or path
+            The file.
+        load_updater : bool
+            Whether the state of the updaters is taken, if there is one.
+
+        Raises
+        ------
+        ConfigurationError
+            The file is damaged, is no such file, or holds another kind of network.
+        """
+        return cls.from_archive(read_archive(path), path, load_updater=load_updater)
+
+    @classmethod
+    def from_archive(cls, archive: Archive, path: Name, *, load_updater: bool = True) -> Self:
+        """Return the network that the content of a file describes."""
+        net: Any = cls(cls.configuration_class.from_json(archive.configuration))  # type: ignore[call-arg]
+        parts = [(PARAMS, net.params(), archive.params)]
+        if load_updater and archive.state is not None:
+            parts.append((STATE, net.updater_state(), archive.state))
+        for entry, wanted, given in parts:
+            if wanted.shape != given.shape:
+                _refuse(path, f"{entry} has {len(given)} numbers, the network {len(wanted)}")
+            wanted[...] = given
+        tree = json.loads(archive.configuration)
+        net.iteration_count = int(tree.get("iterationCount") or 0)
+        net.epoch_count = int(tree.get("epochCount") or 0)
+        loaded: Self = net
+        return loaded

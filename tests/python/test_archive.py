@@ -1,0 +1,168 @@
+"""DL4J's files: recorded ones come back to the byte, damaged ones are refused, ours are whole or absent."""
+
+import json
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+from nn_support import RECORDINGS, chain, examples
+
+from ndarena import ConfigurationError, nn
+from ndarena.data import DataSet
+from ndarena.data.binary import BinaryReader, array_bytes, text_bytes
+
+MODEL = RECORDINGS / "models" / "mln-cnn.zip"
+X, Y = examples(6, 4, 3)
+
+
+def content(path):
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def trained(**fields):
+    net = chain(4, 5, 3, **fields)
+    for _ in range(3):
+        net.fit(DataSet(X, Y))
+    return net
+
+
+def test_a_recorded_network_is_saved_as_it_was(tmp_path):
+    net = nn.MultiLayerNetwork.load(MODEL)
+    assert (net.iteration_count, net.epoch_count) == (3, 0)
+    net.save(tmp_path / "model.zip")
+    before, after = content(MODEL), content(tmp_path / "model.zip")
+    assert list(after) == list(before)
+    for name in before:
+        if name.endswith(".bin"):
+            assert after[name] == before[name]
+    assert json.loads(after["configuration.json"]) == json.loads(before["configuration.json"])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_network_goes_on_where_it_was(dtype, tmp_path):
+    net = trained(dtype=dtype)
+    path = tmp_path / "model.zip"
+    net.epoch_count = 2
+    net.save(path)
+    again = nn.MultiLayerNetwork.load(path)
+    assert (again.iteration_count, again.epoch_count, again.dtype) == (3, 2, np.dtype(dtype))
+    for both in (net, again):
+        both.fit(DataSet(X, Y))
+    np.testing.assert_array_equal(again.params(), net.params())
+    np.testing.assert_array_equal(again.updater_state(), net.updater_state())
+    np.testing.assert_array_equal(again.output(X), net.output(X))
+
+
+def test_the_state_of_updaters_may_stay_behind(tmp_path):
+    net, path = trained(), tmp_path / "model.zip"
+    net.save(path)
+    fresh = nn.MultiLayerNetwork.load(path, load_updater=False)
+    assert not fresh.updater_state().any()
+    net.save(path, save_updater=False)
+    assert list(content(path)) == ["configuration.json", "coefficients.bin"]
+    assert not nn.MultiLayerNetwork.load(path).updater_state().any()
+    plain = trained(updater=nn.Sgd(0.1))
+    plain.save(str(path))
+    assert list(content(path)) == ["configuration.json", "coefficients.bin"]
+
+
+def test_equal_networks_give_equal_files(tmp_path):
+    one, two = tmp_path / "one.zip", tmp_path / "two.zip"
+    trained().save(one)
+    trained().save(two)
+    assert one.read_bytes() == two.read_bytes()
+
+
+class Unwritable(nn.ActivationTanH):
+    """A function that DL4J has not."""
+
+
+def test_a_file_stays_as_it_was_if_the_new_one_cannot_be_written(tmp_path):
+    path = tmp_path / "model.zip"
+    trained().save(path)
+    before = path.read_bytes()
+    with pytest.raises(ConfigurationError, match="Unwritable"):
+        trained(activation=Unwritable()).save(path)
+    with pytest.raises(AttributeError):
+        trained().save(path, normalizer=object())
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["model.zip"]
+    with pytest.raises(FileNotFoundError):
+        trained().save(tmp_path / "nowhere" / "model.zip")
+
+
+def rewritten(path, **entries):
+    """Write the recorded model with other entries; ``None`` leaves one out."""
+    whole = {**content(MODEL), **{name.replace("__", "."): value for name, value in entries.items()}}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, value in whole.items():
+            if value is not None:
+                archive.writestr(name, value)
+    return path
+
+
+PARAMS = content(MODEL)["coefficients.bin"]
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        ({"configuration__json": None}, "no configuration.json"),
+        ({"coefficients__bin": None}, "no coefficients.bin"),
+        ({"configuration__json": b"{"}, "no JSON"),
+        ({"configuration__json": b"\xff\xfe"}, "no JSON"),
+        ({"configuration__json": b"{}"}, "no network"),
+        ({"coefficients__bin": b""}, "coefficients.bin is damaged"),
+        ({"coefficients__bin": PARAMS[:-1]}, "coefficients.bin is damaged: .* bytes end"),
+        ({"coefficients__bin": PARAMS[:40]}, "coefficients.bin is damaged"),
+        ({"coefficients__bin": PARAMS.replace(b"DOUBLE", b"DUOBLE")}, "DUOBLE"),
+        ({"coefficients__bin": array_bytes(np.zeros(3))}, "3 numbers, the network 219"),
+        ({"updaterState__bin": array_bytes(np.zeros(3))}, "updaterState.bin has 3 numbers, the network 438"),
+    ],
+)
+def test_what_is_damaged_is_named(entries, words, tmp_path):
+    path = rewritten(tmp_path / "model.zip", **entries)
+    with pytest.raises(ConfigurationError, match=words):
+        nn.MultiLayerNetwork.load(path)
+
+
+def test_no_zip_and_no_file_are_told_apart(tmp_path):
+    path = tmp_path / "model.zip"
+    for bytes_ in (b"", b"PK", MODEL.read_bytes()[:500]):
+        path.write_bytes(bytes_)
+        with pytest.raises(ConfigurationError, match="no whole zip"):
+            nn.MultiLayerNetwork.load(path)
+    flipped = bytearray(MODEL.read_bytes())
+    flipped[1000:1100] = bytes(100)
+    path.write_bytes(flipped)
+    with pytest.raises(ConfigurationError):
+        nn.MultiLayerNetwork.load(path)
+    with pytest.raises(FileNotFoundError):
+        nn.MultiLayerNetwork.load(tmp_path / "nowhere.zip")
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        nn.MultiLayerNetwork.load(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("shape", [(5,), (1, 5), (5, 1), (2, 3), (2, 3, 4), (0,)])
+def test_arrays_come_back(shape, dtype):
+    array = np.random.default_rng(0).normal(size=shape).astype(dtype)
+    reader = BinaryReader(array_bytes(array) + text_bytes("end"))
+    np.testing.assert_array_equal(reader.array(), array)
+    assert not reader.at_end
+    assert reader.text() == "end"
+    assert reader.at_end
+    with pytest.raises(TypeError, match="int64"):
+        array_bytes(np.arange(3))
+
+
+def test_arrays_of_older_files_come_back():
+    head = struct.pack(">i", 8) + text_bytes("INT") + struct.pack(">8i", 2, 2, 2, 1, 2, 0, 1, ord("f"))
+    tail = struct.pack(">i", 4) + text_bytes("FLOAT") + struct.pack(">4f", 1, 2, 3, 4)
+    array = BinaryReader(text_bytes("DIRECT") + head + text_bytes("HEAP") + tail).array()
+    assert array.tolist() == [[1.0, 3.0], [2.0, 4.0]]
+    assert array.dtype == np.float32
+    with pytest.raises(ValueError, match="no information on a shape"):
+        BinaryReader(text_bytes("DIRECT") + head.replace(b"\0\0\0\2", b"\0\0\0\3", 1)).array()
