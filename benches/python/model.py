@@ -78,6 +78,8 @@ class Place(enum.Enum):
     """In a process of its own."""
     TUNED = "tuned"
     """In one of its own, whose malloc keeps freed memory."""
+    RESIDENT = "resident"
+    """In some of each side's own: what counts is the memory they took, in kilobytes."""
 
 
 @dataclass(frozen=True)

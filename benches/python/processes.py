@@ -13,7 +13,8 @@ from typing import Any
 
 import ndarena
 
-from .measure import Effort, measure
+from . import resident
+from .measure import SMOKE, Effort, measure
 from .model import Place, Result, Row
 from .rows import all_rows
 
@@ -33,6 +34,9 @@ def batches(rows: list[Row]) -> Iterator[list[Row]]:
 def measured(rows: list[Row], effort: Effort) -> Iterator[Result]:
     """Measure rows in processes of their own; a process that dies takes its remaining rows with it."""
     for batch in batches(rows):
+        if batch[0].place is Place.RESIDENT:
+            yield resident.measured(batch[0], processes=1 if effort == SMOKE else resident.PROCESSES)
+            continue
         left = {row.key for row in batch}
         order = {"keys": [row.key for row in batch], "effort": asdict(effort)}
         command = [sys.executable, "-m", "benches.python", "--measure", json.dumps(order)]

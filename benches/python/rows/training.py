@@ -29,8 +29,33 @@ def rows() -> list[Row]:
             for shape, bars in fits.items()
             for peer, bar in bars.items()
         ),
+        *memory_rows(),
         *(row(OUTPUT, single, peer, bar, output_sides) for peer, bar in {"NumPy": 2.2, "torch": 1.2}.items()),
     ]
+
+
+def memory_rows() -> list[Row]:
+    """Return the rows of what training takes above its data."""
+    bars = {"ENABLED": 1.15}
+    path = "peak resident kB of training above the data, mode "
+    return [
+        Row(
+            "fit",
+            path + mode,
+            "784-3x1000-10, batch 128",
+            "float32",
+            "mode NONE",
+            Bar(bar),
+            no_sides,
+            Place.RESIDENT,
+        )
+        for mode, bar in bars.items()
+    ]
+
+
+def no_sides(_: ExitStack) -> Sides:
+    """Refuse: processes are compared, not turns."""
+    raise NotImplementedError("measured by benches.python.resident")
 
 
 def row(path: str, shape: Shape, peer: str, bar: float, sides: Any) -> Row:
