@@ -90,6 +90,9 @@ class BatchNormalization(BaseLayer):
             if not isinstance(getattr(self, field), bool):
                 refuse(owner, field, getattr(self, field), "must be True or False")
 
+    def own_input_type(self, *, first: bool) -> None:
+        """Return ``None``: ``n_in`` may be that of rows, series or images."""
+
     def with_input_type(self, input_type: InputType) -> Self:
         """Take ``n_in`` from the input unless it is given."""
         n = input_type.shape[0] if self.n_in is None else self.n_in
