@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "conformance" / "networks"
-SECTIONS = ("activations", "losses", "schedules", "updaters")
+SECTIONS = ("activations", "losses", "schedules", "updaters", "layers")
 
 
 def load_replayer():

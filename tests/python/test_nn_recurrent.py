@@ -425,3 +425,13 @@ def test_an_activation_layer_keeps_shape_and_order(function, axes):
         return float((twin.activate(x, workspace_mgr=MGR) * epsilon).sum())
 
     assert np.allclose(below, differences(total, x), atol=1e-8)
+
+
+def test_a_dropout_layer_is_its_dropout_only():
+    assert nn.DropoutLayer(0.5) == nn.DropoutLayer(dropout=nn.Dropout(0.5))
+    x = series()
+    assert nn.DropoutLayer(0.5).instantiate().activate(x, workspace_mgr=MGR) is x
+    with pytest.raises(TypeError, match="dropout"):
+        nn.DropoutLayer()
+    with pytest.raises(ConfigurationError, match="dropout"):
+        nn.DropoutLayer(1.5)

@@ -125,7 +125,7 @@ from ndarena.nn.series_vertices import (
     LastTimeStepVertex,
     ReverseTimeSeriesVertex,
 )
-from ndarena.nn.simple_layers import ActivationLayer
+from ndarena.nn.simple_layers import ActivationLayer, DropoutLayer
 from ndarena.nn.simple_rnn import SimpleRnn
 from ndarena.nn.updaters import (
     AdaDelta,
@@ -197,6 +197,7 @@ __all__ = [
     "Distribution",
     "DropConnect",
     "Dropout",
+    "DropoutLayer",
     "DuplicateToTimeSeriesVertex",
     "ElementWiseOp",
     "ElementWiseVertex",

@@ -139,9 +139,6 @@ class NetworkConfiguration:
         for suffix in ("", "_bias"):
             _replace_each_other(layer, missing, f"l2{suffix}", f"weight_decay{suffix}")
             _replace_each_other(layer, missing, f"weight_decay{suffix}", f"l2{suffix}")
-        inside = getattr(layer, "layer", None)
-        if isinstance(inside, Layer):  # what happens to the input happens to that of the outer layer
-            missing["layer"] = dataclasses.replace(self.with_inherited(inside), dropout=inside.dropout)
         return dataclasses.replace(layer, **missing)
 
 

@@ -11,9 +11,10 @@ from ndarena.nn.layer import Layer
 
 if TYPE_CHECKING:
     from ndarena._core import LayerWorkspaceMgr
+    from ndarena.nn.dropout import IDropout
     from ndarena.nn.words import Array
 
-__all__ = ["ActivationLayer"]
+__all__ = ["ActivationLayer", "DropoutLayer"]
 
 ACTIVATIONS, ACTIVATION_GRAD = ArrayType.ACTIVATIONS, ArrayType.ACTIVATION_GRAD
 
@@ -59,6 +60,30 @@ class ActivationLayer(Layer):
         if x is None:
             raise RuntimeError(f"{self.name}: activate() in training must come first")
         return self._function().backprop(x, epsilon, out=like(workspace_mgr, ACTIVATION_GRAD, x))
+
+
+class DropoutLayer(Layer):
+    """A layer that is nothing but the dropout of its input (DL4J: ``DropoutLayer``).
+
+    Parameters
+    ----------
+    dropout : float or IDropout
+        What happens to the input in training; a number is the probability to keep a value.
+
+    Further parameters: those of `Layer`. A field that is wrong is a `ConfigurationError`.
+    """
+
+    dropout: float | IDropout | None = field(kw_only=False)
+
+    def activate(
+        self, x: Array, *, training: bool = False, workspace_mgr: LayerWorkspaceMgr, mask: Array = None
+    ) -> Array:
+        """Return ``x``, of which in training some is dropped already."""
+        return x
+
+    def backprop_gradient(self, epsilon: Array, *, workspace_mgr: LayerWorkspaceMgr) -> Array:
+        """Return ``epsilon``."""
+        return epsilon
 
 
 def like(mgr: LayerWorkspaceMgr, role: ArrayType, x: Array) -> Array:
