@@ -25,7 +25,7 @@ use std::{mem::MaybeUninit, os::unix::fs::MetadataExt};
 use crate::clock::Leases;
 #[cfg(all(unix, not(miri)))]
 use crate::fork::FileLock;
-pub(crate) use crate::fork::{fork_steps, forks};
+pub(crate) use crate::fork::{count_forks, fork_steps, forks};
 use crate::holds::Holds;
 use crate::layout::Element;
 

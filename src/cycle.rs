@@ -70,12 +70,6 @@ pub(crate) struct Closed {
     pub(crate) many_retired: bool,
 }
 
-impl Closed {
-    pub(crate) fn has_news(&self) -> bool {
-        self.escaped > 0 || self.unused || self.many_retired
-    }
-}
-
 #[derive(Debug)]
 struct Spill {
     key: u64,
@@ -304,7 +298,7 @@ impl State {
         mode: DebugMode,
         clock: &Clock,
         debug: bool,
-    ) -> Closed {
+    ) -> Option<Box<Closed>> {
         let escaped = self.count_escapes(clock);
         let survivors = self.end_captured_cycle(self.counters.this_cycle);
         let c = &mut self.counters;
@@ -318,10 +312,12 @@ impl State {
         c.max_cycle = c.max_cycle.max(c.this_cycle);
         self.largest = self.largest.max(c.this_cycle);
         let used = c.this_cycle;
-        if let Shelf::Reusing(arena) = &mut self.shelf {
-            arena.end_cycle();
+        if !self.untouched {
+            if let Shelf::Reusing(arena) = &mut self.shelf {
+                arena.end_cycle();
+            }
+            self.release_arena(clock, debug);
         }
-        self.release_arena(clock, debug);
         self.learn_at_close(config, mode, used);
         self.purge_pins();
         if self.trim_is_due() {
@@ -338,12 +334,20 @@ impl State {
             }
         }
         self.counters.this_cycle = 0;
-        if let Shelf::Reusing(arena) = &mut self.shelf {
+        if let (false, Shelf::Reusing(arena)) = (self.untouched, &mut self.shelf) {
             arena.begin_cycle();
         }
         self.begin_count();
+        self.news(escaped)
+    }
+
+    /// What a close has to tell, if it has.
+    #[inline]
+    fn news(&mut self, escaped: usize) -> Option<Box<Closed>> {
         let (unused, many_retired) = (self.is_unused(), self.has_many_retired());
-        Closed { site: self.site.take(), escaped, unused, many_retired }
+        let site = self.site.take();
+        let has_news = escaped > 0 || unused || many_retired;
+        has_news.then(|| Box::new(Closed { site, escaped, unused, many_retired }))
     }
 
     fn begin_count(&mut self) {

@@ -6,6 +6,14 @@ use std::fmt;
 
 /// What every fallible function of the crate returns.
 pub type Result<T> = std::result::Result<T, Error>;
+/// The same where errors are rare and the way is short: it is moved in registers.
+pub type Quick<T> = std::result::Result<T, Box<Error>>;
+
+impl From<Box<Error>> for Error {
+    fn from(error: Box<Error>) -> Self {
+        *error
+    }
+}
 
 /// Whether the memory of an array is still its own, and if not, why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -19,16 +19,19 @@ pub(crate) use locks::FileLock;
 static FORKS: AtomicU64 = AtomicU64::new(0);
 static FORK_STEPS: AtomicU64 = AtomicU64::new(0);
 
-/// How often this process came out of a fork as the child.
+/// How often this process came out of a fork as the child, since [`count_forks`] was called first.
+#[inline]
 pub(crate) fn forks() -> u64 {
-    #[cfg(unix)]
-    count_forks();
     FORKS.load(Ordering::SeqCst)
 }
 
-/// Registers, once, what counts them. Where there is no fork the count stays 0.
+/// Nothing to count.
+#[cfg(not(unix))]
+pub(crate) fn count_forks() {}
+
+/// Registers, once, what counts them: before the first thread has a record.
 #[cfg(unix)]
-fn count_forks() {
+pub(crate) fn count_forks() {
     static REGISTER: Once = Once::new();
     extern "C" fn before() {
         FORK_STEPS.fetch_add(1, Ordering::SeqCst);
@@ -148,6 +151,7 @@ mod locks {
     impl FileLock {
         /// `Err(WouldBlock)`: somebody else has it.
         pub(crate) fn take(file: File) -> io::Result<Self> {
+            crate::fork::count_forks();
             let forks = forks();
             let slot = usize::try_from(file.as_raw_fd()).ok().filter(|&fd| fd < SLOTS.len());
             let slot = slot.ok_or_else(|| io::Error::from_raw_os_error(libc::EMFILE))?;

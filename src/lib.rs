@@ -5,7 +5,7 @@
 //!
 //! | room | what |
 //! |---|---|
-//! | `error` `layout` `sync` | words, sums, the switch between std and loom |
+//! | `error` `layout` `sync` `latch` | words, sums, the switch between std and loom, a lock |
 //! | `clock` | time, leases, and the pair of the two |
 //! | `config` | wishes |
 //! | `block` | memory from the system; the only pointers of the core |
@@ -28,6 +28,7 @@ mod error;
 mod fit;
 mod fork;
 mod holds;
+mod latch;
 mod layer_manager;
 mod layout;
 mod mapping;
@@ -54,7 +55,7 @@ pub use array::{Array, Buffer, Destination, Lease, Moved};
 pub use block::keep_everything;
 pub use config::*;
 pub use cycle::Piece;
-pub use error::{Error, Facts, Result, Validity};
+pub use error::{Error, Facts, Quick, Result, Validity};
 pub use layer_manager::{ArrayType, Cast, Helper, LayerWorkspaceMgr, LayerWorkspaceMgrBuilder};
 pub use layout::{Dtype, Element, parse_bytes};
 pub use registry::{

@@ -10,7 +10,7 @@ use crate::thread::{ended, with};
 use crate::workspace::Workspace;
 
 pub use crate::thread::{
-    Capture, Left, Plain, Report, ScopeToken, Task, TaskId, any_workspace_active, borrow,
+    Capture, Left, Plain, Report, ScopeToken, Task, TaskId, Told, any_workspace_active, borrow,
     current_workspace, end_thread, enter, enter_block, enter_task_block, exit_block, innermost,
     leave, lost_scopes, open_workspaces, plain_results, scope_depth, scope_out_of_workspaces,
     set_current_workspace, set_task_finder, threads_in_scope,

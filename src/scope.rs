@@ -65,7 +65,7 @@ pub fn scope_out_of_workspaces() -> Result<Scope> {
 impl Workspace {
     /// Enters: begins a cycle, or continues the running one.
     pub fn notify_scope_entered(&self) -> Result<Scope> {
-        registry::enter(self).map(Scope::new)
+        Ok(Scope::new(registry::enter(self)?))
     }
 
     /// Makes the open workspace current, in its running cycle.

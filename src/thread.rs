@@ -3,6 +3,7 @@
 //! Everything here is thread-local and safe. The end of the thread, and a fork, find all of it in one
 //! place: the thread's workspaces end with it; a forked child starts with nothing and a new number.
 
+mod frames;
 mod inbox;
 mod scopes;
 mod stack;
@@ -22,13 +23,13 @@ use crate::workspace::{Shared, Workspace};
 use stack::{Current, Stack};
 use tasks::{Whose, on_stack};
 
+pub use frames::Capture;
 pub(crate) use inbox::Inbox;
 pub(crate) use scopes::enter_all;
 pub use scopes::{
-    Left, Report, ScopeToken, borrow, enter, enter_block, enter_task_block, exit_block, innermost,
-    leave, scope_out_of_workspaces,
+    Left, Report, ScopeToken, Told, borrow, enter, enter_block, enter_task_block, exit_block,
+    innermost, leave, scope_out_of_workspaces,
 };
-pub use stack::Capture;
 pub use tasks::{Task, TaskId, set_task_finder};
 
 static NUMBERS: AtomicU64 = AtomicU64::new(1);
@@ -95,7 +96,7 @@ pub(crate) struct Thread {
 
 impl Thread {
     fn new() -> Self {
-        tasks::begin_thread();
+        block::count_forks();
         let (number, forks) = (NUMBERS.fetch_add(1, Ordering::Relaxed), block::forks());
         NUMBER.set((number, forks));
         CAPTURES.set(number);
@@ -117,6 +118,13 @@ impl Thread {
             owned: Vec::new(),
             inbox,
         }
+    }
+
+    /// In a forked child: nothing is open, and the number is new.
+    #[cold]
+    fn begin_anew(&mut self) {
+        let inherited = std::mem::replace(self, Self::new());
+        drop(inherited);
     }
 
     fn facts(&self, workspace: Option<&Workspace>) -> Box<Facts> {
@@ -155,14 +163,14 @@ impl Drop for Thread {
 }
 
 /// Runs on the calling thread's record; `None` once the thread is past its end.
+#[inline]
 pub(crate) fn with<R>(f: impl FnOnce(&mut Thread) -> R) -> Option<R> {
     let forks = block::forks();
     THREAD
         .try_with(|cell| {
             let mut thread = cell.try_borrow_mut().ok()?;
             if thread.forks != forks {
-                let inherited = std::mem::replace(&mut *thread, Thread::new());
-                drop(inherited);
+                thread.begin_anew();
             }
             Some(f(&mut thread))
         })
@@ -185,6 +193,7 @@ pub(crate) fn ended() -> Error {
 // ---------------------------------------------------------------------- the thread
 
 /// The calling thread's number; never used twice in a process, new in a forked child.
+#[inline]
 pub(crate) fn owner_number() -> u64 {
     let (number, forks) = NUMBER.get();
     if number > 0 && forks == block::forks() {
@@ -253,7 +262,7 @@ pub fn lost_scopes() -> usize {
     on_stack(|t| {
         t.read_inbox();
         let is_over = |w: &Workspace| w.is_destroyed();
-        let is_lost = |f: &&stack::Frame| f.lost && !f.workspace.as_ref().is_some_and(is_over);
+        let is_lost = |f: &&frames::Frame| f.lost && !f.workspace.as_ref().is_some_and(is_over);
         t.stack.frames.iter().filter(is_lost).count()
     })
     .unwrap_or(0)

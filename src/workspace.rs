@@ -9,14 +9,15 @@ mod stats;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use crate::array::{Buffer, Cut};
 use crate::block::{self, Block};
 use crate::clock::Clock;
 use crate::config::{LocationPolicy, ResetPolicy, WorkspaceConfiguration, WorkspaceType};
 use crate::cycle::{Closed, Home, Placed, Refused, State};
-use crate::error::{Error, Facts, Result};
+use crate::error::{Error, Facts, Quick, Result};
+use crate::latch::{Held, Latch};
 use crate::mapping::{self, Made};
 use crate::registry;
 use crate::sync::lock;
@@ -60,7 +61,7 @@ pub(crate) struct Shared {
     destroyed: AtomicBool,
     debug: AtomicBool,
     /// Captured memory may outlive the rest.
-    state: Arc<Mutex<Kept>>,
+    state: Arc<Latch<Kept>>,
 }
 
 /// What the lock keeps.
@@ -69,6 +70,15 @@ pub(crate) struct Kept {
     state: State,
     /// What was current at the running full enter.
     parent: Option<Weak<Shared>>,
+}
+
+impl Kept {
+    fn set_parent(&mut self, parent: Option<&Workspace>) {
+        let known = self.parent.as_ref().map(Weak::as_ptr);
+        if known != parent.map(|parent| Arc::as_ptr(&parent.0)) {
+            self.parent = parent.map(Workspace::downgrade);
+        }
+    }
 }
 
 impl Deref for Kept {
@@ -167,7 +177,7 @@ impl Workspace {
             generation: AtomicU64::new(0),
             destroyed: AtomicBool::new(false),
             debug: AtomicBool::new(false),
-            state: Arc::new(Mutex::new(Kept { state, parent: None })),
+            state: Arc::new(Latch::new(Kept { state, parent: None })),
         }));
         thread::note_owned(&workspace);
         let mut all = all();
@@ -261,22 +271,28 @@ impl Workspace {
 
     /// The state, or `None` where a thread that a fork did not bring along held the lock.
     #[inline]
-    fn state(&self) -> Option<MutexGuard<'_, Kept>> {
+    fn state(&self) -> Option<Held<'_, Kept>> {
         lock_after_forks(&self.0.state, self.0.forks)
     }
 
     /// The state, for the owner thread only.
-    fn owned_state(&self, operation: &str) -> Result<MutexGuard<'_, Kept>> {
+    fn owned_state(&self, operation: &str) -> Result<Held<'_, Kept>> {
         if self.is_destroyed() {
             return Err(self.destroyed_error(operation));
         }
         self.check_owner(operation)?;
-        Ok(lock(&self.0.state))
+        Ok(self.0.state.lock())
     }
 
     #[inline]
     pub(crate) fn check_owner(&self, operation: &str) -> Result<()> {
         if self.is_own() { Ok(()) } else { Err(self.not_owned(operation)) }
+    }
+
+    /// Whether the thread of that number owns it.
+    #[inline]
+    pub(crate) fn is_of(&self, thread: u64) -> bool {
+        self.0.owner == thread
     }
 
     /// Whether the calling thread owns it.
@@ -344,7 +360,7 @@ impl Workspace {
         self.check_may_allocate()?;
         let mode = registry::debug_mode();
         let placed = {
-            let mut state = lock(&self.0.state);
+            let mut state = self.0.state.lock();
             let placed = state.place(&self.0.configuration, mode, bytes as u64);
             if site.is_some() && placed.is_ok() {
                 state.set_site(site.as_deref());
@@ -368,7 +384,7 @@ impl Workspace {
         self.check_may_allocate().map_err(|error| (error, 0))?;
         let mode = registry::debug_mode();
         let placed = {
-            let mut state = lock(&self.0.state);
+            let mut state = self.0.state.lock();
             let placed = state.place_all(&self.0.configuration, mode, sizes);
             if site.is_some() && placed.is_ok() {
                 state.set_site(site);
@@ -443,21 +459,24 @@ impl Workspace {
 
     /// Takes what a full enter needs, so that it can no longer be refused.
     pub(crate) fn prepare_cycle(&self) -> Result<()> {
-        self.take_arena(&mut lock(&self.0.state))
+        Ok(self.take_arena(&mut self.0.state.lock())?)
     }
 
-    fn take_arena(&self, state: &mut State) -> Result<()> {
-        if state.size() > 0 && state.block().is_none() {
-            state
-                .ensure_block(&self.0.configuration)
-                .map_err(|refused| full(&self.0.id, refused))?;
-        }
-        Ok(())
+    #[inline]
+    fn take_arena(&self, state: &mut State) -> Quick<()> {
+        let lacks_arena = state.size() > 0 && state.block().is_none();
+        if lacks_arena { self.make_arena(state) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn make_arena(&self, state: &mut State) -> Quick<()> {
+        let made = state.ensure_block(&self.0.configuration);
+        made.map(drop).map_err(|refused| Box::new(full(&self.0.id, refused)))
     }
 
     /// Cycles without an allocation are in order: what is made in it is for its roles to decide.
     pub(crate) fn allow_unused(&self) {
-        lock(&self.0.state).allow_unused();
+        self.0.state.lock().allow_unused();
     }
 
     pub(crate) fn check_enter(&self, operation: &str) -> Result<()> {
@@ -468,25 +487,30 @@ impl Workspace {
     }
 
     /// A full enter. `Err`: the system refuses the arena; nothing has changed.
-    pub(crate) fn begin_cycle(&self, parent: Option<&Self>) -> Result<()> {
-        let mut state = lock(&self.0.state);
+    pub(crate) fn begin_cycle(&self, parent: Option<&Self>) -> Quick<()> {
+        let mut state = self.0.state.lock();
         self.take_arena(&mut state)?;
-        state.parent = parent.map(Self::downgrade);
-        if state.is_untouched() {
-            self.0.clock.tick_untouched();
-        } else {
-            self.0.clock.tick();
-        }
+        state.set_parent(parent);
+        self.tick(&state);
         self.0.generation.store(self.generation_id() + 1, Ordering::Release);
         state.enter(&self.0.clock, self.is_debug());
         Ok(())
     }
 
+    fn tick(&self, state: &State) {
+        if state.is_untouched() {
+            self.0.clock.tick_untouched();
+        } else {
+            self.0.clock.tick();
+        }
+    }
+
     /// A full close.
-    pub(crate) fn end_cycle(&self) -> Closed {
+    #[inline]
+    pub(crate) fn end_cycle(&self) -> Option<Box<Closed>> {
         let mode = registry::debug_mode();
-        let mut state = lock(&self.0.state);
-        self.0.clock.tick();
+        let mut state = self.0.state.lock();
+        self.tick(&state);
         state.close(&self.0.configuration, mode, &self.0.clock, self.is_debug())
     }
 
@@ -519,7 +543,7 @@ impl Workspace {
         Ok(())
     }
 
-    fn idle_state(&self, operation: &str) -> Result<MutexGuard<'_, Kept>> {
+    fn idle_state(&self, operation: &str) -> Result<Held<'_, Kept>> {
         let state = self.owned_state(operation)?;
         let alive = state.alive_arrays();
         if alive == 0 {
@@ -587,15 +611,9 @@ impl Workspace {
 
 /// Locks what was made when there had been so many forks; `None` where a thread that a fork did not bring
 /// along holds it.
-fn lock_after_forks<T>(mutex: &Mutex<T>, forks: u64) -> Option<MutexGuard<'_, T>> {
-    if forks == block::forks() {
-        return Some(lock(mutex));
-    }
-    match mutex.try_lock() {
-        Ok(guard) => Some(guard),
-        Err(TryLockError::Poisoned(e)) => Some(PoisonError::into_inner(e)),
-        Err(TryLockError::WouldBlock) => None,
-    }
+#[inline]
+fn lock_after_forks<T>(latch: &Latch<T>, forks: u64) -> Option<Held<'_, T>> {
+    if forks == block::forks() { Some(latch.lock()) } else { latch.try_lock() }
 }
 
 /// Whether memory comes zeroed from the system: a spill's own block.

@@ -9,6 +9,7 @@ use crate::clock::{self, Clock};
 
 impl State {
     /// The arena's memory becomes free for others: after the tick, look at the leases.
+    #[inline]
     pub(super) fn release_arena(&mut self, clock: &Clock, debug: bool) {
         match &mut self.shelf {
             Shelf::Circular(_) => return,
@@ -19,16 +20,22 @@ impl State {
             self.released_at = clock.now(); // whoever comes next looks at what is held
             return;
         }
-        let Some(block) = self.block.take() else { return };
-        if !clock::is_free(clock, &block.leases) {
-            self.block = self.pool.take();
+        let Some(block) = &self.block else { return };
+        if clock::is_free(clock, &block.leases) {
+            if debug {
+                block.fill(0, block.len(), POISON);
+            }
+        } else {
+            self.retire_arena();
+        }
+    }
+
+    #[cold]
+    fn retire_arena(&mut self) {
+        let held = std::mem::replace(&mut self.block, self.pool.take());
+        if let Some(block) = held {
             self.retire(block);
-            return;
         }
-        if debug {
-            block.fill(0, block.len(), POISON);
-        }
-        self.block = Some(block);
     }
 
     /// Written off: held by leases, given back when the last of them dies.
@@ -57,15 +64,20 @@ impl State {
     #[inline]
     pub(super) fn release_spills(&mut self) {
         if !self.spills.is_empty() {
-            for spill in std::mem::take(&mut self.spills) {
-                self.release(spill);
-            }
+            self.release_those_spills();
         }
-        self.counters.external = 0;
-        self.counters.spilled = 0;
         if let Shelf::Circular(ring) = &mut self.shelf {
             ring.wrapped = false;
         }
+    }
+
+    #[cold]
+    fn release_those_spills(&mut self) {
+        for spill in std::mem::take(&mut self.spills) {
+            self.release(spill);
+        }
+        self.counters.external = 0;
+        self.counters.spilled = 0;
     }
 
     pub(super) fn release(&mut self, spill: Spill) {
@@ -77,6 +89,7 @@ impl State {
         }
     }
 
+    #[inline]
     pub(super) fn purge_pins(&mut self) {
         while self.pins.front().is_some_and(|p| p.step + 2 < self.counters.step) {
             if let Some(pin) = self.pins.pop_front() {

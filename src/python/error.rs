@@ -17,8 +17,9 @@ pub(crate) fn class<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyA
 }
 
 /// The Python exception of a refusal, with message and facts.
-#[expect(clippy::needless_pass_by_value, reason = "the end of `map_err`")]
-pub(crate) fn to_pyerr(error: Error) -> PyErr {
+#[cold]
+pub(crate) fn to_pyerr(error: impl Into<Error>) -> PyErr {
+    let error = error.into();
     Python::attach(|py| build(py, &error).unwrap_or_else(|failed| failed))
 }
 

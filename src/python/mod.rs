@@ -33,6 +33,7 @@ mod place;
 mod protocol;
 mod reduce;
 mod scope;
+mod slot;
 mod stats;
 mod task;
 mod temporaries;

@@ -8,31 +8,68 @@ use pyo3::prelude::*;
 use super::collector;
 use super::error::{add_note, class, to_pyerr, warn};
 use super::handler;
+use super::npy;
+use super::slot::Slot;
 use super::task::{self, Done};
 use super::workspace::{PyWorkspace, workspace_object};
 use crate::registry::{Left, Report, ScopeToken};
-use crate::{Error, EscapePolicy, Facts, WorkspaceType, registry};
+use crate::{Error, EscapePolicy, Facts, Workspace, WorkspaceType, registry};
 
 /// An open scope of a workspace: a context manager whose `with` target is the workspace.
 ///
 /// It owns no memory. An object that is garbage-collected changes nothing: the scope stays open
 /// until it is closed.
-#[pyclass(frozen, weakref, name = "Scope", module = "ndarena")]
+#[pyclass(frozen, name = "Scope", module = "ndarena")]
 pub struct PyScope {
     token: ScopeToken,
     closed: AtomicBool,
     /// The workspace's object, where it was at hand.
-    object: Option<Py<PyWorkspace>>,
+    object: Slot<Py<PyWorkspace>>,
 }
 
 impl PyScope {
     pub fn new(token: ScopeToken) -> Self {
-        Self { token, closed: AtomicBool::new(false), object: None }
+        Self { token, closed: AtomicBool::new(false), object: Slot::new(None) }
     }
 
-    pub fn of(workspace: &Bound<'_, PyWorkspace>, token: ScopeToken) -> Self {
-        let object = Some(workspace.clone().unbind());
-        Self { token, closed: AtomicBool::new(false), object }
+    pub fn of<'py>(
+        workspace: &Bound<'py, PyWorkspace>,
+        token: ScopeToken,
+    ) -> PyResult<Bound<'py, Self>> {
+        let object = Slot::new(Some(workspace.clone().unbind()));
+        Bound::new(workspace.py(), Self { token, closed: AtomicBool::new(false), object })
+    }
+
+    /// Enters with the object of an earlier scope of the workspace, which is closed and which nobody has
+    /// any more; `None` if there is none.
+    #[inline]
+    pub fn again<'py>(workspace: &Bound<'py, PyWorkspace>) -> PyResult<Option<Bound<'py, Self>>> {
+        let (py, own) = (workspace.py(), workspace.get());
+        let Some(scope) = own.spare.take(py).map(|scope| scope.into_bound(py)) else {
+            return Ok(None);
+        };
+        if npy::is_shared(scope.as_any(), 1) {
+            return Ok(None);
+        }
+        let this = scope.get();
+        let mut handle = own.handle.take(py);
+        this.token.enter_again(&own.core, &mut handle).map_err(to_pyerr)?;
+        this.closed.store(false, Ordering::Relaxed);
+        this.object.put(py, workspace.clone().unbind());
+        Ok(Some(scope))
+    }
+
+    /// The scope is closed; if nobody but a `with` statement has it, it will do for the next one.
+    #[inline]
+    fn spare(slf: &Bound<'_, Self>, handle: Option<Workspace>) {
+        let py = slf.py();
+        if npy::is_shared(slf.as_any(), 1) {
+            return;
+        }
+        if let Some(object) = slf.get().object.take(py) {
+            object.get().keep(py, handle);
+            object.get().spare.put(py, slf.clone().unbind());
+        }
     }
 }
 
@@ -41,8 +78,8 @@ impl PyScope {
     /// The workspace, or `None` of a scope out of workspaces.
     #[getter]
     fn workspace(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        match &self.object {
-            Some(object) => Ok(Some(object.clone_ref(py).into_any())),
+        match self.object.get(py) {
+            Some(object) => Ok(Some(object.into_any())),
             None => self.token.workspace().map(|w| workspace_object(py, w)).transpose(),
         }
     }
@@ -60,14 +97,18 @@ impl PyScope {
     }
 
     fn __exit__(
-        &self,
-        py: Python<'_>,
+        slf: &Bound<'_, Self>,
         _class: &Bound<'_, PyAny>,
         exception: &Bound<'_, PyAny>,
         _traceback: &Bound<'_, PyAny>,
     ) -> PyResult<bool> {
-        self.closed.store(true, Ordering::Relaxed);
-        finish(py, self.token.exit(), exception)
+        slf.get().closed.store(true, Ordering::Relaxed);
+        let mut handle = None;
+        match slf.get().token.exit_with(&mut handle) {
+            Ok(left) if is_quiet(&left) => Self::spare(slf, handle),
+            left => finish(slf.py(), left, exception)?,
+        }
+        Ok(false)
     }
 
     /// The scope becomes the running task's, with a stack of its own, and may span an `await`.
@@ -85,14 +126,13 @@ impl PyScope {
     }
 
     fn __aexit__(
-        &self,
-        py: Python<'_>,
+        slf: &Bound<'_, Self>,
         class: &Bound<'_, PyAny>,
         exception: &Bound<'_, PyAny>,
         traceback: &Bound<'_, PyAny>,
     ) -> PyResult<Done> {
-        self.__exit__(py, class, exception, traceback)?;
-        Ok(Done::new(py.None()))
+        Self::__exit__(slf, class, exception, traceback)?;
+        Ok(Done::new(slf.py().None()))
     }
 
     fn __repr__(&self) -> String {
@@ -119,24 +159,26 @@ impl Drop for PyScope {
     }
 }
 
-/// The end of a `with` block, with what is on its way as `exception`.
+/// Whether the end of a scope leaves nothing to tell or to do.
 #[inline]
+pub fn is_quiet(left: &Left) -> bool {
+    left.is_quiet() && !collector::is_paced()
+}
+
+/// The end of a `with` block, with what is on its way as `exception`.
+#[cold]
 pub fn finish(
     py: Python<'_>,
-    left: crate::Result<Left>,
+    left: crate::Quick<Left>,
     exception: &Bound<'_, PyAny>,
-) -> PyResult<bool> {
-    if matches!(&left, Ok(left) if left.is_quiet()) && !collector::is_paced() {
-        return Ok(false);
-    }
+) -> PyResult<()> {
     let exception = (!exception.is_none()).then_some(exception);
     // A generator's end gives way: nobody would see the note.
     let exception = exception.filter(|e| !e.is_instance_of::<PyGeneratorExit>());
     match left {
-        Ok(left) => settle(py, &left, exception)?,
-        Err(error) => report(&to_pyerr(error), py, exception)?,
+        Ok(left) => settle(py, &left, exception),
+        Err(error) => report(&to_pyerr(error), py, exception),
     }
-    Ok(false)
 }
 
 /// Raises an error, or notes it on the exception that is on its way.

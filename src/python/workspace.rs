@@ -10,7 +10,8 @@ use pyo3::types::{PyString, PyWeakrefMethods, PyWeakrefReference};
 use super::config::{PyWorkspaceConfiguration, policy_member};
 
 use super::error::to_pyerr;
-use super::scope::{PyScope, finish, settle};
+use super::scope::{PyScope, finish, is_quiet, settle};
+use super::slot::Slot;
 use super::stats::{self, PyWorkspaceStats};
 use super::task::{self, Done};
 use super::{capture, collector, foreign, handler, thread_end};
@@ -64,14 +65,27 @@ pub fn configuration_argument(
 pub struct PyWorkspace {
     pub core: Workspace,
     pub handlers: handler::Cache,
+    /// A handle for the next scope.
+    pub handle: Slot<Workspace>,
+    /// Its object: that of a closed scope, which nobody else has.
+    pub spare: Slot<Py<PyScope>>,
 }
 
 impl PyWorkspace {
     /// The object of a workspace that has none.
     pub fn new_object(py: Python<'_>, core: Workspace) -> PyResult<Bound<'_, Self>> {
-        let object = Bound::new(py, Self { core, handlers: handler::Cache::default() })?;
+        let (handlers, handle) = (handler::Cache::default(), Slot::new(None));
+        let object = Bound::new(py, Self { core, handlers, handle, spare: Slot::new(None) })?;
         remember(&object)?;
         Ok(object)
+    }
+
+    /// Keeps the handle that a scope held.
+    #[inline]
+    pub fn keep(&self, py: Python<'_>, handle: Option<Workspace>) {
+        if let Some(handle) = handle {
+            self.handle.put(py, handle);
+        }
     }
 }
 
@@ -109,21 +123,25 @@ impl PyWorkspace {
     /// Enter: begin a cycle, or continue the running one. `capture_numpy`: NumPy's own allocations come
     /// from this workspace, too.
     #[pyo3(signature = (*, capture_numpy = false))]
-    fn notify_scope_entered(slf: &Bound<'_, Self>, capture_numpy: bool) -> PyResult<PyScope> {
-        let token = if capture_numpy {
-            capture::enter(slf.py(), slf.get())?
+    fn notify_scope_entered<'py>(
+        slf: &Bound<'py, Self>,
+        capture_numpy: bool,
+    ) -> PyResult<Bound<'py, PyScope>> {
+        let scope = if capture_numpy {
+            PyScope::of(slf, capture::enter(slf.py(), slf.get())?)?
+        } else if let Some(scope) = PyScope::again(slf)? {
+            scope
         } else {
-            registry::enter(&slf.get().core).map_err(to_pyerr)?
+            PyScope::of(slf, registry::enter(&slf.get().core).map_err(to_pyerr)?)?
         };
-        let scope = PyScope::of(slf, token);
         collector::scope_entered(slf.py())?;
         Ok(scope)
     }
 
     /// Make the open workspace current, in its running cycle.
-    fn notify_scope_borrowed(slf: &Bound<'_, Self>) -> PyResult<PyScope> {
+    fn notify_scope_borrowed<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyScope>> {
         let token = registry::borrow(&slf.get().core).map_err(to_pyerr)?;
-        let scope = PyScope::of(slf, token);
+        let scope = PyScope::of(slf, token)?;
         collector::scope_entered(slf.py())?;
         Ok(scope)
     }
@@ -140,7 +158,9 @@ impl PyWorkspace {
 
     fn __enter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
         let place = foreign::running_frame(slf.py());
-        registry::enter_block(&slf.get().core, place).map_err(to_pyerr)?;
+        let own = slf.get();
+        registry::enter_block(&own.core, &mut own.handle.take(slf.py()), place)
+            .map_err(to_pyerr)?;
         collector::scope_entered(slf.py())?;
         Ok(slf)
     }
@@ -152,7 +172,12 @@ impl PyWorkspace {
         exception: &Bound<'_, PyAny>,
         _traceback: &Bound<'_, PyAny>,
     ) -> PyResult<bool> {
-        finish(py, registry::exit_block(&self.core, foreign::running_frame(py)), exception)
+        let mut handle = None;
+        match registry::exit_block(&self.core, foreign::running_frame(py), &mut handle) {
+            Ok(left) if is_quiet(&left) => self.keep(py, handle),
+            left => finish(py, left, exception)?,
+        }
+        Ok(false)
     }
 
     fn __aenter__(slf: Bound<'_, Self>) -> PyResult<Done> {

@@ -85,7 +85,7 @@ impl Thread {
             match letter {
                 Mail::Abandoned(serials) => self.exit(&serials, &mut left),
                 Mail::AbandonedBlock(workspace, place) => {
-                    self.exit_block(&workspace, place, &mut left);
+                    self.exit_block(&workspace, place, &mut left, &mut None);
                 }
                 Mail::Lost(serials) => self.lose(&serials),
                 Mail::TaskEnded(task) => self.end_task(task),

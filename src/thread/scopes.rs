@@ -1,24 +1,46 @@
 //! Entering and leaving, as the rest of the crate asks for it.
 
-use std::ops::RangeInclusive;
+use std::ops::{Deref, RangeInclusive};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::frames::{Capture, Kind};
 use super::inbox::{Inbox, Mail};
-use super::stack::{Capture, Kind};
 use super::tasks::{TaskId, Whose, on_stack};
 use super::{Thread, ended, with};
 use crate::block;
 use crate::cycle::Closed;
-use crate::error::{Error, Result};
+use crate::error::{Error, Quick, Result};
 use crate::workspace::Workspace;
 
 /// Names one open scope, or several that were opened together; may travel, but only its own thread can
 /// close it.
 #[derive(Clone, Debug)]
 pub struct ScopeToken {
-    pub(super) serials: RangeInclusive<u64>,
-    pub(super) owner: u64,
-    pub(super) opened: Opened,
+    serials: Serials,
+    owner: u64,
+    opened: Opened,
+}
+
+/// The first and the last number; written by who has the token alone.
+#[derive(Debug)]
+struct Serials(AtomicU64, AtomicU64);
+
+impl Clone for Serials {
+    fn clone(&self) -> Self {
+        Self::of(&self.get())
+    }
+}
+
+impl Serials {
+    fn of(range: &RangeInclusive<u64>) -> Self {
+        Self(AtomicU64::new(*range.start()), AtomicU64::new(*range.end()))
+    }
+
+    #[inline]
+    fn get(&self) -> RangeInclusive<u64> {
+        self.0.load(Ordering::Relaxed)..=self.1.load(Ordering::Relaxed)
+    }
 }
 
 /// What a scope is of.
@@ -58,9 +80,13 @@ impl Report {
     }
 }
 
-/// What closing one or more scopes did.
+/// What closing one or more scopes did: mostly nothing that is to be told.
 #[derive(Clone, Debug, Default)]
-pub struct Left {
+pub struct Left(Option<Box<Told>>);
+
+/// What there is to tell or to do.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
     /// Of the full cycles that ended, in their order, those that have something to tell.
     pub reports: Vec<Report>,
     /// Ids of scopes that were still open inside and were closed first, innermost first.
@@ -74,18 +100,41 @@ impl Left {
     /// Whether there is nothing to tell or to do.
     #[inline]
     pub fn is_quiet(&self) -> bool {
-        self.reports.is_empty() && self.left_open.is_empty() && self.handlers.is_empty()
+        self.0.is_none()
+    }
+
+    /// Where something is noted.
+    pub(super) fn tell(&mut self) -> &mut Told {
+        self.0.get_or_insert_default()
+    }
+}
+
+impl Deref for Left {
+    type Target = Told;
+
+    fn deref(&self) -> &Told {
+        static NOTHING: Told =
+            Told { reports: Vec::new(), left_open: Vec::new(), handlers: Vec::new() };
+        self.0.as_deref().unwrap_or(&NOTHING)
     }
 }
 
 /// Enters: a new cycle, or the running one if the workspace is open already.
-pub fn enter(workspace: &Workspace) -> Result<ScopeToken> {
+pub fn enter(workspace: &Workspace) -> Quick<ScopeToken> {
+    let entered = on_stack(|t| {
+        t.may_enter(workspace).then(|| {
+            t.read_inbox();
+            t.enter(workspace)
+        })
+    });
+    entered.flatten().unwrap_or_else(|| refuse(workspace))
+}
+
+/// Why a workspace cannot be entered; asked once the thread's record is free again.
+#[cold]
+fn refuse<T>(workspace: &Workspace) -> Quick<T> {
     workspace.check_enter("notify_scope_entered")?;
-    on_stack(|t| {
-        t.read_inbox();
-        t.enter(workspace)
-    })
-    .unwrap_or_else(|| Err(ended()))
+    Err(Box::new(ended()))
 }
 
 /// Enters all of these, in their order, or none; `None` scopes out of workspaces. The token closes them
@@ -110,13 +159,31 @@ pub(crate) fn enter_all(workspaces: &[Option<Workspace>]) -> Result<ScopeToken> 
 }
 
 /// Enters for a `with ws:` block that stands at `place`, to be left by [`exit_block`].
-pub fn enter_block(workspace: &Workspace, place: usize) -> Result<()> {
-    workspace.check_enter("notify_scope_entered")?;
-    on_stack(|t| {
+/// `spare` is a handle of the same workspace, if there is one, for the scope to hold.
+#[inline]
+pub fn enter_block(
+    workspace: &Workspace,
+    spare: &mut Option<Workspace>,
+    place: usize,
+) -> Quick<()> {
+    enter_with(workspace, spare, Some(place)).map(drop)
+}
+
+#[inline]
+fn enter_with(
+    workspace: &Workspace,
+    spare: &mut Option<Workspace>,
+    place: Option<usize>,
+) -> Quick<u64> {
+    debug_assert!(spare.as_ref().is_none_or(|spare| spare == workspace));
+    let entered = on_stack(|t| {
+        if !t.may_enter(workspace) {
+            return None;
+        }
         t.read_inbox();
-        t.enter_block(workspace, place)
-    })
-    .unwrap_or_else(|| Err(ended()))
+        Some(t.enter_with(workspace, spare, place))
+    });
+    entered.flatten().unwrap_or_else(|| refuse(workspace))
 }
 
 /// The same for an `async with ws:` block of the task that runs.
@@ -126,31 +193,52 @@ pub fn enter_task_block(workspace: &Workspace, place: usize, task: TaskId) -> Re
         t.read_inbox();
         t.switch(Whose::Task(task));
         t.begin_stack(task, t.stack.frames.len());
-        let entered = t.enter_block(workspace, place);
+        let entered = t.enter_with(workspace, &mut None, Some(place));
         t.settle();
-        entered
+        entered?;
+        Ok(())
     })
     .unwrap_or_else(|| Err(ended()))
 }
 
 /// Leaves the `with ws:` block that stands at `place`; scopes still open inside are closed first.
-/// In another thread: refused, and the owner closes it at its next enter or leave.
-pub fn exit_block(workspace: &Workspace, place: usize) -> Result<Left> {
-    let inbox = workspace.inbox();
+/// In another thread: refused, and the owner closes it at its next enter or leave. What the scope held comes
+/// back as `spare`.
+#[inline]
+pub fn exit_block(
+    workspace: &Workspace,
+    place: usize,
+    spare: &mut Option<Workspace>,
+) -> Quick<Left> {
     on_stack(|t| {
         let mut left = Left::default();
-        if inbox.forks != t.forks || inbox.has_ended() {
-            return Ok(left);
-        }
-        if !Arc::ptr_eq(inbox, &t.inbox) {
-            inbox.post(Mail::AbandonedBlock(workspace.clone(), place));
-            return Err(foreign_scope(t, Some(workspace)));
+        if !workspace.is_of(t.number) {
+            return t.abandon_block(workspace, place).map(|()| left);
         }
         t.read_inbox();
-        t.exit_block(workspace, place, &mut left);
+        t.exit_block(workspace, place, &mut left, spare);
         Ok(left)
     })
-    .unwrap_or_else(|| Err(ended()))
+    .unwrap_or_else(|| Err(Box::new(ended())))
+}
+
+impl Thread {
+    /// Whether a workspace is one of this thread's, and not at its end.
+    #[inline]
+    fn may_enter(&self, workspace: &Workspace) -> bool {
+        workspace.is_of(self.number) && !workspace.is_destroyed()
+    }
+
+    /// The end of a `with ws:` of another thread's, or of one that is over.
+    #[cold]
+    fn abandon_block(&self, workspace: &Workspace, place: usize) -> Quick<()> {
+        let inbox = workspace.inbox();
+        if inbox.forks != self.forks || inbox.has_ended() {
+            return Ok(());
+        }
+        inbox.post(Mail::AbandonedBlock(workspace.clone(), place));
+        Err(Box::new(foreign_scope(self, Some(workspace))))
+    }
 }
 
 fn foreign_scope(t: &Thread, workspace: Option<&Workspace>) -> Error {
@@ -216,16 +304,34 @@ pub fn leave(workspace: &Workspace) -> Result<Left> {
 pub fn innermost(workspace: &Workspace) -> Option<ScopeToken> {
     on_stack(|t| {
         let frame = t.stack.frames.iter().rfind(|f| f.workspace.as_ref() == Some(workspace))?;
-        Some(ScopeToken {
-            serials: frame.serial..=frame.serial,
-            owner: t.number,
-            opened: Opened::Workspace(workspace.clone()),
-        })
+        let opened = Opened::Workspace(workspace.clone());
+        Some(ScopeToken::new(frame.serial..=frame.serial, t.number, opened))
     })
     .flatten()
 }
 
 impl ScopeToken {
+    pub(super) fn new(serials: RangeInclusive<u64>, owner: u64, opened: Opened) -> Self {
+        Self { serials: Serials::of(&serials), owner, opened }
+    }
+
+    /// The same, of all scopes from `first` on.
+    pub(super) fn from(self, first: u64) -> Self {
+        self.serials.0.store(first, Ordering::Relaxed);
+        self
+    }
+
+    /// Enters the workspace again with this token, whose scope is closed and which nobody else looks at:
+    /// from now on it names the new scope. `spare` is as in [`enter_block`].
+    #[inline]
+    pub fn enter_again(&self, workspace: &Workspace, spare: &mut Option<Workspace>) -> Quick<()> {
+        debug_assert!(self.workspace() == Some(workspace));
+        let serial = enter_with(workspace, spare, None)?;
+        self.serials.0.store(serial, Ordering::Relaxed);
+        self.serials.1.store(serial, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// The workspace it belongs to, if any.
     pub fn workspace(&self) -> Option<&Workspace> {
         match &self.opened {
@@ -244,7 +350,7 @@ impl ScopeToken {
     /// `Err` unless the scope is open, in its own thread and task.
     pub fn check_open(&self) -> Result<()> {
         on_stack(|t| {
-            if t.number == self.owner && t.stack.ends_with(&self.serials) {
+            if t.number == self.owner && t.stack.ends_with(&self.serials.get()) {
                 return Ok(());
             }
             self.open_frames(t).map(drop)
@@ -254,7 +360,7 @@ impl ScopeToken {
 
     fn open_frames(&self, t: &Thread) -> Result<std::ops::Range<usize>> {
         self.check_thread(t)?;
-        t.own_frames(&self.serials, self.workspace())?.ok_or_else(|| {
+        t.own_frames(&self.serials.get(), self.workspace())?.ok_or_else(|| {
             let reason = "this scope is closed; enter the workspace again: \
                           `with ws.notify_scope_entered():`";
             t.scope_error(self.workspace(), reason.to_owned())
@@ -263,11 +369,25 @@ impl ScopeToken {
 
     /// Whether the scope is still open (asked in its own thread).
     pub fn is_open(&self) -> bool {
-        with(|t| t.is_open(&self.serials)).unwrap_or(false)
+        with(|t| t.is_open(&self.serials.get())).unwrap_or(false)
     }
 
     fn check_thread(&self, t: &Thread) -> Result<()> {
-        if t.number == self.owner { Ok(()) } else { Err(foreign_scope(t, self.workspace())) }
+        if t.number == self.owner { Ok(()) } else { Err(self.foreign(t)) }
+    }
+
+    fn foreign(&self, t: &Thread) -> Error {
+        foreign_scope(t, self.workspace())
+    }
+
+    /// The end of the `with` of another thread's scope, which closes it later, or of one that is over.
+    #[cold]
+    fn abandon(&self, t: &Thread) -> Quick<()> {
+        if self.is_over(t) {
+            return Ok(());
+        }
+        self.inbox().post(Mail::Abandoned(self.serials.get()));
+        Err(Box::new(self.foreign(t)))
     }
 
     /// The scope, which must be the innermost one, becomes one of the task that runs: from its first on
@@ -289,7 +409,7 @@ impl ScopeToken {
     /// `Left::handlers` names what it installed.
     pub fn capture(&self, how: Capture) {
         on_stack(|t| {
-            if let Some(scopes) = t.stack.frames_of(&self.serials) {
+            if let Some(scopes) = t.stack.frames_of(&self.serials.get()) {
                 t.stack.frames[scopes.end - 1].begin_capture(how);
             }
         });
@@ -299,12 +419,11 @@ impl ScopeToken {
     pub fn close(&self) -> Result<Left> {
         on_stack(|t| {
             let mut left = Left::default();
-            if self.is_over(t) {
-                return Ok(left);
+            if t.number != self.owner {
+                return if self.is_over(t) { Ok(left) } else { Err(self.foreign(t)) };
             }
-            self.check_thread(t)?;
             t.read_inbox();
-            if let Some(scopes) = t.own_frames(&self.serials, self.workspace())? {
+            if let Some(scopes) = t.own_frames(&self.serials.get(), self.workspace())? {
                 t.close_innermost(&scopes, &mut left)?;
             }
             Ok(left)
@@ -313,21 +432,28 @@ impl ScopeToken {
     }
 
     /// Leaving a `with` block: scopes still open inside are closed first and named.
-    pub fn exit(&self) -> Result<Left> {
+    pub fn exit(&self) -> Quick<Left> {
+        self.exit_with(&mut None)
+    }
+
+    /// The same; what the scope held comes back as `spare`.
+    #[inline]
+    pub fn exit_with(&self, spare: &mut Option<Workspace>) -> Quick<Left> {
         with(|t| {
             let mut left = Left::default();
-            if self.is_over(t) {
-                return Ok(left);
-            }
-            if let Err(error) = self.check_thread(t) {
-                self.inbox().post(Mail::Abandoned(self.serials.clone()));
-                return Err(error);
+            if t.number != self.owner {
+                return self.abandon(t).map(|()| left);
             }
             t.read_inbox();
-            t.exit(&self.serials, &mut left);
+            if t.stack.ends_with_object(&self.serials.get()) {
+                *spare = t.end_innermost(&mut left);
+                t.settle();
+            } else {
+                t.exit(&self.serials.get(), &mut left);
+            }
             Ok(left)
         })
-        .unwrap_or_else(|| Err(ended()))
+        .unwrap_or_else(|| Err(Box::new(ended())))
     }
 
     /// Its object died without `with`, `close` or `notify_scope_left`: the scope stays open and is
@@ -337,11 +463,11 @@ impl ScopeToken {
             if t.number != self.owner {
                 return false;
             }
-            t.lose(&self.serials);
+            t.lose(&self.serials.get());
             true
         });
         if here == Some(false) {
-            self.inbox().post(Mail::Lost(self.serials.clone()));
+            self.inbox().post(Mail::Lost(self.serials.get()));
         }
     }
 

@@ -3,9 +3,10 @@
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
+use super::frames::{Block, Capture, Frame, Frames, Kind};
 use super::scopes::Opened;
 use super::{Left, Report, ScopeToken, Thread};
-use crate::error::{Error, Result};
+use crate::error::{Error, Quick, Result};
 use crate::workspace::Workspace;
 
 const NOTHING_TO_ENTER: &str = "there is nothing to enter: name at least one array type";
@@ -14,39 +15,9 @@ const NOTHING_TO_ENTER: &str = "there is nothing to enter: name at least one arr
 #[derive(Default)]
 pub(super) struct Stack {
     pub(super) current: Current,
-    pub(super) frames: Vec<Frame>,
-    /// `with ws:` statements that have begun: their scopes have no object to tell them by.
-    blocks: Vec<Block>,
-}
-
-/// One running `with ws:`. Where it stands (a number of the caller's) tells it from others of the same
-/// workspace, whose suspended generators and coroutines leave in any order.
-struct Block {
-    /// Serial of the workspace.
-    workspace: u64,
-    place: usize,
-    serial: u64,
-}
-
-/// One open scope.
-pub(super) struct Frame {
-    pub(super) serial: u64,
-    kind: Kind,
-    pub(super) workspace: Option<Workspace>,
-    pub(super) previous: Current,
-    pub(super) lost: bool,
-    pub(super) capture: Capture,
-}
-
-/// What a scope does about NumPy's own allocations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Capture {
-    /// Nothing.
-    No,
-    /// They are captured by a handler that was there already.
-    Joined,
-    /// It brought a handler, which goes with it.
-    Installed,
+    pub(super) frames: Frames,
+    /// `with ws:` statements that run on though their scopes were closed inside.
+    bereft: Vec<Block>,
 }
 
 /// Where new arrays go.
@@ -67,62 +38,10 @@ impl Current {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Began a cycle; closing it ends the cycle.
-    Full,
-    /// Continues a running cycle: re-entry, borrow.
-    Continued,
-    /// No workspace is current.
-    Out,
-}
-
-impl Frame {
-    fn label(&self) -> String {
-        match (&self.workspace, self.kind) {
-            (Some(workspace), Kind::Full | Kind::Continued) => workspace.id().to_owned(),
-            _ => "scope_out_of_workspaces".to_owned(),
-        }
-    }
-
-    fn lose(&mut self) {
-        self.lost = true;
-        if let Some(workspace) = &self.workspace {
-            workspace.count_lost_scope();
-        }
-    }
-
-    pub(super) fn begin_capture(&mut self, capture: Capture) {
-        self.capture = capture;
-        if let Some(workspace) = &self.workspace {
-            workspace.open_capture();
-        }
-    }
-
-    fn end_capture(&self, left: &mut Left) {
-        if let Some(workspace) = &self.workspace {
-            workspace.close_capture();
-        }
-        if self.capture == Capture::Installed {
-            left.handlers.push(self.workspace.as_ref().map(Workspace::serial));
-        }
-    }
-
-    /// From now on the end of this scope ends the cycle, if it is one of that workspace.
-    pub(super) fn inherit(&mut self, workspace: &Workspace) -> bool {
-        let is_heir =
-            self.kind == Kind::Continued && self.workspace.as_ref().is_some_and(|w| w == workspace);
-        if is_heir {
-            self.kind = Kind::Full;
-        }
-        is_heir
-    }
-}
-
 impl Stack {
     /// A new one, whose first scopes are these.
-    pub(super) fn new(current: Current, frames: Vec<Frame>) -> Self {
-        Self { current, frames, blocks: Vec::new() }
+    pub(super) fn new(current: Current, frames: Frames) -> Self {
+        Self { current, frames, bereft: Vec::new() }
     }
 
     /// The workspace that new arrays go to.
@@ -139,7 +58,7 @@ impl Stack {
 
     /// No scope is open, and no `with ws:` runs whose scope was closed inside.
     pub(super) fn is_empty(&self) -> bool {
-        self.frames.is_empty() && self.blocks.is_empty()
+        self.frames.is_empty() && self.bereft.is_empty()
     }
 
     pub(super) fn open_ids(&self) -> Vec<String> {
@@ -173,12 +92,13 @@ impl Stack {
         }
     }
 
-    /// The latest running `with` of a workspace: the one at `place`, or any.
-    pub(super) fn block_of(&self, workspace: &Workspace, place: Option<usize>) -> Option<usize> {
+    /// The latest running `with` of a workspace: the one at `place`, or any. The serial of its scope.
+    pub(super) fn block_of(&self, workspace: &Workspace, place: Option<usize>) -> Option<u64> {
         let is_it = |b: &Block| {
             b.workspace == workspace.serial() && place.is_none_or(|place| place == b.place)
         };
-        self.blocks.iter().rposition(is_it)
+        let open = self.frames.iter().filter_map(Frame::block);
+        open.chain(self.bereft.iter().copied()).filter(is_it).map(|b| b.serial).max()
     }
 
     /// Whether the one scope of these numbers is the innermost.
@@ -188,82 +108,98 @@ impl Stack {
             && self.frames.last().is_some_and(|f| f.serial == *serials.end())
     }
 
-    /// Forgets the `with` at `place` if it is the innermost of all, as its scope is; true then.
+    /// The same, of a scope that an object stands for.
     #[inline]
-    pub(super) fn end_innermost_block(&mut self, workspace: &Workspace, place: usize) -> bool {
-        let is_it = |b: &Block| b.workspace == workspace.serial() && b.place == place;
-        let is_innermost = self.blocks.last().is_some_and(|block| {
-            is_it(block) && self.frames.last().is_some_and(|f| f.serial == block.serial)
-        });
-        if is_innermost {
-            self.blocks.pop();
-        }
-        is_innermost
+    pub(super) fn ends_with_object(&self, serials: &RangeInclusive<u64>) -> bool {
+        self.ends_with(serials) && self.frames.last().is_some_and(|f| f.place.is_none())
     }
 
-    /// Forgets a running `with`; the serial of its scope.
-    pub(super) fn end_block(&mut self, index: usize) -> u64 {
-        self.blocks.remove(index).serial
+    /// Whether the `with` at `place` is the innermost of all, as its scope is.
+    #[inline]
+    pub(super) fn ends_with_block(&self, workspace: &Workspace, place: usize) -> bool {
+        let is_it = |frame: &Frame| {
+            frame.place == Some(place) && frame.workspace.as_ref() == Some(workspace)
+        };
+        self.bereft.is_empty() && self.frames.last().is_some_and(is_it)
+    }
+
+    /// Forgets a `with` whose scope was closed inside.
+    pub(super) fn end_bereft(&mut self, serial: u64) {
+        self.bereft.retain(|block| block.serial != serial);
     }
 
     pub(super) fn forget_blocks(&mut self) {
-        self.blocks.clear();
+        self.bereft.clear();
     }
 }
 
 impl Thread {
     pub(super) fn push(&mut self, kind: Kind, workspace: Option<Workspace>) -> ScopeToken {
-        let serial = self.push_frame(kind, workspace.clone());
+        let serial = self.push_frame(kind, workspace.clone(), None);
         let opened =
             workspace.map_or_else(|| Opened::Out(Arc::clone(&self.inbox)), Opened::Workspace);
-        ScopeToken { serials: serial..=serial, owner: self.number, opened }
+        ScopeToken::new(serial..=serial, self.number, opened)
     }
 
     /// A new innermost scope; its number.
-    fn push_frame(&mut self, kind: Kind, workspace: Option<Workspace>) -> u64 {
+    #[inline]
+    fn push_frame(
+        &mut self,
+        kind: Kind,
+        workspace: Option<Workspace>,
+        place: Option<usize>,
+    ) -> u64 {
         self.serial += 1;
         if self.is_idle() {
             self.inbox.set_busy(true);
         }
-        let previous = std::mem::replace(&mut self.stack.current, Current::Innermost);
-        self.stack.frames.push(Frame {
-            serial: self.serial,
-            kind,
-            workspace,
-            previous,
-            lost: false,
-            capture: Capture::No,
-        });
+        let frame = self.stack.frames.push();
+        frame.serial = self.serial;
+        frame.kind = kind;
+        frame.place = place;
+        frame.workspace = workspace;
+        frame.previous = std::mem::replace(&mut self.stack.current, Current::Innermost);
+        (frame.lost, frame.capture) = (false, Capture::No);
         self.serial
     }
 
+    /// Closes the innermost scope; a `with ws:` that it is of runs on.
     pub(super) fn pop(&mut self, left: &mut Left) {
-        let Some(frame) = self.stack.frames.pop() else { return };
-        if frame.capture != Capture::No {
-            frame.end_capture(left);
+        let block = self.stack.frames.last().and_then(Frame::block);
+        self.stack.bereft.extend(block);
+        drop(self.end_innermost(left));
+    }
+
+    /// Closes the innermost scope, and with it the `with` that it is of; the handle that it held.
+    pub(super) fn end_innermost(&mut self, left: &mut Left) -> Option<Workspace> {
+        let frame = self.stack.frames.pop()?;
+        let (kind, lost, capture) = (frame.kind, frame.lost, frame.capture);
+        let workspace = frame.workspace.take();
+        self.stack.current = std::mem::take(&mut frame.previous);
+        if capture != Capture::No {
+            end_capture(capture, workspace.as_ref(), left);
         }
-        if let (Kind::Full, Some(workspace)) = (frame.kind, &frame.workspace) {
+        if let (Kind::Full, Some(workspace)) = (kind, &workspace) {
             if !workspace.is_destroyed() && !self.hand_over(workspace) {
-                let closed = workspace.end_cycle();
-                if closed.has_news() {
-                    left.reports.push(Report::of(workspace, closed));
-                }
+                workspace.end_cycle().into_iter().for_each(|closed| {
+                    left.tell().reports.push(Report::of(workspace, *closed));
+                });
             }
         }
-        if let (true, Some(workspace)) = (frame.lost, &frame.workspace) {
+        if let (true, Some(workspace)) = (lost, &workspace) {
             workspace.uncount_lost_scope();
         }
-        self.stack.current = frame.previous;
         self.stack.drop_dead_current();
         if self.is_idle() {
             self.inbox.set_busy(false);
         }
+        workspace
     }
 
     /// Closes scopes with everything inside them, innermost first.
     pub(super) fn unwind(&mut self, scopes: &Range<usize>, left: &mut Left) {
         while self.stack.frames.len() > scopes.end {
-            left.left_open.extend(self.stack.frames.last().map(Frame::label));
+            left.tell().left_open.extend(self.stack.frames.last().map(Frame::label));
             self.pop(left);
         }
         self.close_down_to(scopes.start, left);
@@ -275,13 +211,14 @@ impl Thread {
         }
     }
 
-    pub(super) fn enter(&mut self, workspace: &Workspace) -> Result<ScopeToken> {
+    pub(super) fn enter(&mut self, workspace: &Workspace) -> Quick<ScopeToken> {
         let kind = self.begin(workspace)?;
         Ok(self.push(kind, Some(workspace.clone())))
     }
 
     /// Begins a cycle, if the workspace is closed.
-    fn begin(&mut self, workspace: &Workspace) -> Result<Kind> {
+    #[inline]
+    fn begin(&mut self, workspace: &Workspace) -> Quick<Kind> {
         Ok(match workspace {
             dummy if dummy.is_dummy() => Kind::Out,
             open if open.is_scope_active() => Kind::Continued,
@@ -296,25 +233,30 @@ impl Thread {
         &mut self,
         workspaces: &[Option<Workspace>],
     ) -> Result<ScopeToken> {
+        let first = self.serial + 1;
         let mut together: Option<ScopeToken> = None;
         for workspace in workspaces {
-            let mut token = match workspace {
+            let token = match workspace {
                 Some(workspace) => self.enter(workspace)?,
                 None => self.push(Kind::Out, None),
             };
-            if let Some(outer) = together {
-                token.serials = *outer.serials.start()..=*token.serials.end();
-            }
-            together = Some(token);
+            together = Some(token.from(first));
         }
         together.ok_or_else(|| Error::Usage { reason: NOTHING_TO_ENTER.to_owned() })
     }
 
-    pub(super) fn enter_block(&mut self, workspace: &Workspace, place: usize) -> Result<()> {
+    /// Enters for a `with ws:` that stands at `place`, or for an object; the number of the scope, which holds
+    /// the `spare` handle, if there is one.
+    #[inline]
+    pub(super) fn enter_with(
+        &mut self,
+        workspace: &Workspace,
+        spare: &mut Option<Workspace>,
+        place: Option<usize>,
+    ) -> Quick<u64> {
         let kind = self.begin(workspace)?;
-        let serial = self.push_frame(kind, Some(workspace.clone()));
-        self.stack.blocks.push(Block { workspace: workspace.serial(), place, serial });
-        Ok(())
+        let handle = spare.take().unwrap_or_else(|| workspace.clone());
+        Ok(self.push_frame(kind, Some(handle), place))
     }
 
     /// `Err` if scopes inside these are open; `what` is done to them, `cure` is what to do instead.
@@ -345,5 +287,16 @@ impl Thread {
         self.check_innermost(scopes, "is closed", cure)?;
         self.close_down_to(scopes.start, left);
         Ok(())
+    }
+}
+
+/// A scope that captures is closed.
+#[cold]
+fn end_capture(capture: Capture, workspace: Option<&Workspace>, left: &mut Left) {
+    if let Some(workspace) = workspace {
+        workspace.close_capture();
+    }
+    if capture == Capture::Installed {
+        left.tell().handlers.push(workspace.map(Workspace::serial));
     }
 }

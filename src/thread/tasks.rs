@@ -3,7 +3,6 @@
 //! The stack of the code that runs is in place, the others are asleep. What a task is, the binding
 //! knows: it is asked which one runs, and only while some task of the thread has a stack.
 
-use std::cell::Cell;
 use std::ops::{Range, RangeInclusive};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -16,10 +15,6 @@ use crate::workspace::Workspace;
 
 static IDS: AtomicU64 = AtomicU64::new(1);
 static FINDER: OnceLock<fn() -> Option<TaskId>> = OnceLock::new();
-
-thread_local! {
-    static HAS_STACKS: Cell<bool> = const { Cell::new(false) };
-}
 
 /// Names a task; never used twice in a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,10 +66,16 @@ fn running_task() -> Option<TaskId> {
 }
 
 /// Runs on the calling thread's record with the stack of the running code in place.
+#[inline]
 pub(super) fn on_stack<R>(f: impl FnOnce(&mut Thread) -> R) -> Option<R> {
-    if !HAS_STACKS.get() {
-        return with(f);
+    match with(|t| if t.asleep.is_empty() { Ok(f(t)) } else { Err(f) })? {
+        Ok(result) => Some(result),
+        Err(f) => on_stack_of_running_task(f),
     }
+}
+
+#[cold]
+fn on_stack_of_running_task<R>(f: impl FnOnce(&mut Thread) -> R) -> Option<R> {
     let runs = running_task().map_or(Whose::Thread, Whose::Task);
     with(|t| {
         t.switch(runs);
@@ -82,11 +83,6 @@ pub(super) fn on_stack<R>(f: impl FnOnce(&mut Thread) -> R) -> Option<R> {
         t.settle();
         result
     })
-}
-
-/// A new record of the calling thread: no task has a stack.
-pub(super) fn begin_thread() {
-    HAS_STACKS.set(false);
 }
 
 impl Thread {
@@ -109,7 +105,6 @@ impl Thread {
         if whose == Whose::Thread || !last.is_empty() {
             self.asleep.insert(whose, last);
         }
-        HAS_STACKS.set(!self.asleep.is_empty());
     }
 
     /// A task's stack ends with its last scope.
@@ -139,7 +134,6 @@ impl Thread {
         let own = std::mem::replace(&mut self.stack, Stack::new(current, moved));
         self.asleep.insert(self.running, own);
         self.running = Whose::Task(task);
-        HAS_STACKS.set(true);
     }
 
     /// Closes what a task that is over left open.
@@ -158,7 +152,7 @@ impl Thread {
         if self.asleep.is_empty() {
             return false;
         }
-        let frames = self.asleep.values_mut().flat_map(|stack| &mut stack.frames);
+        let frames = self.asleep.values_mut().flat_map(|stack| stack.frames.iter_mut());
         frames.into_iter().any(|frame| frame.inherit(workspace))
     }
 
@@ -203,10 +197,6 @@ impl Thread {
 
     /// The end of a `with`: its scopes are closed on the stack where they stand, with all inside.
     pub(super) fn exit(&mut self, serials: &RangeInclusive<u64>, left: &mut Left) {
-        if self.stack.ends_with(serials) {
-            self.pop(left);
-            return self.settle();
-        }
         if let Some(scopes) = self.stack.frames_of(serials) {
             self.unwind(&scopes, left);
             return self.settle();
@@ -216,21 +206,33 @@ impl Thread {
     }
 
     /// The end of the `with ws:` that stands at `place`, else of the workspace's latest.
-    pub(super) fn exit_block(&mut self, workspace: &Workspace, place: usize, left: &mut Left) {
-        if self.stack.end_innermost_block(workspace, place) {
-            self.pop(left);
+    #[inline]
+    pub(super) fn exit_block(
+        &mut self,
+        workspace: &Workspace,
+        place: usize,
+        left: &mut Left,
+        spare: &mut Option<Workspace>,
+    ) {
+        if self.stack.ends_with_block(workspace, place) {
+            *spare = self.end_innermost(left);
             return self.settle();
         }
+        self.exit_block_aside(workspace, place, left);
+    }
+
+    #[cold]
+    fn exit_block_aside(&mut self, workspace: &Workspace, place: usize, left: &mut Left) {
         let at_place = self.find_stack(|s| s.block_of(workspace, Some(place)).is_some());
         let place = at_place.map(|_| place);
         let latest = || self.find_stack(|s| s.block_of(workspace, None).is_some());
         let Some(whose) = at_place.or_else(latest) else { return };
         self.on_stack_of(whose, |t| {
-            let Some(index) = t.stack.block_of(workspace, place) else { return };
-            let serial = t.stack.end_block(index);
+            let Some(serial) = t.stack.block_of(workspace, place) else { return };
             if let Some(scopes) = t.stack.frames_of(&(serial..=serial)) {
                 t.unwind(&scopes, left);
             }
+            t.stack.end_bereft(serial);
         });
     }
 

@@ -1,14 +1,14 @@
 //! Captured memory as a memory handler sees it: it may outlive the workspace, and is used by any
 //! thread, with or without the interpreter's lock.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use super::{Kept, Workspace, lock_after_forks};
 use crate::block;
 use crate::cycle::{self, Bounds, Piece, Released};
 use crate::error::{Error, Result};
+use crate::latch::{Held, Latch};
 use crate::registry;
-use crate::sync::lock;
 use crate::thread;
 
 /// The captured memory of a workspace. It does not keep the workspace, only pieces that are alive.
@@ -18,7 +18,7 @@ pub struct Captured {
     owner: u64,
     forks: u64,
     floor: usize,
-    state: Arc<Mutex<Kept>>,
+    state: Arc<Latch<Kept>>,
     bounds: Arc<Bounds>,
 }
 
@@ -37,7 +37,7 @@ impl Workspace {
     /// Its captured memory, for a memory handler.
     pub fn captured(&self) -> Captured {
         let shared = &self.0;
-        let mut state = lock(&shared.state);
+        let mut state = shared.state.lock();
         Captured {
             serial: shared.serial,
             owner: shared.owner,
@@ -74,7 +74,7 @@ impl Captured {
         self.state().is_some_and(|state| state.is_capturing())
     }
 
-    fn state(&self) -> Option<MutexGuard<'_, Kept>> {
+    fn state(&self) -> Option<Held<'_, Kept>> {
         lock_after_forks(&self.state, self.forks)
     }
 
@@ -90,7 +90,7 @@ impl Captured {
         if !thread::captures(self.owner) || self.is_inherited() {
             return None;
         }
-        lock(&self.state).capture(bytes as u64, registry::debug_mode())
+        self.state.lock().capture(bytes as u64, registry::debug_mode())
     }
 
     /// Whose memory begins at an address.

@@ -162,15 +162,15 @@ fn a_short_form_ends_where_it_stands() {
     registry::enter_task_block(&b, 2, one.id()).unwrap();
     registry::leave(&b).unwrap();
     registry::leave(&a).unwrap();
-    registry::enter_block(&a, 3).unwrap();
+    registry::enter_block(&a, &mut None, 3).unwrap();
     run(&two);
     registry::enter_task_block(&a, 4, two.id()).unwrap();
-    registry::exit_block(&b, 2).unwrap();
-    registry::exit_block(&a, 1).unwrap();
+    registry::exit_block(&b, 2, &mut None).unwrap();
+    registry::exit_block(&a, 1, &mut None).unwrap();
     assert!(a.is_scope_active());
-    registry::exit_block(&a, 4).unwrap();
+    registry::exit_block(&a, 4, &mut None).unwrap();
     assert!(a.is_scope_active(), "the block at 3 is still running");
-    registry::exit_block(&a, 3).unwrap();
+    registry::exit_block(&a, 3, &mut None).unwrap();
     assert_eq!((a.is_scope_active(), registry::scope_depth()), (false, 0));
 }
 

@@ -137,7 +137,7 @@ fn a_block_that_ends_elsewhere_is_closed_by_its_owner() {
     let (a, b) = (workspace(|_| ()), workspace(|_| ()));
     let token = registry::enter(&a).unwrap();
     let inner = b.notify_scope_entered().unwrap();
-    elsewhere(|| wrong_thread(token.exit().map(drop)));
+    elsewhere(|| wrong_thread(token.exit().map_err(Error::from)));
     assert!(a.is_scope_active(), "the owner has not come by");
     let next = workspace(|_| ());
     let scope = next.notify_scope_entered().unwrap();
@@ -153,8 +153,8 @@ fn a_block_that_ends_elsewhere_is_closed_by_its_owner() {
 fn a_short_form_that_ends_elsewhere_is_closed_by_its_owner() {
     let (ws, other) = (workspace(|_| ()), workspace(|_| ()));
     let scope = other.notify_scope_entered().unwrap();
-    registry::enter_block(&ws, 1).unwrap();
-    elsewhere(|| wrong_thread(registry::exit_block(&ws, 1).map(drop)));
+    registry::enter_block(&ws, &mut None, 1).unwrap();
+    elsewhere(|| wrong_thread(registry::exit_block(&ws, 1, &mut None).map_err(Error::from)));
     assert!(ws.is_scope_active());
     scope.close().expect("what was open inside has been closed");
     assert!(!ws.is_scope_active() && !other.is_scope_active());
