@@ -9,10 +9,11 @@ import pytest
 from nn_support import RECORDINGS, chain, examples
 
 from ndarena import ConfigurationError, nn
-from ndarena.data import DataSet
+from ndarena.data import DataSet, NormalizerStandardize
 from ndarena.data.binary import BinaryReader, array_bytes, text_bytes
 
 MODEL = RECORDINGS / "models" / "mln-cnn.zip"
+NORMALIZED = RECORDINGS / "models" / "mln-mlp-regression-l2.zip"
 X, Y = examples(6, 4, 3)
 
 
@@ -68,6 +69,31 @@ def test_the_state_of_updaters_may_stay_behind(tmp_path):
     assert list(content(path)) == ["configuration.json", "coefficients.bin"]
 
 
+def test_a_normaliser_lies_beside_the_network(tmp_path):
+    path = tmp_path / "model.zip"
+    trained().save(path)
+    assert nn.load_normalizer(path) is None
+    fitted = NormalizerStandardize().fit(DataSet(X))
+    trained().save(path, normalizer=fitted)
+    np.testing.assert_array_equal(nn.load_normalizer(path).mean, fitted.mean)
+    recorded = nn.load_normalizer(NORMALIZED)
+    trained().save(path, normalizer=recorded)
+    assert content(path)["normalizer.bin"] == content(NORMALIZED)["normalizer.bin"]
+    damaged = rewritten(path, normalizer__bin=b"\0\3abc")
+    with pytest.raises(ConfigurationError, match=r"normalizer\.bin is damaged"):
+        nn.load_normalizer(damaged)
+
+
+def test_the_kind_of_a_network_is_told_by_its_file(tmp_path):
+    net = nn.load_model(MODEL)
+    assert type(net) is nn.MultiLayerNetwork
+    assert net.updater_state().any()
+    assert not nn.load_model(MODEL, load_updater=False).updater_state().any()
+    for text, words in ((b"{", "configuration.json is damaged"), (b"{}", "describes no network")):
+        with pytest.raises(ConfigurationError, match=words):
+            nn.load_model(rewritten(tmp_path / "model.zip", configuration__json=text))
+
+
 def test_equal_networks_give_equal_files(tmp_path):
     one, two = tmp_path / "one.zip", tmp_path / "two.zip"
     trained().save(one)
@@ -85,8 +111,8 @@ def test_a_file_stays_as_it_was_if_the_new_one_cannot_be_written(tmp_path):
     before = path.read_bytes()
     with pytest.raises(ConfigurationError, match="Unwritable"):
         trained(activation=Unwritable()).save(path)
-    with pytest.raises(AttributeError):
-        trained().save(path, normalizer=object())
+    with pytest.raises(TypeError, match="Normalizer, not int"):
+        trained().save(path, normalizer=3)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["model.zip"]
     with pytest.raises(FileNotFoundError):

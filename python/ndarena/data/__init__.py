@@ -7,12 +7,22 @@ from ndarena.data.iterators import (
     DataSetIterator,
     ListDataSetIterator,
 )
+from ndarena.data.normalizers import (
+    ImagePreProcessingScaler,
+    Normalizer,
+    NormalizerMinMaxScaler,
+    NormalizerStandardize,
+)
 
 __all__ = [
     "ArrayDataSetIterator",
     "AsyncShieldDataSetIterator",
     "DataSet",
     "DataSetIterator",
+    "ImagePreProcessingScaler",
     "ListDataSetIterator",
+    "Normalizer",
+    "NormalizerMinMaxScaler",
+    "NormalizerStandardize",
     "SplitTestAndTrain",
 ]

@@ -76,6 +76,11 @@ class BinaryReader:
         (value,) = struct.unpack(form, self._bytes(struct.calcsize(form)))
         return int(value)
 
+    def real(self) -> float:
+        """Return a number of eight bytes."""
+        (value,) = struct.unpack(">d", self._bytes(8))
+        return float(value)
+
     def text(self) -> str:
         """Return a text."""
         return self._bytes(self.number(">H")).decode("utf-8", "replace")

@@ -24,6 +24,7 @@ from ndarena.nn.activations import (
     ActivationThresholdedReLU,
     IActivation,
 )
+from ndarena.nn.archive import load_model, load_normalizer
 from ndarena.nn.arithmetic_vertices import (
     ElementWiseOp,
     ElementWiseVertex,
@@ -297,4 +298,6 @@ __all__ = [
     "WeightNoise",
     "WorkspaceMode",
     "ZeroPaddingLayer",
+    "load_model",
+    "load_normalizer",
 ]

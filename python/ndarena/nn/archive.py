@@ -9,13 +9,14 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, Self
 
+from ndarena.data import Normalizer
 from ndarena.data.binary import BinaryReader, array_bytes
 from ndarena.nn.words import refuse
 
 if TYPE_CHECKING:
     from ndarena.nn.layer import Flat
 
-__all__ = ["Archive", "Stored", "read_archive"]
+__all__ = ["Archive", "Stored", "load_model", "load_normalizer", "read_archive"]
 
 CONFIGURATION = "configuration.json"
 PARAMS = "coefficients.bin"
@@ -91,9 +92,17 @@ class Stored:
     """A network that can be saved and loaded (DL4J: ``ModelSerializer``)."""
 
     configuration_class: ClassVar[Any]
-    """The class of its configurations."""
+    """The class of its configurations; a subclass that names one is what `load_model` makes of them."""
+    kinds: ClassVar[dict[str, type[Stored]]] = {}
+    """The kinds of networks, by the property that tells their configurations apart."""
 
-    def save(self, path: Name, *, save_updater: bool = True, normalizer: Any = None) -> None:
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Note what the class is loaded from."""
+        super().__init_subclass__(**kwargs)
+        if "configuration_class" in vars(cls):
+            Stored.kinds[cls.configuration_class.json_key] = cls
+
+    def save(self, path: Name, *, save_updater: bool = True, normalizer: Normalizer | None = None) -> None:
         """Write the network to a file that DL4J reads as well.
 
         Parameters
@@ -109,7 +118,11 @@ class Stored:
         ------
         ConfigurationError
             A class that DL4J does not have.
+        TypeError
+            What is given as normaliser is none.
         """
+        if normalizer is not None and not isinstance(normalizer, Normalizer):
+            raise TypeError(f"normalizer must be a Normalizer, not {type(normalizer).__name__}")
         net: Any = self
         tree = net.configuration.to_tree(iteration_count=net.iteration_count, epoch_count=net.epoch_count)
         entries: dict[str, bytes | str] = {
@@ -156,3 +169,44 @@ class Stored:
         net.epoch_count = int(tree.get("epochCount") or 0)
         loaded: Self = net
         return loaded
+
+
+def load_model(path: Name, *, load_updater: bool = True) -> Any:
+    """Return the network that a file holds, of whichever kind.
+
+    Parameters
+    ----------
+    path : str or path
+        The file, of DL4J or of a network's ``save``.
+    load_updater : bool
+        Whether the state of the updaters is taken, if there is one.
+
+    Raises
+    ------
+    ConfigurationError
+        The file is damaged, or no such file.
+    """
+    archive = read_archive(path)
+    try:
+        tree = json.loads(archive.configuration)
+    except ValueError as error:
+        _refuse(path, f"{CONFIGURATION} is damaged: {error}")
+    kind = next((kind for key, kind in Stored.kinds.items() if isinstance(tree, dict) and key in tree), None)
+    if kind is None:
+        _refuse(path, f"{CONFIGURATION} describes no network; one has {' or '.join(Stored.kinds)}")
+    return kind.from_archive(archive, path, load_updater=load_updater)
+
+
+def load_normalizer(path: Name) -> Normalizer | None:
+    """Return the normaliser in the file of a network, ``None`` if there is none.
+
+    Raises
+    ------
+    ConfigurationError
+        The file is damaged, or no such file.
+    """
+    content = read_archive(path).normalizer
+    try:
+        return None if content is None else Normalizer.from_bytes(content)
+    except ValueError as error:
+        _refuse(path, f"{NORMALIZER} is damaged: {error}")

@@ -7,7 +7,7 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -250,6 +250,9 @@ class MultiLayerConfiguration(NetworkConfiguration):
         A wrong field of the network or a layer, which is named.
     """
 
+    json_key: ClassVar[str] = "confs"
+    """The property that tells DL4J's JSON of this kind."""
+
     layers: Sequence[Layer]
     input_type: InputType | None = None
     input_preprocessors: Mapping[int, InputPreProcessor] = field(default_factory=ReadOnly)
@@ -334,4 +337,4 @@ class MultiLayerConfiguration(NetworkConfiguration):
         ConfigurationError
             No JSON, another kind of network, or a class or setting that is unknown here.
         """
-        return read_json(text, "confs", "ComputationGraph", lambda tree: cls(**read_chain(tree)))
+        return read_json(text, cls.json_key, "ComputationGraph", lambda tree: cls(**read_chain(tree)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, NoReturn, Self
+from typing import Any, ClassVar, NamedTuple, NoReturn, Self
 
 from ndarena.nn.configuration import NetworkConfiguration, completed
 from ndarena.nn.input_type import InputType
@@ -58,6 +58,9 @@ class ComputationGraphConfiguration(NetworkConfiguration):
     ConfigurationError
         A wrong field of the network or a layer, a name that leads nowhere, a cycle.
     """
+
+    json_key: ClassVar[str] = "vertices"
+    """The property that tells DL4J's JSON of this kind."""
 
     inputs: Sequence[str]
     vertices: Mapping[str, tuple[Any, ...]]
@@ -227,7 +230,7 @@ class ComputationGraphConfiguration(NetworkConfiguration):
         ConfigurationError
             No JSON, another kind of network, or a class or setting that is unknown here.
         """
-        return read_json(text, "vertices", "MultiLayerNetwork", lambda tree: cls(**read_graph(tree)))
+        return read_json(text, cls.json_key, "MultiLayerNetwork", lambda tree: cls(**read_graph(tree)))
 
 
 def _refuse(field: str, value: object, reason: str) -> NoReturn:
