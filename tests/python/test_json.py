@@ -1,9 +1,13 @@
 """DL4J's JSON: recorded trees come back as they were, our own objects become DL4J's, the rest is refused."""
 
+import contextlib
 import copy
 import dataclasses
+import functools
 import json
+import operator
 import pickle
+import random
 import warnings
 
 import numpy as np
@@ -291,6 +295,30 @@ def damaged(**changes):
     tree = copy.deepcopy(TREES["mlp-classifier-adam"])
     tree["confs"][0]["layer"].update(changes)
     return json.dumps(tree)
+
+
+def places(tree, path=()):
+    """Go through all paths into a tree."""
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+        yield (*path, key)
+        if isinstance(value, dict | list):
+            yield from places(value, (*path, key))
+
+
+NONSENSE = (None, 3, -1, 1.5, "x", "", [], [None], {}, {"@class": "x.Y"}, {"a": 1}, True, "NaN")
+
+
+@pytest.mark.parametrize("name", sorted(TREES.keys() - {LENGTHS}))
+def test_damage_anywhere_passes_or_is_named(name):
+    rng = random.Random(name)
+    everywhere = list(places(TREES[name]))
+    for _ in range(40):
+        tree = copy.deepcopy(TREES[name])
+        *path, last = rng.choice(everywhere)
+        functools.reduce(operator.getitem, path, tree)[last] = rng.choice(NONSENSE)
+        with contextlib.suppress(ConfigurationError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            written(kind_of(TREES[name]).from_json(json.dumps(tree)))
 
 
 ACTIVATION = "org.nd4j.linalg.activations.impl"
