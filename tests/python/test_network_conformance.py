@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "conformance" / "networks"
-SECTIONS = ("activations", "losses", "schedules", "updaters", "layers", "normalizers")
+SECTIONS = ("activations", "losses", "schedules", "updaters", "gradient_pipeline", "layers", "normalizers")
 
 
 def load_replayer():

@@ -82,7 +82,7 @@ class Network(Stored):
 
     def calc_regularization_score(self) -> float:
         """Return what the parameters add to the score."""
-        return self.updater.penalty()
+        return self.updater.penalty(iteration=self.iteration_count, epoch=self.epoch_count)
 
     # Modes.
 

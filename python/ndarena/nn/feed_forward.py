@@ -11,7 +11,7 @@ from ndarena._core import ArrayType, LayerWorkspaceMgr
 from ndarena.nn.activations import Activation, IActivation, activation_of
 from ndarena.nn.choices import GradientNormalization
 from ndarena.nn.input_type import InputType, InputTypeFeedForward
-from ndarena.nn.layer import Layer, ParamKind
+from ndarena.nn.layer import Layer
 from ndarena.nn.schedules import ISchedule, number_or_schedule
 from ndarena.nn.standardizing import Standardized, standardize
 from ndarena.nn.updaters import IUpdater
@@ -289,10 +289,6 @@ class DenseLayer(FullyConnected):
         """Return ``W [n_in, n_out]``, ``b [n_out]``, and with layer norm ``g [n_out]``."""
         gain = {"g": (self.n_out,)} if self.has_layer_norm else {}
         return super().param_shapes() | gain
-
-    def param_kind(self, name: str) -> ParamKind:
-        """Return ``GAIN`` for ``g``, ``BIAS`` for ``b``, ``WEIGHT`` for the others."""
-        return ParamKind.GAIN if name == "g" else super().param_kind(name)
 
     def init_params(self, table: dict[str, Flat], rng: np.random.Generator) -> None:
         """Draw the weights as ``weight_init`` says, and set bias and gain."""

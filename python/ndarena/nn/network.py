@@ -170,6 +170,7 @@ class MultiLayerNetwork(Network):
             self._gradient, iteration=self.iteration_count, epoch=self.epoch_count, batch_size=len(data)
         )
         self._params -= step
+        self.updater.constrain()
         self._training().settle()
         self._tell("iteration_done", self.iteration_count, self.epoch_count)
         self.iteration_count += 1
@@ -191,7 +192,7 @@ class MultiLayerNetwork(Network):
             del activations
             epsilon = work.backward(x, labels, masks.of(self.layers[-1]), keep_epsilon=keep_epsilon)
             del x
-            self._score = work.score(self.updater.penalty)
+            self._score = work.score(self.calc_regularization_score)
             self._forget()
             tell("on_backward_pass")
         return epsilon
@@ -334,7 +335,9 @@ class MultiLayerNetwork(Network):
 
         def score(output: Any) -> float:
             mgr = self._inference(training=training).detached
-            value: float = output.compute_score(self.updater.penalty(), training=training, workspace_mgr=mgr)
+            value: float = output.compute_score(
+                self.calc_regularization_score(), training=training, workspace_mgr=mgr
+            )
             return value
 
         return float(self._scored(dataset_of(dataset), score, training=training))
@@ -343,7 +346,7 @@ class MultiLayerNetwork(Network):
         """Return the loss of every example, ``[N]``, each with the whole penalties if that is asked for."""
 
         def score(output: Any) -> Array:
-            penalty = self.updater.penalty() if add_regularization else 0.0
+            penalty = self.calc_regularization_score() if add_regularization else 0.0
             return output.compute_score_for_examples(penalty, workspace_mgr=self._inference().detached)
 
         return self._scored(dataset_of(dataset), score, training=False)

@@ -8,25 +8,35 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ndarena._core import empty_like
+from ndarena.nn.gradient_normalization import Normalization, divide
+from ndarena.nn.layer import ParamKind
+from ndarena.nn.schedules import value_at
+from ndarena.nn.updaters import NoOp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from ndarena.nn.configuration import MultiLayerConfiguration
+    from ndarena.nn.configuration import NetworkConfiguration
+    from ndarena.nn.constraints import LayerConstraint
     from ndarena.nn.layer import Flat, Layer, ParamPart
+    from ndarena.nn.schedules import ISchedule
     from ndarena.nn.updaters import IUpdater
     from ndarena.nn.words import Array
 
 __all__ = ["NetworkUpdater"]
 
+REGULARIZED = {ParamKind.WEIGHT: "", ParamKind.BIAS: "_bias"}
 
-class Penalty(NamedTuple):
+
+class Regularization(NamedTuple):
     """What a part of the flat vector pays."""
 
     part: slice
-    l1: float
-    l2: float
+    l1: float | ISchedule
+    l2: float | ISchedule
+    decay: float | ISchedule
+    apply_lr: bool
 
 
 @dataclass
@@ -36,39 +46,75 @@ class Block:
     rule: IUpdater
     start: int
     stop: int
-    penalties: list[Penalty] = field(default_factory=list)
+    regularizations: list[Regularization] = field(default_factory=list)
     state: Any = None
 
 
-def blocks_of(layers: list[Layer], conf: MultiLayerConfiguration, layout: list[ParamPart]) -> list[Block]:
-    """Join the parameters of all layers, in flat order, to blocks."""
-    blocks: list[Block] = []
-    parts = iter(layout)
+class Part(NamedTuple):
+    """A parameter: whose, and where."""
+
+    layer: Layer
+    name: str
+    where: slice
+
+    @property
+    def kind(self) -> ParamKind:
+        """How it learns."""
+        return self.layer.param_kind(self.name)
+
+    def setting(self, conf: NetworkConfiguration, name: str) -> Any:
+        """Return a field of the layer, or that of the network where the layer has none."""
+        value = getattr(self.layer.learns_as(), name, None)
+        return getattr(conf, name) if value is None else value
+
+    def rule(self, conf: NetworkConfiguration) -> IUpdater:
+        """Return the updater of this parameter."""
+        if self.kind is ParamKind.STATISTIC:
+            return NoOp()
+        rule: IUpdater | None = None
+        if self.kind is ParamKind.BIAS:
+            rule = self.setting(conf, "bias_updater")
+        return rule or self.setting(conf, "updater")
+
+    def regularization(self, conf: NetworkConfiguration) -> Regularization | None:
+        """Return what this parameter pays."""
+        suffix = REGULARIZED.get(self.kind)
+        if suffix is None:
+            return None
+        l1, l2, decay = (self.setting(conf, f"{name}{suffix}") for name in ("l1", "l2", "weight_decay"))
+        if not (l1 or l2 or decay):
+            return None
+        return Regularization(self.where, l1, l2, decay, self.setting(conf, "weight_decay_apply_lr"))
+
+
+def parts_of(layers: list[Layer], layout: list[ParamPart]) -> Iterator[Part]:
+    """Go through the parameters of all layers, in flat order."""
+    places = iter(layout)
     for layer in layers:
         for own in layer.param_layout:
-            part = next(parts)
-            rule, penalty = _treatment(layer, conf, own["name"], part)
-            if not blocks or blocks[-1].rule != rule:
-                blocks.append(Block(rule, part["offset"], part["offset"]))
-            blocks[-1].stop += part["length"]
-            if penalty.l1 or penalty.l2:
-                blocks[-1].penalties.append(penalty)
+            place = next(places)
+            yield Part(layer, own["name"], slice(place["offset"], place["offset"] + place["length"]))
+
+
+def blocks_of(parts: list[Part], conf: NetworkConfiguration) -> list[Block]:
+    """Join parameters with equal rules to blocks."""
+    blocks: list[Block] = []
+    for part in parts:
+        rule = part.rule(conf)
+        if not blocks or blocks[-1].rule != rule:
+            blocks.append(Block(rule, part.where.start, part.where.start))
+        blocks[-1].stop = part.where.stop
+        paid = part.regularization(conf)
+        if paid is not None:
+            blocks[-1].regularizations.append(paid)
     return blocks
 
 
-def _treatment(
-    layer: Layer, conf: MultiLayerConfiguration, name: str, part: ParamPart
-) -> tuple[IUpdater, Penalty]:
-    """Return rule and penalty of a parameter: the layer's own where it has the field, else the network's."""
-
-    def own(field: str) -> Any:
-        value = getattr(layer, field, None)
-        return getattr(conf, field) if value is None else value
-
-    suffix = "_bias" if name == "b" else ""
-    rule = (own("bias_updater") if suffix else None) or own("updater")
-    where = slice(part["offset"], part["offset"] + part["length"])
-    return rule, Penalty(where, own(f"l1{suffix}"), own(f"l2{suffix}"))
+def constrained(part: Part, conf: NetworkConfiguration) -> Iterator[tuple[LayerConstraint, Array]]:
+    """Go through the constraints of a parameter."""
+    for constraint in part.setting(conf, "constraints"):
+        if part.kind is ParamKind.WEIGHT or (part.kind is ParamKind.BIAS and constraint.apply_to_biases):
+            yield constraint, part.layer.param_table[part.name]
 
 
 class NetworkUpdater:
@@ -77,19 +123,36 @@ class NetworkUpdater:
     def __init__(
         self,
         layers: list[Layer],
-        conf: MultiLayerConfiguration,
+        conf: NetworkConfiguration,
         params: Flat,
         layout: list[ParamPart],
         scope: Callable[[], AbstractContextManager[object]],
     ) -> None:
         self._params, self._scope, self._mini_batch = params, scope, conf.mini_batch
-        self._blocks = blocks_of(layers, conf, layout)
+        parts = list(parts_of(layers, layout))
+        self._blocks = blocks_of(parts, conf)
+        self._undivided = [part.where for part in parts if part.kind is ParamKind.STATISTIC]
+        self._normalizations = list(self._normalized(parts, conf))
+        self._constraints = [found for part in parts for found in constrained(part, conf)]
         states = [block.rule.init_state(block.stop - block.start, params.dtype) for block in self._blocks]
         self.state: Flat = np.concatenate(states) if states else np.zeros(0, params.dtype)
         offset = 0
         for block, state in zip(self._blocks, states, strict=True):
             block.state = self.state[offset : offset + len(state)]
             offset += len(state)
+
+    @staticmethod
+    def _normalized(parts: list[Part], conf: NetworkConfiguration) -> Iterator[Normalization]:
+        """Go through what is done to the gradients of layers."""
+        places: dict[int, list[Part]] = {}
+        for part in parts:
+            places.setdefault(id(part.layer), []).append(part)
+        for own in places.values():
+            kind = own[0].setting(conf, "gradient_normalization")
+            threshold = own[0].setting(conf, "gradient_normalization_threshold")
+            normalization = Normalization.of(kind, threshold, [part.where for part in own])
+            if normalization is not None:
+                yield normalization
 
     def update(self, gradient: Array, *, iteration: int, epoch: int, batch_size: int) -> Array:
         """Turn the gradient, summed over the batch, into the step to subtract; in place, and return it.
@@ -101,37 +164,68 @@ class NetworkUpdater:
         iteration, epoch : int
             Counted from 0.
         batch_size : int
-            By which the gradient is divided, unless ``mini_batch`` is off.
+            By which the gradient is divided, unless ``mini_batch`` is off. Running statistics are not.
         """
         if self._mini_batch:
-            gradient /= batch_size
+            divide(gradient, batch_size, self._undivided)
+        if self._normalizations:
+            with self._scope():
+                for normalization in self._normalizations:
+                    normalization.apply(gradient)
         for block in self._blocks:
             part = gradient[block.start : block.stop]
             with self._scope():
-                self._penalise(block, gradient)
+                self._penalise(block, gradient, iteration, epoch)
                 block.rule.apply(part, block.state, iteration=iteration, epoch=epoch, out=part)
+                self._decay(block, gradient, iteration, epoch)
         return gradient
 
-    def _penalise(self, block: Block, gradient: Array) -> None:
-        for where, l1, l2 in block.penalties:
-            weights = self._params[where]
-            scratch = empty_like(weights)
+    def _penalise(self, block: Block, gradient: Array, iteration: int, epoch: int) -> None:
+        """Add the derivatives of the penalties to the gradient."""
+        for paid in block.regularizations:
+            l1 = value_at(paid.l1, iteration, epoch)
             if l1:
-                np.sign(weights, out=scratch)
+                weights = self._params[paid.part]
+                scratch = np.sign(weights, out=empty_like(weights))
                 scratch *= l1
-                gradient[where] += scratch
-            if l2:
-                np.multiply(weights, l2, out=scratch)
-                gradient[where] += scratch
+                gradient[paid.part] += scratch
+            self._add_weights(gradient, paid.part, value_at(paid.l2, iteration, epoch))
 
-    def penalty(self) -> float:
-        """Return what the parameters add to the score: ``sum(l1 * |w| + l2 / 2 * w ** 2)``."""
+    def _decay(self, block: Block, step: Array, iteration: int, epoch: int) -> None:
+        """Add what weight decay takes away to the step."""
+        rate = block.rule.get_learning_rate(iteration, epoch)
+        rate = 1.0 if rate is None else rate
+        self._add_weights(step, slice(block.start, block.stop), block.rule.get_weight_decay() * rate)
+        for paid in block.regularizations:
+            decay = value_at(paid.decay, iteration, epoch)
+            self._add_weights(step, paid.part, decay * rate if paid.apply_lr else decay)
+
+    def _add_weights(self, vector: Array, where: slice, factor: float) -> None:
+        """Add the parameters of a place, times a factor."""
+        if factor:
+            weights = self._params[where]
+            vector[where] += np.multiply(weights, factor, out=empty_like(weights))
+
+    def constrain(self) -> None:
+        """Make the parameters fulfil the constraints, in place."""
+        if self._constraints:
+            with self._scope():
+                for constraint, param in self._constraints:
+                    constraint.apply(param)
+
+    def penalty(self, *, iteration: int = 0, epoch: int = 0) -> float:
+        """Return what the parameters add to the score.
+
+        It is ``sum(l1 * |w| + l2 / 2 * w ** 2 + decay / 2 * w ** 2)``, with the coefficients of that moment.
+        """
         total = 0.0
         for block in self._blocks:
-            for where, l1, l2 in block.penalties:
-                weights = self._params[where]
+            for paid in block.regularizations:
+                weights = self._params[paid.part]
+                l1 = value_at(paid.l1, iteration, epoch)
+                square = value_at(paid.l2, iteration, epoch) + value_at(paid.decay, iteration, epoch)
                 if l1:
                     total += l1 * float(np.abs(weights, out=empty_like(weights)).sum())
-                if l2:
-                    total += 0.5 * l2 * float(weights @ weights)
+                if square:
+                    total += 0.5 * square * float(weights @ weights)
         return total
