@@ -41,6 +41,7 @@ from ndarena.nn.choices import (
     PoolingType,
     WorkspaceMode,
 )
+from ndarena.nn.cnn_loss import CnnLossLayer
 from ndarena.nn.configuration import MultiLayerConfiguration
 from ndarena.nn.constraints import (
     LayerConstraint,
@@ -69,6 +70,7 @@ from ndarena.nn.input_type import (
     InputTypeRecurrent,
 )
 from ndarena.nn.layer import Layer, ParamKind, ParamPart
+from ndarena.nn.layer_normalization import LayerNormalization
 from ndarena.nn.listeners import TrainingListener
 from ndarena.nn.losses import (
     ILossFunction,
@@ -185,6 +187,7 @@ __all__ = [
     "Bidirectional",
     "BidirectionalMode",
     "CacheMode",
+    "CnnLossLayer",
     "CnnToFeedForwardPreProcessor",
     "CnnToRnnPreProcessor",
     "ComposableInputPreProcessor",
@@ -234,6 +237,7 @@ __all__ = [
     "LastTimeStepVertex",
     "Layer",
     "LayerConstraint",
+    "LayerNormalization",
     "LocalResponseNormalization",
     "LossBinaryXENT",
     "LossCosineProximity",

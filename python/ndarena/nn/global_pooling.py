@@ -127,10 +127,7 @@ class GlobalPoolingLayer(Layer):
         fits = given.ndim == len(whole) and all(n in {1, m} for n, m in zip(given.shape, whole, strict=True))
         if not fits or len(given) != len(x):
             what = "[batch, time]" if x.ndim == 3 else "[batch, 1, height or 1, width or 1]"
-            raise ValueError(
-                f"layer {self.index} ({self.name}, {type(self).__name__}): expected a mask of shape {what} "
-                f"for an input of shape {list(x.shape)}, not {list(mask.shape)}"
-            )
+            self._refuse_shape("mask", f"{what} for an input of shape {list(x.shape)}", mask)
         cells = mgr.create_uninitialized(role, (given.shape[1], *whole[2:], len(x)), x.dtype)
         cells[...] = given.transpose(1, 2, 3, 0)
         return cells.reshape(len(cells), -1, len(x))

@@ -255,8 +255,12 @@ class Layer(Declared):
 
     def _refuse_input(self, expected: str, x: Array) -> NoReturn:
         """Raise the `ValueError` about an input of a wrong shape."""
+        self._refuse_shape("input", expected, x)
+
+    def _refuse_shape(self, what: str, expected: str, x: Array) -> NoReturn:
+        """Raise the `ValueError` about something of a wrong shape."""
         raise ValueError(
-            f"layer {self.index} ({self.name}, {type(self).__name__}): expected input of shape {expected}, "
+            f"layer {self.index} ({self.name}, {type(self).__name__}): expected {what} of shape {expected}, "
             f"not {list(x.shape)}"
         )
 
