@@ -164,7 +164,7 @@ class LSTM(BaseRecurrentLayer):
         x, mask, kept = self._from_forward()
         self.clear()
         given, weights = steps_of(epsilon, mgr, BP_WORKING_MEM), self._recurrent_weights()
-        deltas = mgr.create_uninitialized(BP_WORKING_MEM, kept.sums.shape, given.dtype)
+        delta = mgr.create_uninitialized(BP_WORKING_MEM, kept.sums.shape[1:], given.dtype)
         height = mgr.create(BP_WORKING_MEM, given.shape[1:], given.dtype)
         memory = mgr.create(BP_WORKING_MEM, given.shape[1:], given.dtype)
         squashed = mgr.create_uninitialized(BP_WORKING_MEM, given.shape[1:], given.dtype)
@@ -177,8 +177,10 @@ class LSTM(BaseRecurrentLayer):
                 if mask is not None:
                     height *= mask[:, t : t + 1]
                     memory *= mask[:, t : t + 1]
-                self._go_back(step, squashed, height, memory, deltas[t])
-                np.matmul(deltas[t], weights.T, out=height)
+                self._go_back(step, squashed, height, memory, delta)
+                np.matmul(delta, weights.T, out=height)
+                step.values[...] = delta
+        deltas = kept.values  # no more than their memory: every step left its derivative there
         np.add.reduce(deltas, axis=(0, 1), out=self.gradient_table["b"])
         self._sum_up_peepholes(deltas, kept.cells)
         return self._gradient_from(x, kept.activations[:-1], deltas, deltas, mgr)
