@@ -227,7 +227,8 @@ LAYERS = [
     ([nn.DenseLayer(n_out=3, has_bias=False, has_layer_norm=True, gain_init=0.5), ROWS], ROW),
     ([nn.LossLayer(loss="mse", activation="tanh")], ROW),
     ([nn.RnnLossLayer(loss="mse")], SERIES),
-    ([nn.ActivationLayer("relu"), ROWS], ROW),
+    ([nn.CnnLossLayer(loss="mse")], IMAGE),
+    ([nn.ActivationLayer("relu"), nn.DropoutLayer(0.5), ROWS], ROW),
     ([nn.EmbeddingLayer(n_in=9, n_out=4, has_bias=True), ROWS], nn.InputType.feed_forward(1)),
     ([nn.EmbeddingSequenceLayer(n_in=9, n_out=4, input_length=6), STEPS], nn.InputType.feed_forward(6)),
     ([nn.EmbeddingSequenceLayer(n_in=9, n_out=4), STEPS], nn.InputType.feed_forward(6)),
@@ -256,8 +257,7 @@ LAYERS = [
     ("layers", "kind"), LAYERS, ids=lambda v: type(v[0]).__name__ if isinstance(v, list) else None
 )
 def test_layers_come_back(layers, kind):
-    fields = {"updater": nn.Adam(0.5), "l1": 0.25} if hasattr(layers[-1], "updater") else {}
-    whole, again = round_trip(*layers, input_type=kind, **fields)
+    whole, again = round_trip(*layers, input_type=kind, updater=nn.Adam(0.5), l1=0.25)
     for before, after in zip(whole, again, strict=True):
         assert type(after) is type(before)
         for f in dataclasses.fields(before):

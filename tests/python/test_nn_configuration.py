@@ -100,7 +100,14 @@ def test_a_twin_takes_views_of_the_vectors_given():
             DENSE.instantiate(**{name: np.zeros(3)})
 
 
-@pytest.mark.parametrize("scheme", nn.WeightInit)
+def test_the_identity_is_for_square_matrices():
+    twin = nn.DenseLayer(n_in=3, n_out=3, weight_init="identity").instantiate()
+    np.testing.assert_array_equal(twin.param_table["W"], np.eye(3))
+    with pytest.raises(ConfigurationError, match="square"):
+        nn.DenseLayer(n_in=3, n_out=4, weight_init="identity").instantiate()
+
+
+@pytest.mark.parametrize("scheme", [s for s in nn.WeightInit if s.name != "IDENTITY"], ids=str)
 def test_weights_begin_as_their_scheme_says(scheme):
     n_in, n_out = 300, 200
     twin = nn.DenseLayer(n_in=n_in, n_out=n_out, weight_init=scheme).instantiate(rng=np.random.default_rng(0))
@@ -115,6 +122,15 @@ def test_weights_begin_as_their_scheme_says(scheme):
         "LECUN_NORMAL": 1 / n_in,
         "LECUN_UNIFORM": 3 / n_in,
         "UNIFORM": 1 / (3 * n_in),
+        "NORMAL": 1 / n_in,
+        "SIGMOID_UNIFORM": 32 / (n_in + n_out),
+        "XAVIER_LEGACY": 1 / (n_in + n_out),
+        "VAR_SCALING_NORMAL_FAN_IN": 1 / n_in,
+        "VAR_SCALING_NORMAL_FAN_OUT": 1 / n_out,
+        "VAR_SCALING_NORMAL_FAN_AVG": 2 / (n_in + n_out),
+        "VAR_SCALING_UNIFORM_FAN_IN": 3 / n_in,
+        "VAR_SCALING_UNIFORM_FAN_OUT": 3 / n_out,
+        "VAR_SCALING_UNIFORM_FAN_AVG": 6 / (n_in + n_out),
     }[scheme.name]
     weights = twin.param_table["W"]
     assert weights.mean() == pytest.approx(float(scheme.name == "ONES"), abs=1e-3)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from ndarena.nn.configuration import NetworkConfiguration
 
-__all__ = ["read_layer", "write_layer"]
+__all__ = ["network_fields", "read_layer", "write_layer"]
 
 PACKAGE = "org.deeplearning4j.nn.conf.layers"
 CONSTRAINTS = "org.deeplearning4j.nn.conf.constraint"
@@ -304,6 +304,15 @@ def _read_regularization(tree: Tree) -> dict[str, Any]:
     if len(apply_lr) > 1:
         refuse_class(tree["@class"], "weight decay with and without the learning rate cannot be represented")
     return {**given, "weight_decay_apply_lr": apply_lr.pop() if apply_lr else True}
+
+
+def network_fields(layer: Layer, tree: Tree) -> dict[str, Any]:
+    """Return what is the network's: what layers without weights have in DL4J as those with weights."""
+    if hasattr(layer, "updater") or not CLASSES[type(layer).__name__].has_base:
+        return {}
+    own = frozenset({"activation", "gain_init"})
+    given = {f: read_value(tree[key_of(f)]) for f in BASE if f not in own and tree.get(key_of(f)) is not None}
+    return {**given, **_read_regularization(tree)}
 
 
 def _sum(known: float | ISchedule, added: ISchedule, tree: Tree) -> float | ISchedule:

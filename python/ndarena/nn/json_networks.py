@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ndarena.errors import ConfigurationError
 from ndarena.nn.choices import BackpropType
-from ndarena.nn.json_layers import read_layer, write_layer
+from ndarena.nn.json_layers import network_fields, read_layer, write_layer
 from ndarena.nn.json_parts import Tree, keep_source, read_part, refuse_class, source_of, spelled, write_part
 from ndarena.nn.layer import Layer
 from ndarena.nn.words import refuse
@@ -248,7 +248,7 @@ def _read_network(tree: Tree, confs: list[Tree], layers: list[Layer]) -> dict[st
         "training_workspace_mode": tree.get("trainingWorkspaceMode"),
         "inference_workspace_mode": tree.get("inferenceWorkspaceMode"),
         "tbptt_fwd_length": tree.get("tbpttFwdLength"),
-        **_common(layers),
+        **_common(layers, confs),
     }
     _compare_lengths(tree)
     return {name: value for name, value in given.items() if value is not None}
@@ -262,11 +262,14 @@ def _read_dtype(tree: Tree, around: Tree) -> str:
     return names[word]
 
 
-def _common(layers: list[Layer]) -> dict[str, Any]:
-    """Return the updater of the first layer that has one, for who asks the network."""
+def _common(layers: list[Layer], confs: list[Tree]) -> dict[str, Any]:
+    """Return what layers fall back on, and an updater for who asks the network."""
     inner: list[Any] = [getattr(layer, "layer", layer) for layer in layers]
     updaters = [layer.updater for layer in inner if getattr(layer, "updater", None) is not None]
-    return {"updater": updaters[0]} if updaters else {}
+    found: dict[str, Any] = {"updater": updaters[0]} if updaters else {}
+    for layer, conf in zip(layers, confs, strict=True):
+        found.update(network_fields(layer, conf["layer"]))
+    return found
 
 
 def _compare_lengths(tree: Tree) -> None:

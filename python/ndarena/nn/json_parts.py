@@ -293,7 +293,8 @@ def _write_weights(scheme: WeightInit) -> Tree:
     if scheme.name in CONSTANT_WEIGHTS:
         return {"@class": f"{WEIGHTS}.WeightInitConstant", "value": CONSTANT_WEIGHTS[scheme.name]}
     name = WEIGHT_CLASSES.get(scheme.name) or spelled(scheme)
-    return {"@class": f"{WEIGHTS}.WeightInit{name}"}
+    scale = {"scale": None} if name.startswith(("Identity", "VarScaling")) else {}
+    return {"@class": f"{WEIGHTS}.WeightInit{name}", **scale}
 
 
 def _read_weights(name: str, tree: Tree) -> WeightInit:
@@ -302,7 +303,6 @@ def _read_weights(name: str, tree: Tree) -> WeightInit:
         word = schemes[0] if schemes else name
     else:
         word = re.sub(r"(?<!^)(?=[A-Z])", "_", name.removeprefix("WeightInit")).upper()
-        word = "LECUN_NORMAL" if word == "NORMAL" else word
-    if word not in WeightInit.__members__:
+    if word not in WeightInit.__members__ or tree.get("scale") is not None:
         refuse_class(tree["@class"], "there is no such scheme here")
     return WeightInit[word]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from ndarena.nn.words import Choice
+import numpy as np
+
+from ndarena.nn.words import Choice, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import numpy as np
 
 __all__ = ["WeightInit"]
 
@@ -38,6 +38,26 @@ class WeightInit(Choice):
     """Uniform within ``3 / sqrt(fan_in)``."""
     UNIFORM = "UNIFORM"
     """Uniform within ``1 / sqrt(fan_in)``."""
+    NORMAL = "NORMAL"
+    """Normal, variance ``1 / fan_in``."""
+    SIGMOID_UNIFORM = "SIGMOID_UNIFORM"
+    """Uniform within ``4 * sqrt(6 / (fan_in + fan_out))``."""
+    XAVIER_LEGACY = "XAVIER_LEGACY"
+    """Normal, variance ``1 / (fan_in + fan_out)``."""
+    IDENTITY = "IDENTITY"
+    """1 where row and column are equal, and 0 elsewhere; only for square matrices."""
+    VAR_SCALING_NORMAL_FAN_IN = "VAR_SCALING_NORMAL_FAN_IN"
+    """Normal, variance ``1 / fan_in``."""
+    VAR_SCALING_NORMAL_FAN_OUT = "VAR_SCALING_NORMAL_FAN_OUT"
+    """Normal, variance ``1 / fan_out``."""
+    VAR_SCALING_NORMAL_FAN_AVG = "VAR_SCALING_NORMAL_FAN_AVG"
+    """Normal, variance ``2 / (fan_in + fan_out)``."""
+    VAR_SCALING_UNIFORM_FAN_IN = "VAR_SCALING_UNIFORM_FAN_IN"
+    """Uniform within ``3 / sqrt(fan_in)``."""
+    VAR_SCALING_UNIFORM_FAN_OUT = "VAR_SCALING_UNIFORM_FAN_OUT"
+    """Uniform within ``3 / sqrt(fan_out)``."""
+    VAR_SCALING_UNIFORM_FAN_AVG = "VAR_SCALING_UNIFORM_FAN_AVG"
+    """Uniform within ``3 / sqrt((fan_in + fan_out) / 2)``."""
 
     def fill(self, weights: Any, rng: np.random.Generator, *, fan_in: int, fan_out: int) -> None:
         """Fill an array of any shape and floating dtype; draws depend on the generator and shape alone."""
@@ -52,6 +72,12 @@ def _uniform(bound: Callable[[float, float], float]) -> Any:
     return lambda rng, shape, i, o: rng.uniform(-bound(i, o), bound(i, o), shape)
 
 
+def _identity(_rng: object, shape: tuple[int, ...], _i: int, _o: int) -> Any:
+    if len(shape) != 2 or shape[0] != shape[1]:
+        refuse("WeightInit.IDENTITY", "weight_init", list(shape), "must be the shape of a square matrix")
+    return np.eye(shape[0])
+
+
 _DRAWS: dict[WeightInit, Any] = {
     WeightInit.ZERO: lambda _rng, _shape, _i, _o: 0.0,
     WeightInit.ONES: lambda _rng, _shape, _i, _o: 1.0,
@@ -63,4 +89,14 @@ _DRAWS: dict[WeightInit, Any] = {
     WeightInit.LECUN_NORMAL: _normal(lambda i, _o: 1.0 / i),
     WeightInit.LECUN_UNIFORM: _uniform(lambda i, _o: 3.0 / math.sqrt(i)),
     WeightInit.UNIFORM: _uniform(lambda i, _o: 1.0 / math.sqrt(i)),
+    WeightInit.NORMAL: _normal(lambda i, _o: 1.0 / i),
+    WeightInit.SIGMOID_UNIFORM: _uniform(lambda i, o: 4.0 * math.sqrt(6.0 / (i + o))),
+    WeightInit.XAVIER_LEGACY: _normal(lambda i, o: 1.0 / (i + o)),
+    WeightInit.IDENTITY: _identity,
+    WeightInit.VAR_SCALING_NORMAL_FAN_IN: _normal(lambda i, _o: 1.0 / i),
+    WeightInit.VAR_SCALING_NORMAL_FAN_OUT: _normal(lambda _i, o: 1.0 / o),
+    WeightInit.VAR_SCALING_NORMAL_FAN_AVG: _normal(lambda i, o: 2.0 / (i + o)),
+    WeightInit.VAR_SCALING_UNIFORM_FAN_IN: _uniform(lambda i, _o: 3.0 / math.sqrt(i)),
+    WeightInit.VAR_SCALING_UNIFORM_FAN_OUT: _uniform(lambda _i, o: 3.0 / math.sqrt(o)),
+    WeightInit.VAR_SCALING_UNIFORM_FAN_AVG: _uniform(lambda i, o: 3.0 / math.sqrt((i + o) / 2.0)),
 }
