@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -244,13 +245,12 @@ class ActivationSELU(_Pointwise):
 
 
 def _sigmoid(x: Array, out: Array = None) -> Array:
-    """Return ``1 / (1 + exp(-x))``, exact in both tails, without overflow."""
-    tail = np.abs(x)
+    """Return ``1 / (1 + exp(-x))``, exact in both tails, of which one ends where ``exp`` would overflow."""
+    tail = np.maximum(x, 1.0 - math.log(np.finfo(x.dtype).max))
     np.negative(tail, out=tail)
     np.exp(tail, out=tail)
-    above = np.where(x >= 0.0, 1.0, tail).astype(tail.dtype, copy=False)
     tail += 1.0
-    return np.divide(above, tail, out=out)
+    return np.divide(1.0, tail, out=out)
 
 
 def _sigmoid_slope(s: Array) -> Array:
