@@ -9,6 +9,7 @@ from ndarena import (
     ConfigurationError,
     LayerWorkspaceMgr,
     WorkspaceConfiguration,
+    allocated_bytes,
     get_all_workspaces_for_current_thread,
     nn,
 )
@@ -147,15 +148,42 @@ def test_equal_points_have_no_direction():
     assert not np.any(twin.do_backward(np.ones_like(out), workspace_mgr=PLAIN))
 
 
+ROLES = (ArrayType.INPUT, ArrayType.ACTIVATIONS, ArrayType.ACTIVATION_GRAD, ArrayType.BP_WORKING_MEM)
+
+
+def workspaces(conf):
+    builder = LayerWorkspaceMgr.builder()
+    for role in ROLES:
+        builder.with_(role, f"PLACE_{role.name}", conf)
+    return builder.build()
+
+
+def turn(mgr, vertex, inputs):
+    """Go there and back once, as a graph does: what is calculated on the way lies in the scratch."""
+    with mgr.notify_scope_entered(*ROLES):
+        twin, out = run(vertex, [mgr.dup(ArrayType.INPUT, x) for x in inputs], mgr, [None, MASK])
+        twin.do_backward(out, workspace_mgr=mgr)
+        twin.clear()
+        del out
+
+
+@pytest.mark.parametrize(("vertex", "inputs", "wanted"), CASES + MASKED, ids=name)
+def test_a_steady_loop_takes_no_memory(vertex, inputs, wanted):
+    mgr = workspaces(WorkspaceConfiguration())
+    for _ in range(3):
+        turn(mgr, vertex, inputs)
+    places = [ws for ws in get_all_workspaces_for_current_thread() if ws.id.startswith("PLACE_")]
+    sizes, held = [ws.current_size for ws in places], allocated_bytes()
+    for _ in range(5):
+        turn(mgr, vertex, inputs)
+        assert not any(ws.spilled_size for ws in places)
+    assert ([ws.current_size for ws in places], allocated_bytes()) == (sizes, held)
+
+
 @pytest.mark.parametrize(("vertex", "inputs", "wanted"), CASES + MASKED, ids=name)
 def test_results_lie_in_their_place(vertex, inputs, wanted):
-    builder = LayerWorkspaceMgr.builder()
-    conf = WorkspaceConfiguration(initial_size=1 << 16)
-    roles = (ArrayType.INPUT, ArrayType.ACTIVATIONS, ArrayType.ACTIVATION_GRAD, ArrayType.BP_WORKING_MEM)
-    for role in roles:
-        builder.with_(role, f"PLACE_{role.name}", conf)
-    mgr = builder.build()
-    with mgr.notify_scope_entered(*roles):
+    mgr = workspaces(WorkspaceConfiguration(initial_size=1 << 16))
+    with mgr.notify_scope_entered(*ROLES):
         here = [mgr.dup(ArrayType.INPUT, x) for x in inputs]
         twin, out = run(vertex, here, mgr, [None, MASK] if vertex.reference else None)
         mgr.validate_array_location(ArrayType.ACTIVATIONS, out)
@@ -164,8 +192,6 @@ def test_results_lie_in_their_place(vertex, inputs, wanted):
         for below in twin.do_backward(epsilon, workspace_mgr=mgr):
             mgr.validate_array_location(ArrayType.ACTIVATION_GRAD, below)
         del here, out, epsilon, below, twin
-    used = [ws for ws in get_all_workspaces_for_current_thread() if ws.id.startswith("PLACE_")]
-    assert len(used) == len(roles)
 
 
 def test_masks_join_where_arrays_do():
