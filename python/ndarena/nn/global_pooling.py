@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
@@ -130,7 +131,7 @@ class GlobalPoolingLayer(Layer):
             self._refuse_shape("mask", f"{what} for an input of shape {list(x.shape)}", mask)
         cells = mgr.create_uninitialized(role, (given.shape[1], *whole[2:], len(x)), x.dtype)
         cells[...] = given.transpose(1, 2, 3, 0)
-        return cells.reshape(len(cells), -1, len(x))
+        return cells.reshape(len(cells), prod(whole[2:]), len(x))
 
     def backprop_gradient(self, epsilon: Array, *, workspace_mgr: LayerWorkspaceMgr) -> Array:
         """Return the derivative to the input, in its shape; without a forward pass before: `RuntimeError`."""
@@ -179,7 +180,7 @@ class GlobalPoolingLayer(Layer):
 
 def _cells(x: Array, mgr: LayerWorkspaceMgr, role: ArrayType) -> Array:
     """Return ``[features, cells, batch]``, a view where ``x`` lies so."""
-    return batch_last(as_images(x), mgr, role).reshape(x.shape[1], -1, len(x))
+    return batch_last(as_images(x), mgr, role).reshape(x.shape[1], prod(x.shape[2:]), len(x))
 
 
 def _count(cells: Array, kept: Array) -> Array:
