@@ -141,6 +141,50 @@ def test_series_of_images_become_steps():
     }
 
 
+RELU = nn.ActivationLayer("relu")
+INFERRED = [
+    (
+        [nn.ConvolutionLayer(n_out=4, kernel_size=3), nn.SubsamplingLayer(kernel_size=(2, 2)), OUT],
+        CNN(8, 8, 2),
+        (2, 36),
+    ),
+    (
+        [nn.BatchNormalization(), nn.GlobalPoolingLayer(), OUT],
+        nn.InputType.convolutional_flat(8, 8, 2),
+        (2, 2),
+    ),
+    ([nn.GlobalPoolingLayer(), OUT], nn.InputType.convolutional_flat(8, 8, 2), (2,)),
+    ([nn.BatchNormalization(), OUT], RNN(5), (5, 5)),
+    ([nn.DenseLayer(n_out=6), RELU, OUT], nn.InputType.convolutional_flat(2, 2, 2), (8, 6)),
+    (
+        [nn.LSTM(n_out=3), nn.DenseLayer(n_out=4), nn.LSTM(n_out=2), nn.GlobalPoolingLayer(), OUT],
+        RNN(4),
+        (4, 3, 4, 2),
+    ),
+    ([nn.Bidirectional(nn.LSTM(n_out=3)), nn.LastTimeStep(nn.SimpleRnn(n_out=5)), OUT], RNN(4), (4, 6, 5)),
+    ([nn.Convolution1DLayer(n_out=3, kernel_size=2), nn.RnnOutputLayer(n_out=2)], RNN(4, 7), (4, 3)),
+    ([nn.EmbeddingSequenceLayer(n_in=9, n_out=4), nn.RnnOutputLayer(n_out=2)], None, (9, 4)),
+    ([nn.Bidirectional(nn.LSTM(n_in=4, n_out=3), mode="add"), nn.RnnOutputLayer(n_out=2)], None, (4, 3)),
+    ([nn.Upsampling2D(), nn.ZeroPaddingLayer(padding=(1, 1, 0, 0)), OUT], CNN(2, 3, 2), (72,)),
+]
+
+
+@pytest.mark.parametrize(("layers", "kind", "sizes"), INFERRED)
+def test_sizes_follow_through_all_kinds_of_layers(layers, kind, sizes):
+    conf = nn.MultiLayerConfiguration(layers=layers, input_type=kind)
+    whole = [getattr(layer, "layer", layer) for layer in conf.complete_layers()]
+    assert tuple(layer.n_in for layer in whole if hasattr(layer, "n_in")) == sizes
+
+
+def test_a_layer_inside_another_takes_from_the_network_too():
+    inner = nn.LSTM(n_in=3, n_out=4, l1=0.5)
+    layers = [nn.Bidirectional(inner), nn.RnnOutputLayer(n_out=2)]
+    conf = nn.MultiLayerConfiguration(layers=layers, updater=nn.Adam(0.5), l1=0.1, l2=0.2, dropout=0.5)
+    both = conf.complete_layers()[0]
+    assert (both.layer.updater, both.layer.l1, both.layer.l2) == (nn.Adam(0.5), 0.5, 0.2)
+    assert (both.dropout, both.layer.dropout) == (nn.Dropout(0.5), None)  # once is enough
+
+
 def test_choices_take_the_spellings_of_dl4j():
     conf = graph(
         backprop_type="TruncatedBPTT", cache_mode=None, convolution_mode="Same", tbptt_fwd_length=np.int64(5)

@@ -227,8 +227,13 @@ class MultiLayerConfiguration(NetworkConfiguration):
         What stands before a layer. It wins over what is inferred; without ``input_type`` nothing is.
     updater, bias_updater : IUpdater, optional
         Default: ``Sgd()``; biases follow ``updater``.
-    activation, weight_init, bias_init, convolution_mode, l1, l2, l1_bias, l2_bias
-        For the layers that do not say it themselves.
+    activation, weight_init, bias_init, convolution_mode, dropout, constraints, weight_noise
+        For the layers that do not say it themselves, as the following.
+    l1, l2, weight_decay, l1_bias, l2_bias, weight_decay_bias, weight_decay_apply_lr
+        Penalties on weights and biases. In one place L2 and weight decay exclude each other; what a layer says
+        of the one replaces the other of the network.
+    gradient_normalization, gradient_normalization_threshold
+        What is done to the gradient of each layer.
     mini_batch : bool
         Whether gradients are divided by the number of examples.
     seed : int, optional

@@ -11,11 +11,13 @@ from ndarena._core import ArrayType
 from ndarena.nn.choices import PoolingType
 from ndarena.nn.input_type import InputType, InputTypeConvolutional, InputTypeRecurrent
 from ndarena.nn.layer import Layer
+from ndarena.nn.preprocessors import images_of_rows
 from ndarena.nn.windows import NO_EDGES, as_images, batch_first, batch_last, with_edges
 from ndarena.nn.words import Array, at_least_one, member, refuse
 
 if TYPE_CHECKING:
     from ndarena._core import LayerWorkspaceMgr
+    from ndarena.nn.preprocessors import InputPreProcessor
 
 __all__ = ["GlobalPoolingLayer"]
 
@@ -62,6 +64,10 @@ class GlobalPoolingLayer(Layer):
         self._set("pnorm", at_least_one(self.pnorm, owner, "pnorm"))
         if not isinstance(self.collapse_dimensions, bool):
             refuse(owner, "collapse_dimensions", self.collapse_dimensions, "must be True or False")
+
+    def get_pre_processor(self, input_type: InputType) -> InputPreProcessor | None:
+        """Return what makes rows of pixels into images."""
+        return images_of_rows(input_type)
 
     def get_output_type(self, input_type: InputType) -> InputType:
         """Return a feature per feature or channel; what is neither series nor images is refused."""

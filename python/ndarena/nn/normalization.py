@@ -11,12 +11,14 @@ from ndarena._core import ArrayType
 from ndarena.nn.feed_forward import BaseLayer
 from ndarena.nn.input_type import InputType, InputTypeConvolutional
 from ndarena.nn.layer import Layer, ParamKind
+from ndarena.nn.preprocessors import images_of_rows
 from ndarena.nn.windows import as_images, batch_first, batch_last
 from ndarena.nn.words import Array, number, refuse, size_or_none
 
 if TYPE_CHECKING:
     from ndarena._core import LayerWorkspaceMgr
     from ndarena.nn.layer import Flat
+    from ndarena.nn.preprocessors import InputPreProcessor
 
 __all__ = ["BatchNormalization", "LocalResponseNormalization"]
 
@@ -89,6 +91,10 @@ class BatchNormalization(BaseLayer):
         for field in ("lock_gamma_beta", "use_log_std", "minibatch"):
             if not isinstance(getattr(self, field), bool):
                 refuse(owner, field, getattr(self, field), "must be True or False")
+
+    def get_pre_processor(self, input_type: InputType) -> InputPreProcessor | None:
+        """Return what makes rows of pixels into images, which are normalised channel by channel."""
+        return images_of_rows(input_type)
 
     def own_input_type(self, *, first: bool) -> None:
         """Return ``None``: ``n_in`` may be that of rows, series or images."""

@@ -29,6 +29,7 @@ __all__ = [
     "InputPreProcessor",
     "RnnToCnnPreProcessor",
     "RnnToFeedForwardPreProcessor",
+    "images_of_rows",
     "pre_processor_between",
 ]
 
@@ -353,7 +354,7 @@ def pre_processor_between(given: InputType, wanted: type[InputType] | None) -> I
     if wanted is None or given.fits(wanted):
         return None
     if wanted is InputTypeConvolutional:
-        return _of_images(FeedForwardToCnnPreProcessor, given, InputTypeConvolutionalFlat)
+        return images_of_rows(given)
     if wanted is InputTypeRecurrent:
         if isinstance(given, InputTypeConvolutional):
             return _of_images(CnnToRnnPreProcessor, given, InputTypeConvolutional)
@@ -361,6 +362,11 @@ def pre_processor_between(given: InputType, wanted: type[InputType] | None) -> I
     if isinstance(given, InputTypeRecurrent):
         return RnnToFeedForwardPreProcessor()
     return _of_images(CnnToFeedForwardPreProcessor, given, InputTypeConvolutional)
+
+
+def images_of_rows(given: InputType) -> InputPreProcessor | None:
+    """Return what makes rows of pixels into images; ``None`` for all else."""
+    return _of_images(FeedForwardToCnnPreProcessor, given, InputTypeConvolutionalFlat)
 
 
 def _of_images(
