@@ -64,11 +64,14 @@ def labelled(data: DataSet, dtype: np.dtype[Any]) -> tuple[Array, Array, Array, 
     labels = in_dtype(numeric(data.labels, "labels"), dtype)
     features_mask = mask_of(data.features_mask, dtype, "features_mask")
     labels_mask = mask_of(data.labels_mask, dtype, "labels_mask")
-    if labels_mask is not None and labels_mask.shape not in {labels.shape, (len(labels), 1)}:
-        raise ValueError(
-            f"labels_mask must have shape {list(labels.shape)} or {[len(labels), 1]}, "
-            f"not {list(labels_mask.shape)}"
-        )
+    if labels_mask is not None:
+        n, *places = labels.shape[:1] + labels.shape[2:]
+        rows = [n, *places] if places else [n, 1]
+        allowed = [list(labels.shape), rows, [n, 1, *places]]
+        if list(labels_mask.shape) not in allowed:
+            raise ValueError(
+                f"labels_mask must have shape {list(labels.shape)} or {rows}, not {list(labels_mask.shape)}"
+            )
     return features, labels, features_mask, labels_mask
 
 
