@@ -230,8 +230,8 @@ class MultiLayerConfiguration(NetworkConfiguration):
     activation, weight_init, bias_init, convolution_mode, dropout, constraints, weight_noise
         For the layers that do not say it themselves, as the following.
     l1, l2, weight_decay, l1_bias, l2_bias, weight_decay_bias, weight_decay_apply_lr
-        Penalties on weights and biases. In one place L2 and weight decay exclude each other; what a layer says
-        of the one replaces the other of the network.
+        Penalties on weights and biases. In one place L2 and weight decay exclude each other; what a layer
+        says of the one replaces the other of the network.
     gradient_normalization, gradient_normalization_threshold
         What is done to the gradient of each layer.
     mini_batch : bool
