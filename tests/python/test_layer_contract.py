@@ -209,6 +209,18 @@ def test_without_a_forward_pass_there_is_no_backward_pass(name):
 
 
 @every_layer
+def test_what_nobody_reads_need_not_be_computed(name):
+    sample, gradients = LAYERS[name], []
+    for read in (True, False):
+        twin, x = sample.twin(), sample.input(3)
+        twin.epsilon_is_read = read
+        forward(sample, twin, x, PLAIN)
+        backward(sample, twin, x, PLAIN)
+        gradients.append(twin.gradient)
+    assert np.array_equal(*gradients)
+
+
+@every_layer
 def test_layers_are_values(name):
     layer = LAYERS[name].layer
     again = dataclasses.replace(layer)

@@ -45,6 +45,11 @@ class IActivation:
     ``out``, or where results go: the current workspace if an operand lies in one. ``out`` may be ``x``.
     """
 
+    @property
+    def keeps_slope(self) -> bool:
+        """Whether the derivative at ``f(x)`` is that at ``x``, so that ``x`` need not be kept for it."""
+        return False
+
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
         """Return the function of every element of ``x``, in the shape of ``x``."""
         raise NotImplementedError
@@ -61,6 +66,11 @@ class IActivation:
 @dataclass(frozen=True)
 class ActivationIdentity(IActivation):
     """The sums as they are (DL4J: ``ActivationIdentity``)."""
+
+    @property
+    def keeps_slope(self) -> bool:
+        """It is 1 everywhere."""
+        return True
 
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
         """Return ``x``, copied into ``out`` if that is given."""
@@ -100,6 +110,11 @@ class ActivationReLU(IActivation):
         number(self.negative_slope, "ActivationReLU", "negative_slope")
         if self.max is not None:
             number(self.max, "ActivationReLU", "max", least=self.threshold)
+
+    @property
+    def keeps_slope(self) -> bool:
+        """Without bounds of its own the function is positive where ``x`` is."""
+        return self == ActivationReLU()
 
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
         """Return ``max(x, 0)``, with the bounds of this object."""

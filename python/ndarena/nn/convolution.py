@@ -102,12 +102,13 @@ class ConvolutionLayer(SlidingLayer, FeedForwardLayer):
     def _activated(self, images: Array, *, training: bool, mgr: LayerWorkspaceMgr) -> Array:
         """Return the activation; the sums are kept beside it if a backward pass is to come."""
         sums = self._sums_of(images, mgr)
-        seen = batch_first(sums)
-        if not training:
-            return self._function().forward(seen, out=seen)
-        self._kept = images, sums
+        function, seen = self._function(), batch_first(sums)
+        if training:
+            self._kept = images, sums
+        if not training or function.keeps_slope:
+            return function.forward(seen, training=training, out=seen)
         out = batch_first(mgr.create_uninitialized(ACTIVATIONS, sums.shape, sums.dtype))
-        return self._function().forward(seen, training=True, out=out)
+        return function.forward(seen, training=True, out=out)
 
     def _sums_of(self, images: Array, mgr: LayerWorkspaceMgr) -> Array:
         """Return what the activation is made of, ``[n_out, height', width', batch]``."""
@@ -132,9 +133,11 @@ class ConvolutionLayer(SlidingLayer, FeedForwardLayer):
             raise RuntimeError(f"{self.name}: activate() in training must come first")
         images, sums = self._kept
         self.clear()
-        seen = batch_first(sums)
-        self._function().backprop(seen, epsilon, out=seen)
-        return self._gradient_from(images, sums, workspace_mgr)
+        function, delta = self._function(), sums
+        if function.keeps_slope:  # then the sums are the activation, which others may hold
+            delta = workspace_mgr.create_uninitialized(BP_WORKING_MEM, sums.shape, sums.dtype)
+        function.backprop(batch_first(sums), epsilon, out=batch_first(delta))
+        return self._gradient_from(images, delta, workspace_mgr)
 
     def _gradient_from(self, images: Array, delta: Array, mgr: LayerWorkspaceMgr) -> Array:
         """Set the gradients and return the epsilon for below; ``delta`` is the derivative to the sums."""
@@ -144,18 +147,20 @@ class ConvolutionLayer(SlidingLayer, FeedForwardLayer):
             np.add.reduce(delta.reshape(flat), axis=1, out=gradient["b"])
         edges = self._edges(images)
         source = batch_last(images, mgr, BP_WORKING_MEM, edges)
-        role = ACTIVATION_GRAD if edges == NO_EDGES else BP_WORKING_MEM
-        below = mgr.create_uninitialized(role, source.shape, delta.dtype)
+        below = None
+        if self.epsilon_is_read:
+            role = ACTIVATION_GRAD if edges == NO_EDGES else BP_WORKING_MEM
+            below = mgr.create_uninitialized(role, source.shape, delta.dtype)
         convolve_back(
             np.asarray(source),
             weights.reshape(flat),
             self._windows(),
             np.asarray(delta),
             gradient=gradient["W"].reshape(flat),
-            below=np.asarray(below),
+            below=None if below is None else np.asarray(below),
             workspace_mgr=mgr,
         )
-        return batch_first(without_edges(below, edges, mgr, ACTIVATION_GRAD))
+        return None if below is None else batch_first(without_edges(below, edges, mgr, ACTIVATION_GRAD))
 
 
 class Convolution1DLayer(ConvolutionLayer):
@@ -221,7 +226,8 @@ class Convolution1DLayer(ConvolutionLayer):
     def backprop_gradient(self, epsilon: Array, *, workspace_mgr: LayerWorkspaceMgr) -> Array:
         """Return the derivative to the input, in its shape; without a forward pass before: `RuntimeError`."""
         passed = epsilon if self._mask is None else epsilon * self._mask
-        return super().backprop_gradient(passed[..., None], workspace_mgr=workspace_mgr)[..., 0]
+        below = super().backprop_gradient(passed[..., None], workspace_mgr=workspace_mgr)
+        return None if below is None else below[..., 0]
 
     def feed_forward_mask(self, mask: Array) -> Array:
         """Return ``[batch, time']`` for ``[batch, time]``."""

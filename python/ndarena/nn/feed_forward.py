@@ -249,6 +249,8 @@ class FullyConnected(FeedForwardLayer):
     def _gradient_of_product(self, rows: Array, delta: Array, mgr: LayerWorkspaceMgr) -> Array:
         weights = self.param_table["W"]
         np.matmul(delta.T, rows, out=self.gradient_table["W"].T)  # the transposed view lies in C order
+        if not self.epsilon_is_read:
+            return None
         below: Array = mgr.create_uninitialized(ACTIVATION_GRAD, (len(delta), len(weights)), weights.dtype)
         return np.matmul(delta, weights.T, out=below)
 
@@ -310,7 +312,8 @@ class DenseLayer(FullyConnected):
         sums = self._sums_of(x, workspace_mgr, keep=training)
         if training:
             self._kept = x, sums, mask
-        return self._activated(sums, workspace_mgr, training=training, keep=training)
+        keep = training and not self._function().keeps_slope
+        return self._activated(sums, workspace_mgr, training=training, keep=keep)
 
     def backprop_gradient(self, epsilon: Array, *, workspace_mgr: LayerWorkspaceMgr) -> Array:
         """Return ``[batch, n_in]`` for ``[batch, n_out]``; without a forward pass before: `RuntimeError`."""

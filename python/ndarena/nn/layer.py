@@ -265,6 +265,15 @@ class Layer(Declared):
         )
 
     @property
+    def epsilon_is_read(self) -> bool:
+        """Whether anybody reads what `backprop_gradient` returns; where nobody does that may be ``None``."""
+        return bool(self.__dict__.get("_epsilon_is_read", True))
+
+    @epsilon_is_read.setter
+    def epsilon_is_read(self, read: bool) -> None:
+        self.__dict__["_epsilon_is_read"] = read
+
+    @property
     def index(self) -> int:
         """The place in the network."""
         return self._working().index

@@ -158,7 +158,8 @@ class OutputLayer(FullyConnected, WithLoss):
         x, _, _ = self._from_forward()
         delta = self._loss_of("compute_gradient", workspace_mgr)
         rows = self._rows_of(x, workspace_mgr, ArrayType.BP_WORKING_MEM)
-        return self._output_of(self._gradient_from(rows, delta, workspace_mgr), x)
+        below = self._gradient_from(rows, delta, workspace_mgr)
+        return None if below is None else self._output_of(below, x)
 
     def _check_input(self, x: Array) -> None:
         if x.ndim != 2 or x.shape[1] != self.n_in:

@@ -187,6 +187,8 @@ class BaseRecurrentLayer(FeedForwardLayer, RecurrentLayer):
         rows, rows_before = inner.reshape(t * n, k), before.reshape(t * n, self.n_out)
         np.matmul(recurrent.reshape(t * n, k).T, rows_before, out=gradient["RW"][:, :k].T)
         np.matmul(rows.T, rows_of_series(x, mgr, BP_WORKING_MEM), out=gradient["W"].T)
+        if not self.epsilon_is_read:
+            return None
         below = mgr.create_uninitialized(ACTIVATION_GRAD, (t, n, len(weights)), weights.dtype)
         np.matmul(rows, weights.T, out=below.reshape(t * n, len(weights)))
         return series_of(below)
