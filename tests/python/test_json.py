@@ -283,11 +283,16 @@ def test_seeds_of_64_bits_are_signed():
 
 
 def test_a_changed_copy_is_written_as_changed():
-    conf = read(TREES["mlp-classifier-adam"])
+    tree = copy.deepcopy(TREES["mlp-classifier-adam"])
+    tree["confs"][0]["layer"]["helperAllowFallback"] = False
+    tree["confs"][1]["optimizationHint"] = tree["hint"] = 3
+    conf = read(tree)
+    assert written(conf) == tree
     changed = dataclasses.replace(conf, bias_updater=nn.Sgd(0.25), seed=7)
     for place in written(changed)["confs"]:
         assert place["layer"]["biasUpdater"]["learningRate"] == 0.25
         assert place["seed"] == 7
+    assert written(changed)["confs"][0]["layer"]["helperAllowFallback"] is False
 
 
 def damaged(**changes):

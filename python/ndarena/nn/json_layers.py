@@ -122,20 +122,20 @@ def key_of(name: str) -> str:
 def write_layer(layer: Layer, conf: NetworkConfiguration, name: str, read: Layer | None = None) -> Tree:
     """Return the tree of a layer that has all it takes from the network.
 
-    ``read`` is the layer as it was read, or made: if the network adds nothing, it is written as it was read.
+    ``read`` is the layer before that: if it was read from a tree, that one is written, with what was changed.
     """
-    source = source_of(read) if read is not None and read == layer else None
-    if source is not None:
+    source = (None if read is None else source_of(read)) or {}
+    if source and read == layer:
         return {**source, "layerName": layer.name or name}
     kind = type(layer)
     java = CLASSES.get(kind.__name__)
     if java is None or known_classes(Layer).get(kind.__name__) is not kind:
         refuse_class(kind.__name__, "DL4J has no such layer")
-    tree: Tree = {**java.defaults, "@class": f"{java.package}.{kind.__name__}"}
+    sizes = {"nin": 0, "nout": 0, "timeDistributedFormat": None} if java.has_base else {}
+    tree: Tree = {**sizes, **java.defaults, **source, "@class": f"{java.package}.{kind.__name__}"}
     tree["layerName"] = layer.name or name
     tree["constraints"] = _write_constraints(layer)
     if java.has_base:
-        tree.update(nin=0, nout=0, timeDistributedFormat=None)
         tree.update({key_of(f): _write_field(f, getattr(conf, f, 1.0)) for f in BASE})
         tree.update(_write_regularization(layer, conf))
     for f in dataclasses.fields(layer):
