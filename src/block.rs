@@ -23,6 +23,7 @@ use std::{fs::File, io, os::fd::AsRawFd, sync::Arc};
 use std::{mem::MaybeUninit, os::unix::fs::MetadataExt};
 
 use crate::clock::Leases;
+use crate::faults::{self, Refuser};
 #[cfg(all(unix, not(miri)))]
 use crate::fork::FileLock;
 pub(crate) use crate::fork::{count_forks, fork_steps, forks};
@@ -122,6 +123,8 @@ impl Block {
         let align = usize::try_from(align).ok()?;
         let (base, source) = if len == 0 {
             (NonNull::from(&NOWHERE.0).cast(), Source::Nothing)
+        } else if faults::refuses(Refuser::System) {
+            return None;
         } else if len < MAPPED_FROM || cfg!(any(miri, not(unix))) {
             let layout = Layout::from_size_align(len, align).ok()?;
             // SAFETY: the layout's size is not 0.
@@ -141,6 +144,9 @@ impl Block {
         let total =
             len.checked_add(1).and_then(|total| total.checked_next_multiple_of(LARGEST_PAGE));
         let total = total.ok_or(io::ErrorKind::OutOfMemory)?;
+        if faults::refuses(Refuser::System) {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         // SAFETY: an anonymous mapping anywhere has no preconditions.

@@ -385,6 +385,10 @@ impl State {
     }
 }
 
+fn refused_on_demand(requested: u64) -> Refused {
+    Refused { requested, reason: "refused on demand of a test".to_owned() }
+}
+
 fn refused_by_system(requested: u64) -> Refused {
     let reason = "the system refuses so much memory; ask for less, or free some first".to_owned();
     Refused { requested, reason }

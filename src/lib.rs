@@ -6,6 +6,7 @@
 //! | room | what |
 //! |---|---|
 //! | `error` `layout` `sync` `latch` | words, sums, the switch between std and loom, a lock |
+//! | `faults` | refusals on demand, for tests |
 //! | `clock` | time, leases, and the pair of the two |
 //! | `config` | wishes |
 //! | `block` | memory from the system; the only pointers of the core |
@@ -25,6 +26,7 @@ mod clock;
 mod config;
 mod cycle;
 mod error;
+mod faults;
 mod fit;
 mod fork;
 mod holds;
@@ -43,10 +45,11 @@ mod workspace;
 #[cfg(feature = "python")]
 mod python;
 
-/// What the benchmarks look at; no part of the interface, it changes without notice.
+/// What benchmarks and proofs look at; no part of the interface, it changes without notice.
 #[doc(hidden)]
 pub mod internals {
     pub use crate::arena::{Arena, Ticket};
+    pub use crate::faults::{Refusals, Refused, Refuser, refuse};
     pub use crate::fit::Bump;
 }
 

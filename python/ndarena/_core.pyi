@@ -1439,6 +1439,13 @@ functions: ModuleType
 def _set_fast_paths(on: bool) -> bool:
     """Take fast paths or leave them; whether they were taken. `NDARENA_FAST=0` is the switch for users."""
 
+def _fail_allocations(nth: int, *, every: bool = False, system: bool = False) -> tuple[int, int]:
+    """Refuse the n-th request and all behind it, or every n-th, in all threads; 0 ends it.
+
+    Refused is what workspaces serve, with ``system`` what they ask of the system. Returns how many requests the last
+    call of this kind saw and refused.
+    """
+
 def capture_numpy() -> Scope:
     """Enter a private workspace of the calling thread, which serves what NumPy allocates by itself.
 

@@ -12,6 +12,7 @@ use super::State;
 use super::placing::POISON;
 use crate::block::Block;
 use crate::config::{DebugMode, HugePages, SpillPolicy, WorkspaceConfiguration};
+use crate::faults::{self, Refuser};
 use crate::fit::{GoodFit, NONE};
 use crate::layout::align_up;
 
@@ -426,6 +427,9 @@ impl State {
     /// A piece of at least `bytes`; `None`: nobody captures, or it is full. Nothing has changed then.
     pub(crate) fn capture(&mut self, bytes: u64, mode: DebugMode) -> Option<Piece> {
         let heap = self.heap.as_mut().filter(|heap| heap.scopes > 0)?;
+        if faults::refuses(Refuser::Arena) {
+            return None;
+        }
         let alone = !self.in_use || mode == DebugMode::SpillEverything;
         let (piece, len) = heap.take(bytes, alone)?;
         self.ever_allocated = true;

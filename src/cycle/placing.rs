@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use super::{Home, LARGEST, Pin, Placed, Refused, Shelf, Spill, State, refused_by_system};
+use super::{
+    Home, LARGEST, Pin, Placed, Refused, Shelf, Spill, State, refused_by_system, refused_on_demand,
+};
 use crate::arena::Ticket;
 use crate::block::Block;
 use crate::config::{
     DebugMode, HugePages, LearningPolicy, ReusePolicy, SpillPolicy, WorkspaceConfiguration,
 };
+use crate::faults::{self, Refuser};
 use crate::layout::align_up;
 use crate::ring::{Place, Tenure};
 
@@ -33,6 +36,9 @@ impl State {
     ) -> Result<Placed, Refused> {
         let aligned = align_up(bytes, config.alignment).filter(|&request| request <= LARGEST);
         let Some(request) = aligned else { return Err(refused_by_system(bytes)) };
+        if faults::refuses(Refuser::Arena) {
+            return Err(refused_on_demand(request));
+        }
         if let (true, DebugMode::Disabled) = (self.in_use, mode) {
             if let Some(placed) = self.place_where_it_fits(bytes, request) {
                 return Ok(placed);

@@ -11,6 +11,7 @@ mod create;
 mod cycle_log;
 mod error;
 mod fast;
+mod faults;
 mod flags;
 mod foreign;
 mod functions;
@@ -52,6 +53,8 @@ mod _core {
     use super::capture::capture_numpy;
     #[pymodule_export]
     use super::config::PyWorkspaceConfiguration;
+    #[pymodule_export]
+    use super::faults::fail_allocations;
     #[pymodule_export]
     use super::handle::WorkspaceArray;
     #[pymodule_export]

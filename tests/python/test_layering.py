@@ -18,18 +18,19 @@ CORE = {
     "layout": set(),
     "sync": set(),
     "latch": {"sync"},
+    "faults": {"sync"},
     "clock": {"sync"},
     "config": {"error", "layout"},
     "holds": {"sync"},
     "fork": set(),
-    "block": {"clock", "fork", "holds", "layout"},
+    "block": {"clock", "faults", "fork", "holds", "layout"},
     "mapping": {"block", "config", "error", "fork", "sync"},
     # one workspace
     "plan": {"layout"},
     "fit": set(),
     "arena": {"plan", "fit"},
     "ring": {"clock"},
-    "cycle": {"arena", "fit", "ring", "block", "holds", "clock", "config", "layout"},
+    "cycle": {"arena", "faults", "fit", "ring", "block", "holds", "clock", "config", "layout"},
     # whose, how long: a workspace knows its thread, a thread its workspaces
     "workspace": {
         "cycle",
@@ -138,6 +139,7 @@ BINDINGS = {
     },
     "makers": {"python/create", "python/fast", "python/workspace"},
     "cycle_log": {"arena", "python/workspace"},
+    "faults": {"faults"},
     "array_type": {"layer_manager", "error", "python/error"},
     "layer_manager": WORDS
     | HANDLES

@@ -1,0 +1,91 @@
+//! Refusals on demand: the system, or an arena, says no when a test wants it to.
+//!
+//! Off, it costs a look at one number per request. On, it counts the requests of all threads.
+
+#![forbid(unsafe_code)]
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::sync::lock;
+
+/// Who refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refuser {
+    /// Blocks cannot be had: arenas, spills, pins, captured memory.
+    System,
+    /// A workspace serves no request, whether it has room or not.
+    Arena,
+}
+
+/// Which requests are refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusals {
+    /// None, and nothing is counted.
+    None,
+    /// The n-th and all behind it: whoever tries again is refused again.
+    From(u64),
+    /// Every n-th.
+    Every(u64),
+}
+
+/// What came of it since it was switched on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// Requests that were made.
+    pub asked: u64,
+    /// Those of them that were refused.
+    pub refused: u64,
+}
+
+#[derive(Debug)]
+struct Fault {
+    is_on: AtomicBool,
+    books: Mutex<(Refusals, Refused)>,
+}
+
+static SYSTEM: Fault = Fault::new();
+static ARENA: Fault = Fault::new();
+
+impl Fault {
+    const fn new() -> Self {
+        let books = (Refusals::None, Refused { asked: 0, refused: 0 });
+        Self { is_on: AtomicBool::new(false), books: Mutex::new(books) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn strikes(&self) -> bool {
+        let (refusals, count) = &mut *lock(&self.books);
+        count.asked += 1;
+        let struck = match *refusals {
+            Refusals::None => false,
+            Refusals::From(n) => count.asked >= n,
+            Refusals::Every(n) => n > 0 && count.asked % n == 0,
+        };
+        count.refused += u64::from(struck);
+        struck
+    }
+}
+
+fn fault(of: Refuser) -> &'static Fault {
+    match of {
+        Refuser::System => &SYSTEM,
+        Refuser::Arena => &ARENA,
+    }
+}
+
+/// From now on these requests are refused; what came of the last such wish.
+pub fn refuse(of: Refuser, refusals: Refusals) -> Refused {
+    let fault = fault(of);
+    let mut books = lock(&fault.books);
+    fault.is_on.store(refusals != Refusals::None, Ordering::SeqCst);
+    std::mem::replace(&mut *books, (refusals, Refused::default())).1
+}
+
+/// Whether this request is to be refused.
+#[inline]
+pub(crate) fn refuses(of: Refuser) -> bool {
+    let fault = fault(of);
+    fault.is_on.load(Ordering::Relaxed) && fault.strikes()
+}
