@@ -1,10 +1,13 @@
 """What the tests of networks share: recordings, small networks, data."""
 
+import gc
 import json
 from pathlib import Path
 
 import numpy as np
+from support import measure
 
+import ndarena
 from ndarena import nn
 
 RECORDINGS = Path(__file__).parents[1] / "conformance" / "networks"
@@ -78,3 +81,28 @@ def differences(function, x, step=1e-6):
         gradient[i] = (above - function()) / (2 * step)
         x[i] = kept
     return gradient
+
+
+def assert_steady(use):
+    """See that a call takes nothing after the first ones: no fault, byte or spill, and no arena grows."""
+    for _ in range(10):
+        use()
+    workspaces = ndarena.get_all_workspaces_for_current_thread()
+    assert workspaces
+    sizes = [ws.current_size for ws in workspaces]
+    spilled = 0
+
+    def turn():
+        nonlocal spilled
+        use()
+        spilled += sum(ws.spilled_size for ws in workspaces)
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert measure(turn, warm=150, turns=150) == (0, 0)
+    finally:
+        gc.enable()
+    assert spilled == 0
+    assert [ws.current_size for ws in workspaces] == sizes
+    assert all(ws.escaped_count == ws.retired_size == 0 for ws in workspaces)

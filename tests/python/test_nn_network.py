@@ -6,8 +6,8 @@ import threading
 
 import numpy as np
 import pytest
-from nn_support import chain, differences, examples
-from support import in_thread, measure
+from nn_support import assert_steady, chain, differences, examples
+from support import in_thread
 
 import ndarena
 from ndarena import ConfigurationError, ScopeError, StaleArrayError, Workspace, WorkspaceArray, nn
@@ -166,27 +166,7 @@ def test_a_steady_loop_takes_nothing(use):
         "score": lambda: net.score(batch),
     }
     out = np.empty((48, 10), "f4")
-    for _ in range(10):
-        uses[use]()
-    workspaces = ndarena.get_all_workspaces_for_current_thread()
-    assert workspaces
-    sizes = [ws.current_size for ws in workspaces]
-    spilled = 0
-
-    def turn():
-        nonlocal spilled
-        uses[use]()
-        spilled += sum(ws.spilled_size for ws in workspaces)
-
-    gc.collect()
-    gc.disable()
-    try:
-        assert measure(turn, warm=150, turns=150) == (0, 0)
-    finally:
-        gc.enable()
-    assert spilled == 0
-    assert [ws.current_size for ws in workspaces] == sizes
-    assert all(ws.escaped_count == ws.retired_size == 0 for ws in workspaces)
+    assert_steady(uses[use])
 
 
 def test_the_first_turn_sizes_every_workspace():

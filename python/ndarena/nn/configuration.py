@@ -132,6 +132,8 @@ class NetworkConfiguration:
             for name in INHERITED
             if name in declared and getattr(layer, name) is None
         }
+        if not layer.inherits_dropout:
+            missing.pop("dropout", None)
         inner = getattr(layer, "layer", None)
         if isinstance(inner, Layer):
             own = inner.dropout  # that of the network acts on the layer around it

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ndarena.nn.noise import draw_normal, draw_uniform
 from ndarena.nn.words import Array, number, refuse
 
 if TYPE_CHECKING:
@@ -14,11 +15,11 @@ __all__ = ["ConstantDistribution", "Distribution", "NormalDistribution", "Unifor
 
 
 class Distribution:
-    """Base of distributions; a new one is a frozen dataclass with `sample`."""
+    """Base of distributions; a new one is a frozen dataclass with `fill`."""
 
-    def sample(self, rng: Generator, shape: tuple[int, ...]) -> Array:
-        """Return an array of that shape, of float64."""
-        raise NotImplementedError(f"{type(self).__name__}.sample")
+    def fill(self, out: Array, rng: Generator) -> None:
+        """Fill an array, which lies in C order and may lie in a workspace."""
+        raise NotImplementedError(f"{type(self).__name__}.fill")
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,9 @@ class NormalDistribution(Distribution):
         number(self.mean, "NormalDistribution", "mean")
         number(self.std, "NormalDistribution", "std", least=0.0)
 
-    def sample(self, rng: Generator, shape: tuple[int, ...]) -> Array:
-        """Return an array of that shape."""
-        return rng.normal(self.mean, self.std, shape)
+    def fill(self, out: Array, rng: Generator) -> None:
+        """Fill an array in C order."""
+        draw_normal(out, rng, self.mean, self.std)
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,11 @@ class UniformDistribution(Distribution):
         if self.upper < self.lower:
             refuse("UniformDistribution", "upper", self.upper, f"must not be below lower={self.lower!r}")
 
-    def sample(self, rng: Generator, shape: tuple[int, ...]) -> Array:
-        """Return an array of that shape."""
-        return rng.uniform(self.lower, self.upper, shape)
+    def fill(self, out: Array, rng: Generator) -> None:
+        """Fill an array in C order."""
+        draw_uniform(out, rng)
+        out *= self.upper - self.lower
+        out += self.lower
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,6 @@ class ConstantDistribution(Distribution):
         """Check the field."""
         number(self.value, "ConstantDistribution", "value")
 
-    def sample(self, rng: Generator, shape: tuple[int, ...]) -> Array:
-        """Return an array of that shape."""
-        return rng.uniform(self.value, self.value, shape)
+    def fill(self, out: Array, rng: Generator) -> None:
+        """Fill an array."""
+        out[...] = self.value

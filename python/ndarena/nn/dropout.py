@@ -140,14 +140,10 @@ class GaussianNoise(IDropout):
         """Check the deviation."""
         object.__setattr__(self, "stddev", number(self.stddev, "GaussianNoise", "stddev", least=0.0))
 
-    def noise_shape(self, shape: tuple[int, ...]) -> None:
-        """Return ``None``: the derivative is 1."""
-
     def apply(self, x: Array, *, noise: Array, rng: Generator, out: Array) -> Array:
         """Return ``x`` plus noise."""
-        draw_normal(out, rng, 0.0, self.stddev)
-        out += x
-        return out
+        draw_normal(noise, rng, 0.0, self.stddev)
+        return np.add(x, noise, out=out)
 
     def backprop(self, epsilon: Array, *, noise: Array, out: Array) -> Array:
         """Return ``epsilon``."""

@@ -28,6 +28,7 @@ FF_WORKING_MEM, BP_WORKING_MEM = ArrayType.FF_WORKING_MEM, ArrayType.BP_WORKING_
 class _Embedding(FeedForwardLayer):
     """``activation(W[index] + b)`` of every index."""
 
+    inherits_dropout: ClassVar[bool] = False
     takes_indices: ClassVar[bool] = True
 
     n_in: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, cast
 
 import numpy as np
 
@@ -51,6 +51,8 @@ class GlobalPoolingLayer(Layer):
 
     Further parameters: those of `Layer`. A field that is wrong is a `ConfigurationError`.
     """
+
+    inherits_dropout: ClassVar[bool] = False
 
     pooling_type: str | PoolingType = "max"
     pnorm: int = 2

@@ -11,6 +11,7 @@ import numpy as np
 
 from ndarena.nn.constraints import LayerConstraint, constraints_of
 from ndarena.nn.declared import Declared
+from ndarena.nn.disturbance import Disturbance, disturb
 from ndarena.nn.dropout import IDropout, dropout_of
 from ndarena.nn.input_type import InputTypeFeedForward, InputTypeRecurrent
 from ndarena.nn.preprocessors import pre_processor_between
@@ -41,6 +42,10 @@ class ParamKind(Enum):
     """It follows the updater of the weights, and is neither regularised nor constrained."""
     STATISTIC = "statistic"
     """Its gradient is the step itself, whatever the size of the batch; no updater touches it."""
+
+    def follows(self, *, biases: bool) -> bool:
+        """Tell whether a rule for weights, and for ``biases`` if it says so, is one for this parameter."""
+        return self is ParamKind.WEIGHT or (biases and self is ParamKind.BIAS)
 
 
 class ParamPart(TypedDict):
@@ -87,6 +92,7 @@ class _Memory:
     layout: list[ParamPart]
     param_table: dict[str, Flat]
     gradient_table: dict[str, Flat]
+    rng: np.random.Generator
 
 
 class Layer(Declared):
@@ -103,7 +109,8 @@ class Layer(Declared):
         Default ``layer<index>``.
     dropout : float or IDropout, optional
         What happens to the layer's input in training; a number is the probability to keep a value, and 0 is
-        off. ``None`` is the network's.
+        off. ``None`` is the network's, which acts on the layers on which it does in DL4J: not on those of
+        activations, losses, normalisation, padding and the like. Indices are never dropped.
     constraints : sequence of LayerConstraint, optional
         What the parameters fulfil after every update. ``None`` is the network's.
     """
@@ -112,6 +119,9 @@ class Layer(Declared):
     """The kind of input the layer takes; ``None``: any."""
     takes_indices: ClassVar[bool] = False
     """Whether the input is made of indices below ``n_in``, so that ``n_in`` is not its size."""
+
+    inherits_dropout: ClassVar[bool] = True
+    """Whether a dropout of the whole network acts on the layer's input; one of its own always does."""
 
     name: str | None = None
     dropout: float | IDropout | None = None
@@ -218,7 +228,7 @@ class Layer(Declared):
         dtype : dtype
             Of what is allocated here.
         rng : numpy.random.Generator, optional
-            For `init_params`; default: fresh entropy.
+            For `init_params`, and for dropout and noise in training; default: fresh entropy.
 
         Raises
         ------
@@ -234,11 +244,22 @@ class Layer(Declared):
         for what, flat in (("params", params), ("gradient", gradient)):
             if flat.shape != (size,):
                 raise ValueError(f"{twin.name}: {what} must have shape {(size,)}, not {flat.shape}")
-        memory = _Memory(index, params, gradient, layout, cut(params, layout), cut(gradient, layout))
+        rng = np.random.default_rng() if rng is None else rng
+        memory = _Memory(index, params, gradient, layout, cut(params, layout), cut(gradient, layout), rng)
         object.__setattr__(twin, "_memory", memory)
         if fresh and size:
-            twin.init_params(memory.param_table, np.random.default_rng() if rng is None else rng)
+            twin.init_params(memory.param_table, rng)
         twin.clear()
+        disturb(twin)
+        return twin
+
+    def __copy__(self) -> Self:
+        """Return a second worker on the same parameters, with attributes of its own."""
+        twin = super().__copy__()
+        around = self.__dict__.get("_disturbance")
+        if isinstance(around, Disturbance):
+            object.__setattr__(twin, "_memory", around.memory)
+            disturb(twin)
         return twin
 
     def num_params(self) -> int:
@@ -277,6 +298,11 @@ class Layer(Declared):
     def index(self) -> int:
         """The place in the network."""
         return self._working().index
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """From which dropout and noise are drawn."""
+        return self._working().rng
 
     @property
     def params(self) -> Flat:

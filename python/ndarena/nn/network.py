@@ -85,7 +85,9 @@ class MultiLayerNetwork(Network):
         offset = 0
         for index, layer in enumerate(whole):
             here = slice(offset, offset + layer.num_params())
-            twin = layer.instantiate(index=index, params=self._params[here], gradient=self._gradient[here])
+            twin = layer.instantiate(
+                index=index, params=self._params[here], gradient=self._gradient[here], rng=rng
+            )
             if len(twin.params):
                 twin.init_params(twin.param_table, rng)
             for part in twin.param_layout:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ndarena._core import WorkspaceArray
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from ndarena.nn.words import Array
 
-__all__ = ["Noise", "draw_kept", "draw_normal"]
+__all__ = ["Noise", "draw_kept", "draw_normal", "draw_uniform"]
 
 
 class Noise:
@@ -44,13 +44,10 @@ def _plain(array: Array) -> Array:
     return array.numpy() if isinstance(array, WorkspaceArray) else array
 
 
-def draw_kept(noise: Array, rng: np.random.Generator, p: float, value: float) -> None:
-    """Fill an array with ``value`` where something is kept, with probability ``p``, and 0 elsewhere."""
+def draw_uniform(noise: Array, rng: np.random.Generator) -> None:
+    """Fill an array with numbers from 0 to below 1."""
     plain = _plain(noise)
     rng.random(dtype=plain.dtype, out=plain)
-    plain[...] = plain < p
-    if value != 1.0:
-        plain *= value
 
 
 def draw_normal(noise: Array, rng: np.random.Generator, mean: float, deviation: float) -> None:
@@ -59,3 +56,11 @@ def draw_normal(noise: Array, rng: np.random.Generator, mean: float, deviation: 
     rng.standard_normal(dtype=plain.dtype, out=plain)
     plain *= deviation
     plain += mean
+
+
+def draw_kept(noise: Array, rng: np.random.Generator, p: float, value: float) -> None:
+    """Fill an array with ``value`` where something is kept, with probability ``p``, and 0 elsewhere."""
+    draw_uniform(noise, rng)
+    noise -= p
+    np.copysign(0.5 * value, noise, out=noise)  # below 0: kept. No mask is needed, nor memory for one
+    np.subtract(0.5 * value, noise, out=noise)

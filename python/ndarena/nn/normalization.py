@@ -64,6 +64,8 @@ class BatchNormalization(BaseLayer):
     Further parameters: those of `BaseLayer` and `Layer`. A field that is wrong is a `ConfigurationError`.
     """
 
+    inherits_dropout: ClassVar[bool] = False
+
     n_in: int | None = None
     n_out: int | None = None
     decay: float = 0.9
@@ -267,6 +269,7 @@ class LocalResponseNormalization(Layer):
     Further parameters: those of `Layer`. A field that is wrong is a `ConfigurationError`.
     """
 
+    inherits_dropout: ClassVar[bool] = False
     input_kind: ClassVar[type[InputType] | None] = InputTypeConvolutional
 
     k: float = 2.0

@@ -180,6 +180,7 @@ class LossLayer(WithLoss):
         Default: identity.
     """
 
+    inherits_dropout: ClassVar[bool] = False
     input_kind: ClassVar[type[InputType] | None] = InputTypeFeedForward
 
     activation: str | Activation | IActivation = "identity"

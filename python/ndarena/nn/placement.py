@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ndarena.nn.layer import Layer
 
-__all__ = ["brought_in", "described", "in_scratch", "placed"]
+__all__ = ["brought_in", "described", "in_scratch", "like", "placed"]
 
 
 def described(layer: Layer) -> str:
@@ -93,3 +93,10 @@ def brought_in(mgr: LayerWorkspaceMgr, x: Array, dtype: np.dtype[np.floating], r
     copy = mgr.create_uninitialized(role, x.shape, dtype)
     copy[...] = x
     return copy
+
+
+def like(mgr: LayerWorkspaceMgr, role: ArrayType, x: Array) -> Array:
+    """Return space like ``x`` in a role's place, with its axes in the same order in memory."""
+    axes = sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis]))
+    space = mgr.create_uninitialized(role, [x.shape[axis] for axis in axes], x.dtype)
+    return space.transpose([axes.index(axis) for axis in range(x.ndim)])

@@ -68,7 +68,9 @@ class _Wrapper(RecurrentLayer):
         twin = super().instantiate(**places)
         inside = dataclasses.replace(self.layer, name=twin.name)
         twin._inside = [  # noqa: SLF001 - of the same class
-            inside.instantiate(index=twin.index, params=twin.params[part], gradient=twin.gradient[part])
+            inside.instantiate(
+                index=twin.index, params=twin.params[part], gradient=twin.gradient[part], rng=twin.rng
+            )
             for part in twin._parts()  # noqa: SLF001
         ]
         return twin

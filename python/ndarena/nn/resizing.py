@@ -37,6 +37,7 @@ class Upsampling2D(Layer):
     Further parameters: those of `Layer`. A field that is wrong is a `ConfigurationError`.
     """
 
+    inherits_dropout: ClassVar[bool] = False
     input_kind: ClassVar[type[InputType] | None] = InputTypeConvolutional
 
     size: int | tuple[int, ...] = (2, 2)
@@ -110,6 +111,7 @@ class ZeroPaddingLayer(Layer):
     Further parameters: those of `Layer`. A field that is wrong is a `ConfigurationError`.
     """
 
+    inherits_dropout: ClassVar[bool] = False
     input_kind: ClassVar[type[InputType] | None] = InputTypeConvolutional
 
     padding: tuple[int, ...] = (0, 0, 0, 0)

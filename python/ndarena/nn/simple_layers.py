@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ndarena._core import ArrayType
 from ndarena.nn.activations import Activation, IActivation, activation_of
 from ndarena.nn.layer import Layer
+from ndarena.nn.placement import like
 
 if TYPE_CHECKING:
     from ndarena._core import LayerWorkspaceMgr
@@ -29,6 +30,8 @@ class ActivationLayer(Layer):
 
     Further parameters: those of `Layer`. A field that is wrong is a `ConfigurationError`.
     """
+
+    inherits_dropout: ClassVar[bool] = False
 
     activation: str | Activation | IActivation = field(kw_only=False)
 
@@ -84,10 +87,3 @@ class DropoutLayer(Layer):
     def backprop_gradient(self, epsilon: Array, *, workspace_mgr: LayerWorkspaceMgr) -> Array:
         """Return ``epsilon``."""
         return epsilon
-
-
-def like(mgr: LayerWorkspaceMgr, role: ArrayType, x: Array) -> Array:
-    """Return space like ``x`` in a role's place, with its axes in the same order in memory."""
-    axes = sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis]))
-    space = mgr.create_uninitialized(role, [x.shape[axis] for axis in axes], x.dtype)
-    return space.transpose([axes.index(axis) for axis in range(x.ndim)])

@@ -113,7 +113,7 @@ def blocks_of(parts: list[Part], conf: NetworkConfiguration) -> list[Block]:
 def constrained(part: Part, conf: NetworkConfiguration) -> Iterator[tuple[LayerConstraint, Array]]:
     """Go through the constraints of a parameter."""
     for constraint in part.setting(conf, "constraints"):
-        if part.kind is ParamKind.WEIGHT or (part.kind is ParamKind.BIAS and constraint.apply_to_biases):
+        if part.kind.follows(biases=constraint.apply_to_biases):
             yield constraint, part.layer.param_table[part.name]
 
 

@@ -88,7 +88,7 @@ class WeightNoise(IWeightNoise):
 
     def apply(self, x: Array, *, noise: Array, rng: Generator, out: Array) -> Array:
         """Return ``x`` plus or times the noise."""
-        noise[...] = self.distribution.sample(rng, tuple(noise.shape))
+        self.distribution.fill(noise, rng)
         return (np.add if self.additive else np.multiply)(x, noise, out=out)
 
     def backprop(self, epsilon: Array, *, noise: Array, out: Array) -> Array:
