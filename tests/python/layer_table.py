@@ -95,10 +95,24 @@ LAYERS = {
     "simple rnn, layer norm, masked": Sample(
         nn.SimpleRnn(**SMOOTH, has_layer_norm=True), SERIES, masked=True
     ),
+    "simple rnn, softsign": Sample(nn.SimpleRnn(n_out=2, activation="softsign"), SERIES),
+    "simple rnn, layer norm, softsign": Sample(
+        nn.SimpleRnn(n_out=2, activation="softsign", has_layer_norm=True), SERIES
+    ),
     "lstm": Sample(LSTM, SERIES),
     "lstm, masked": Sample(LSTM, SERIES, masked=True),
+    "lstm, other functions": Sample(
+        nn.LSTM(n_out=2, activation="softsign", gate_activation="hardsigmoid"), SERIES
+    ),
     "graves lstm": Sample(nn.GravesLSTM(n_out=2, activation="tanh"), SERIES),
+    "graves lstm, other functions, masked": Sample(
+        nn.GravesLSTM(n_out=2, activation="softsign", gate_activation="rationaltanh"), SERIES, masked=True
+    ),
     "bidirectional": Sample(nn.Bidirectional(LSTM), SERIES),
+    "bidirectional, added": Sample(nn.Bidirectional(LSTM, mode="add"), SERIES),
+    "bidirectional, multiplied": Sample(nn.Bidirectional(LSTM, mode="mul"), SERIES),
+    "bidirectional, last time steps": Sample(nn.Bidirectional(nn.LastTimeStep(LSTM)), SERIES, masked=True),
+    "last time step of both": Sample(nn.LastTimeStep(nn.Bidirectional(LSTM)), SERIES, masked=True),
     "bidirectional, masked": Sample(nn.Bidirectional(LSTM, mode="average"), SERIES, masked=True),
     "last time step": Sample(nn.LastTimeStep(LSTM), SERIES, masked=True),
     "convolution": Sample(convolution(), IMAGES),
