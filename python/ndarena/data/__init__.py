@@ -1,12 +1,14 @@
 """Data for networks: data sets, and iterators over them (DL4J: ``org.nd4j.linalg.dataset``)."""
 
-from ndarena.data.dataset import DataSet, SplitTestAndTrain
+from ndarena.data.dataset import DataSet
+from ndarena.data.examples import SplitTestAndTrain
 from ndarena.data.iterators import (
     ArrayDataSetIterator,
     AsyncShieldDataSetIterator,
     DataSetIterator,
     ListDataSetIterator,
 )
+from ndarena.data.multi_dataset import MultiDataSet
 from ndarena.data.normalizers import (
     ImagePreProcessingScaler,
     Normalizer,
@@ -21,6 +23,7 @@ __all__ = [
     "DataSetIterator",
     "ImagePreProcessingScaler",
     "ListDataSetIterator",
+    "MultiDataSet",
     "Normalizer",
     "NormalizerMinMaxScaler",
     "NormalizerStandardize",

@@ -1,0 +1,134 @@
+"""What data sets of either kind have in common: examples along the first axis of every array."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
+
+import numpy as np
+
+from ndarena import _core
+from ndarena._core import WorkspaceArray
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Array", "Examples", "SplitTestAndTrain", "array_or_none"]
+
+D = TypeVar("D")
+Array = Any  # an ndarray or a WorkspaceArray
+
+
+def array_or_none(value: Array) -> Array:
+    """Return an array of either kind as it is, ``None`` too, and anything else as an array."""
+    return value if value is None or isinstance(value, np.ndarray | WorkspaceArray) else np.asarray(value)
+
+
+class Examples:
+    """Base of data sets; a subclass says which parts it has, by name."""
+
+    __slots__ = ("metadata",)
+
+    metadata: Any
+
+    def _parts(self) -> dict[str, Array]:
+        """Return the arrays that are there, by name."""
+        raise NotImplementedError(f"{type(self).__name__}._parts")
+
+    def _put(self, name: str, part: Array) -> None:
+        """Put an array in the place of the one of that name."""
+        raise NotImplementedError(f"{type(self).__name__}._put")
+
+    def _with(self, change: Callable[[Array], Array], metadata: Any) -> Self:
+        """Return another data set, of changed arrays."""
+        raise NotImplementedError(f"{type(self).__name__}._with")
+
+    def _check_lengths(self) -> None:
+        """Refuse parts that do not have the same number of examples."""
+        parts = {**self._parts(), **({} if self.metadata is None else {"metadata": self.metadata})}
+        (first, features), *others = parts.items()
+        for name, part in others:
+            if len(part) != len(features):
+                raise ValueError(f"{len(features)} examples in {first}, {len(part)} in {name}")
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return len(next(iter(self._parts().values())))
+
+    def __repr__(self) -> str:
+        """Tell the shapes."""
+        shapes = (f"{name}={list(part.shape)}" for name, part in self._parts().items())
+        return f"{type(self).__name__}({', '.join(shapes)})"
+
+    def num_examples(self) -> int:
+        """Return the number of examples."""
+        return len(self)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(part.nbytes for part in self._parts().values())
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether an array lies in a workspace."""
+        return any(isinstance(part, WorkspaceArray) for part in self._parts().values())
+
+    def detach(self) -> Self:
+        """Put copies in the place of the arrays that lie in workspaces; return this object."""
+        for name, part in self._parts().items():
+            self._put(name, _core.detach(part))
+        return self
+
+    def migrate(self) -> Self:
+        """Put copies in the current workspace for arrays that lie elsewhere; return this object."""
+        for name, part in self._parts().items():
+            self._put(name, _core.migrate(part))
+        return self
+
+    def copy(self) -> Self:
+        """Return a data set with copies of the arrays, in the current workspace if they lie in one."""
+        return self._with(_core.dup, self.metadata)
+
+    def split_test_and_train(self, n_or_fraction: float) -> SplitTestAndTrain[Self]:
+        """Split into the first examples and the rest, which are views.
+
+        Parameters
+        ----------
+        n_or_fraction : int or float
+            How many examples are for training, or which part of them.
+
+        Raises
+        ------
+        ValueError
+            One of the two would be empty.
+        """
+        fraction = isinstance(n_or_fraction, float)
+        n = round(n_or_fraction * len(self)) if fraction else int(n_or_fraction)
+        if not 0 < n < len(self):
+            raise ValueError(f"{n_or_fraction!r} splits {len(self)} examples into {n} and {len(self) - n}")
+        return SplitTestAndTrain(self._rows(slice(None, n)), self._rows(slice(n, None)))
+
+    def _rows(self, rows: slice) -> Self:
+        metadata = None if self.metadata is None else self.metadata[rows]
+        return self._with(lambda part: part[rows], metadata)
+
+    def shuffle(self, seed: int | None = None) -> None:
+        """Put the examples into another order, the same for every seed; the arrays given stay as they are."""
+        order = np.random.default_rng(seed).permutation(len(self))
+        if self.metadata is not None:
+            self.metadata = [self.metadata[int(i)] for i in order]
+        for name, part in self._parts().items():
+            self._put(name, part[order])
+
+    def batch_by(self, n: int) -> list[Self]:
+        """Return data sets of ``n`` examples each, the last one with what is left; they are views."""
+        if n < 1:
+            raise ValueError(f"batches of {n} examples")
+        return [self._rows(slice(i, i + n)) for i in range(0, len(self), n)]
+
+
+class SplitTestAndTrain(NamedTuple, Generic[D]):
+    """The two sides of a split (DL4J: ``SplitTestAndTrain``)."""
+
+    train: D
+    test: D
