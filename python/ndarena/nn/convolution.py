@@ -118,7 +118,7 @@ class ConvolutionLayer(SlidingLayer, FeedForwardLayer):
         source = batch_last(images, mgr, FF_WORKING_MEM, self._edges(images))
         convolve(
             np.asarray(source),
-            weights.reshape(len(weights), -1),
+            np.asarray(weights.reshape(len(weights), -1)),
             self._windows(),
             np.asarray(sums),
             workspace_mgr=mgr,
@@ -153,10 +153,10 @@ class ConvolutionLayer(SlidingLayer, FeedForwardLayer):
             below = mgr.create_uninitialized(role, source.shape, delta.dtype)
         convolve_back(
             np.asarray(source),
-            weights.reshape(flat),
+            np.asarray(weights.reshape(flat)),
             self._windows(),
             np.asarray(delta),
-            gradient=gradient["W"].reshape(flat),
+            gradient=np.asarray(gradient["W"].reshape(flat)),
             below=None if below is None else np.asarray(below),
             workspace_mgr=mgr,
         )
