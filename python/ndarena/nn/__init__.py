@@ -61,6 +61,7 @@ from ndarena.nn.dropout import AlphaDropout, Dropout, GaussianDropout, GaussianN
 from ndarena.nn.embedding import EmbeddingLayer, EmbeddingSequenceLayer
 from ndarena.nn.feed_forward import BaseLayer, DenseLayer, FeedForwardLayer
 from ndarena.nn.global_pooling import GlobalPoolingLayer
+from ndarena.nn.gradient_check import GradientCheck, GradientMismatch, check_gradients
 from ndarena.nn.graph_configuration import ComputationGraphConfiguration
 from ndarena.nn.input_type import (
     InputType,
@@ -215,6 +216,8 @@ __all__ = [
     "GaussianDropout",
     "GaussianNoise",
     "GlobalPoolingLayer",
+    "GradientCheck",
+    "GradientMismatch",
     "GradientNormalization",
     "GraphVertex",
     "GravesLSTM",
@@ -302,6 +305,7 @@ __all__ = [
     "WeightNoise",
     "WorkspaceMode",
     "ZeroPaddingLayer",
+    "check_gradients",
     "load_model",
     "load_normalizer",
 ]
