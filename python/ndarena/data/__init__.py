@@ -15,9 +15,12 @@ from ndarena.data.normalizers import (
     NormalizerMinMaxScaler,
     NormalizerStandardize,
 )
+from ndarena.data.prefetch import AsyncDataSetIterator, AsyncMultiDataSetIterator
 
 __all__ = [
     "ArrayDataSetIterator",
+    "AsyncDataSetIterator",
+    "AsyncMultiDataSetIterator",
     "AsyncShieldDataSetIterator",
     "DataSet",
     "DataSetIterator",

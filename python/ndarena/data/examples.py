@@ -12,6 +12,8 @@ from ndarena._core import WorkspaceArray
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ndarena._core import Workspace
+
 __all__ = ["Array", "Examples", "SplitTestAndTrain", "array_or_none"]
 
 D = TypeVar("D")
@@ -88,6 +90,10 @@ class Examples:
     def copy(self) -> Self:
         """Return a data set with copies of the arrays, in the current workspace if they lie in one."""
         return self._with(_core.dup, self.metadata)
+
+    def copy_to(self, workspace: Workspace) -> Self:
+        """Return a data set with copies of the arrays in an open workspace."""
+        return self._with(workspace.array, self.metadata)
 
     def split_test_and_train(self, n_or_fraction: float) -> SplitTestAndTrain[Self]:
         """Split into the first examples and the rest, which are views.
