@@ -72,6 +72,7 @@ FAMILIES = (
 OF_SERIES = ".rnn"  # the package of vertices that know of time
 OURS_ONLY = frozenset({"AdamW"})
 WEIGHTS = "org.deeplearning4j.nn.weights"
+NO_NUMBERS = frozenset({"NaN", "Infinity", "-Infinity"})  # what JSON lacks, as DL4J writes it
 # Schemes that DL4J has under one name, or by a value.
 WEIGHT_CLASSES = {"LECUN_NORMAL": "Normal", "XAVIER_FAN_IN": "Normal"}
 CONSTANT_WEIGHTS = {"ZERO": 0.0, "ONES": 1.0}
@@ -184,7 +185,7 @@ def read_value(value: Any) -> Any:
         return read_part(value)
     if isinstance(value, list):
         return tuple(read_value(v) for v in value)
-    if value in {"NaN", "Infinity", "-Infinity"} if isinstance(value, str) else False:
+    if isinstance(value, str) and value in NO_NUMBERS:
         return float(value.replace("Infinity", "inf"))
     return value
 
