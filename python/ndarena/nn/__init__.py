@@ -33,6 +33,7 @@ from ndarena.nn.arithmetic_vertices import (
     ScaleVertex,
     ShiftVertex,
 )
+from ndarena.nn.checkpoints import Checkpoint, CheckpointListener
 from ndarena.nn.choices import (
     BackpropType,
     CacheMode,
@@ -70,6 +71,7 @@ from ndarena.nn.input_type import (
     InputTypeFeedForward,
     InputTypeRecurrent,
 )
+from ndarena.nn.invalid_scores import InvalidScoreAction, InvalidScoreError, InvalidScoreListener
 from ndarena.nn.layer import Layer, ParamKind, ParamPart
 from ndarena.nn.layer_normalization import LayerNormalization
 from ndarena.nn.listeners import TrainingListener
@@ -108,8 +110,17 @@ from ndarena.nn.preprocessors import (
     RnnToCnnPreProcessor,
     RnnToFeedForwardPreProcessor,
 )
+from ndarena.nn.progress import ProgressListener
 from ndarena.nn.recurrent import BaseRecurrentLayer, RecurrentLayer
 from ndarena.nn.recurrent_wrappers import Bidirectional, BidirectionalMode, LastTimeStep
+from ndarena.nn.reports import (
+    CollectScoresListener,
+    PerformanceListener,
+    PerformanceReport,
+    ScoreIterationListener,
+    WorkspaceListener,
+    WorkspaceReport,
+)
 from ndarena.nn.resizing import Upsampling2D, ZeroPaddingLayer
 from ndarena.nn.schedules import (
     CycleSchedule,
@@ -188,9 +199,12 @@ __all__ = [
     "Bidirectional",
     "BidirectionalMode",
     "CacheMode",
+    "Checkpoint",
+    "CheckpointListener",
     "CnnLossLayer",
     "CnnToFeedForwardPreProcessor",
     "CnnToRnnPreProcessor",
+    "CollectScoresListener",
     "ComposableInputPreProcessor",
     "ComputationGraphConfiguration",
     "ConstantDistribution",
@@ -233,6 +247,9 @@ __all__ = [
     "InputTypeConvolutionalFlat",
     "InputTypeFeedForward",
     "InputTypeRecurrent",
+    "InvalidScoreAction",
+    "InvalidScoreError",
+    "InvalidScoreListener",
     "InverseSchedule",
     "L2NormalizeVertex",
     "L2Vertex",
@@ -274,9 +291,12 @@ __all__ = [
     "OutputLayer",
     "ParamKind",
     "ParamPart",
+    "PerformanceListener",
+    "PerformanceReport",
     "PolySchedule",
     "PoolingType",
     "PreprocessorVertex",
+    "ProgressListener",
     "RampSchedule",
     "RecurrentLayer",
     "ReverseTimeSeriesVertex",
@@ -287,6 +307,7 @@ __all__ = [
     "RnnToFeedForwardPreProcessor",
     "ScaleVertex",
     "ScheduleType",
+    "ScoreIterationListener",
     "Sgd",
     "ShiftVertex",
     "SigmoidSchedule",
@@ -303,7 +324,9 @@ __all__ = [
     "Upsampling2D",
     "WeightInit",
     "WeightNoise",
+    "WorkspaceListener",
     "WorkspaceMode",
+    "WorkspaceReport",
     "ZeroPaddingLayer",
     "check_gradients",
     "load_model",
