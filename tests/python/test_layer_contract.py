@@ -209,6 +209,18 @@ def test_without_a_forward_pass_there_is_no_backward_pass(name):
 
 
 @every_layer
+def test_inference_between_forward_and_backward_changes_nothing(name):
+    sample, results = LAYERS[name], []
+    for asked in (False, True):
+        twin, x = sample.twin(), sample.input(3)
+        forward(sample, twin, x, PLAIN)
+        if asked and not sample.has_loss:
+            twin.activate(sample.input(2, seed=9), workspace_mgr=PLAIN)
+        results.append((np.array(backward(sample, twin, x, PLAIN)), twin.gradient))
+    assert all(np.array_equal(a, b) for a, b in zip(*results, strict=True))
+
+
+@every_layer
 def test_what_nobody_reads_need_not_be_computed(name):
     sample, gradients = LAYERS[name], []
     for read in (True, False):

@@ -217,10 +217,11 @@ class Convolution1DLayer(ConvolutionLayer):
         if x.ndim != 3 or x.shape[1] != self.n_in:
             self._refuse_input(f"[batch, {self.n_in}, time]", x)
         out = self._activated(x[..., None], training=training, mgr=workspace_mgr)[..., 0]
-        if mask is not None:
-            kept = self.feed_forward_mask(mask)[:, None]
+        kept = None if mask is None else self.feed_forward_mask(mask)[:, None]
+        if kept is not None:
             out *= kept
-            self._mask = kept if training else None
+        if training:
+            self._mask = kept
         return out
 
     def backprop_gradient(self, epsilon: Array, *, workspace_mgr: LayerWorkspaceMgr) -> Array:

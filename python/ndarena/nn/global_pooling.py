@@ -100,7 +100,8 @@ class GlobalPoolingLayer(Layer):
         kept = self._kept_cells(x, mask, workspace_mgr, FF_WORKING_MEM)
         pool = self._largest if self.pooling_type is PoolingType.MAX else self._sums
         pool(_cells(x, workspace_mgr, FF_WORKING_MEM), kept, out.T)
-        self._kept = _Kept(x, out, mask) if training else None
+        if training:
+            self._kept = _Kept(x, out, mask)
         return out if self.collapse_dimensions else out.reshape(*out.shape, *(1,) * (x.ndim - 2))
 
     @staticmethod

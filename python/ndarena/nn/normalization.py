@@ -306,7 +306,8 @@ class LocalResponseNormalization(Layer):
         out: Array = workspace_mgr.create_uninitialized(ACTIVATIONS, images.shape, images.dtype)
         np.power(base, -self.beta, out=out)
         out *= images
-        self._kept = (x, base) if training else None
+        if training:
+            self._kept = x, base
         return batch_first(out)
 
     def _around(self, values: Array, out: Array) -> None:

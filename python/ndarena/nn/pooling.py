@@ -97,7 +97,8 @@ class SubsamplingLayer(SlidingLayer):
             pooled /= self._divisor(x)
         elif self.pooling_type is PoolingType.PNORM:
             pooled **= 1.0 / self._norm
-        self._kept = (x, out) if training else None
+        if training:
+            self._kept = x, out
         return batch_first(out)
 
     @property
