@@ -122,3 +122,11 @@ def test_a_far_sigmoid_does_not_overflow():
     schedule = nn.SigmoidSchedule("iteration", 2.0, -5.0, 10)
     assert schedule.value_at(10, 0) == 1.0
     assert schedule.value_at(10**6, 0) == 0.0
+
+
+@every_rule
+def test_pieces_make_the_same_steps(rule, monkeypatch):
+    whole = list(steps(rule))
+    monkeypatch.setattr("ndarena.nn.updaters.PIECE", 2)
+    for step, wanted in zip(steps(rule), whole, strict=True):
+        np.testing.assert_array_equal(step, wanted)

@@ -168,10 +168,8 @@ class NetworkUpdater:
         """
         if self._mini_batch:
             divide(gradient, batch_size, self._undivided)
-        if self._normalizations:
-            with self._scope():
-                for normalization in self._normalizations:
-                    normalization.apply(gradient)
+        for normalization in self._normalizations:
+            normalization.apply(gradient)
         for block in self._blocks:
             part = gradient[block.start : block.stop]
             with self._scope():

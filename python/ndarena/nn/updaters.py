@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -29,6 +29,10 @@ __all__ = [
     "RmsProp",
     "Sgd",
 ]
+
+PIECE = 1 << 16
+"""How many numbers are worked on at a time; with state and scratch they are about a megabyte."""
+Pair = tuple[Array, Array]
 
 
 class IUpdater:
@@ -99,8 +103,47 @@ class NoOp(IUpdater):
         """Return ``None``."""
 
 
+class _Piecewise(IUpdater):
+    """A rule in which every number has its own step and state, so that it works piece by piece.
+
+    A piece, with its state and scratch, stays in the processor's cache from one operation to the next; whole
+    vectors of a large network would come from memory again and again.
+    """
+
+    rows: ClassVar[int]
+    """How many numbers of state a parameter has; those of a kind lie together."""
+
+    def state_size(self, n: int) -> int:
+        """Return ``n`` times the numbers of state that a parameter has."""
+        return self.rows * n
+
+    def apply(self, gradient: Array, state: Array, *, iteration: int, epoch: int, out: Array = None) -> Array:
+        """Return the step, ``[n]``; the state moves."""
+        n = len(gradient)
+        step = empty_like(gradient) if out is None else out
+        rows = [state[i * n : (i + 1) * n] for i in range(self.rows)]
+        scratch, other = empty_like(gradient[:PIECE]), empty_like(gradient[:PIECE])
+        factors = self._factors(iteration, epoch)
+        for start in range(0, n, PIECE):
+            stop = min(start + PIECE, n)
+            own, size = slice(start, stop), stop - start
+            places = [row[own] for row in rows]
+            self._move(gradient[own], places, step[own], (scratch[:size], other[:size]), factors)
+        return step
+
+    def _factors(self, iteration: int, epoch: int) -> tuple[float, ...]:
+        """Return the numbers that are the same for all parameters."""
+        raise NotImplementedError(f"{type(self).__name__}._factors")
+
+    def _move(
+        self, gradient: Array, state: list[Array], step: Array, scratch: Pair, factors: tuple[float, ...]
+    ) -> None:
+        """Move the state and set the step of a piece; ``step`` may be ``gradient``."""
+        raise NotImplementedError(f"{type(self).__name__}._move")
+
+
 @dataclass(frozen=True)
-class _Rated(IUpdater):
+class _Rated(_Piecewise):
     """A rule with a learning rate."""
 
     learning_rate: float | ISchedule
@@ -113,6 +156,9 @@ class _Rated(IUpdater):
         """Return the learning rate at that moment."""
         return value_at(self.learning_rate, iteration, epoch)
 
+    def _factors(self, iteration: int, epoch: int) -> tuple[float, ...]:
+        return (self.get_learning_rate(iteration, epoch),)
+
 
 @dataclass(frozen=True)
 class Sgd(_Rated):
@@ -124,11 +170,9 @@ class Sgd(_Rated):
         Default 0.001.
     """
 
-    learning_rate: float | ISchedule = 1e-3
+    rows: ClassVar[int] = 0
 
-    def state_size(self, n: int) -> int:
-        """Return 0: there is no state."""
-        return 0
+    learning_rate: float | ISchedule = 1e-3
 
     def apply(self, gradient: Array, state: Array, *, iteration: int, epoch: int, out: Array = None) -> Array:
         """Return the gradient times the learning rate."""
@@ -147,6 +191,8 @@ class Nesterovs(_Rated):
         What the velocity keeps of itself in a step.
     """
 
+    rows: ClassVar[int] = 1
+
     learning_rate: float | ISchedule = 0.1
     _: KW_ONLY
     momentum: float | ISchedule = 0.9
@@ -155,18 +201,18 @@ class Nesterovs(_Rated):
         """Check the fields."""
         _settle_schedules(self, "learning_rate", "momentum")
 
-    def state_size(self, n: int) -> int:
-        """Return ``n``."""
-        return n
+    def _factors(self, iteration: int, epoch: int) -> tuple[float, ...]:
+        return self.get_learning_rate(iteration, epoch), value_at(self.momentum, iteration, epoch)
 
-    def apply(self, gradient: Array, state: Array, *, iteration: int, epoch: int, out: Array = None) -> Array:
-        """Return the step, ``[n]``; the velocity moves."""
-        momentum = value_at(self.momentum, iteration, epoch)
-        kept = np.multiply(state, momentum, out=empty_like(gradient))
-        step = np.multiply(gradient, self.get_learning_rate(iteration, epoch), out=out)
-        np.subtract(kept, step, out=state)
-        np.multiply(state, 1.0 + momentum, out=step)
-        return np.subtract(kept, step, out=step)
+    def _move(
+        self, gradient: Array, state: list[Array], step: Array, scratch: Pair, factors: tuple[float, ...]
+    ) -> None:
+        (velocity,), (kept, _), (rate, momentum) = state, scratch, factors
+        np.multiply(velocity, momentum, out=kept)
+        np.multiply(gradient, rate, out=step)
+        np.subtract(kept, step, out=velocity)
+        np.multiply(velocity, 1.0 + momentum, out=step)
+        np.subtract(kept, step, out=step)
 
 
 @dataclass(frozen=True)
@@ -183,6 +229,8 @@ class Adam(_Rated):
         Added to the root, so that nothing is divided by 0.
     """
 
+    rows: ClassVar[int] = 2
+
     learning_rate: float | ISchedule = 1e-3
     _: KW_ONLY
     beta1: float = 0.9
@@ -195,29 +243,26 @@ class Adam(_Rated):
         _settle(self, "beta1", "beta2", below=1.0)
         _settle(self, "epsilon")
 
-    def state_size(self, n: int) -> int:
-        """Return ``2 * n``."""
-        return 2 * n
+    def _factors(self, iteration: int, epoch: int) -> tuple[float, ...]:
+        return (self.get_learning_rate(iteration, epoch) * self._correction(iteration + 1),)
 
-    def apply(self, gradient: Array, state: Array, *, iteration: int, epoch: int, out: Array = None) -> Array:
-        """Return the step, ``[n]``; the means move."""
-        n = len(gradient)
-        mean, square = state[:n], state[n : 2 * n]
-        scratch = empty_like(gradient)
-        _move_mean(mean, gradient, self.beta1, scratch)
-        np.multiply(gradient, gradient, out=scratch)
-        _move_mean(square, scratch, self.beta2, scratch)
-        np.sqrt(self._divisor(state), out=scratch)
-        scratch += self.epsilon
-        np.divide(self._direction(mean, gradient), scratch, out=scratch)
-        rate = self.get_learning_rate(iteration, epoch) * self._correction(iteration + 1)
-        return np.multiply(scratch, rate, out=out)
+    def _move(
+        self, gradient: Array, state: list[Array], step: Array, scratch: Pair, factors: tuple[float, ...]
+    ) -> None:
+        (mean, square, *others), (divisor, other), (rate,) = state, scratch, factors
+        _move_mean(mean, gradient, self.beta1, divisor)
+        np.multiply(gradient, gradient, out=divisor)
+        _move_mean(square, divisor, self.beta2, divisor)
+        np.sqrt(self._square(square, others), out=divisor)
+        divisor += self.epsilon
+        np.divide(self._direction(mean, gradient, other), divisor, out=step)
+        step *= rate
 
-    def _divisor(self, state: Array) -> Array:
+    def _square(self, square: Array, others: list[Array]) -> Array:
         """Return that whose root divides the step."""
-        return state[len(state) // 2 :]
+        return square
 
-    def _direction(self, mean: Array, gradient: Array) -> Array:
+    def _direction(self, mean: Array, gradient: Array, scratch: Array) -> Array:
         """Return what is divided."""
         return mean
 
@@ -258,24 +303,23 @@ class AMSGrad(Adam):
     Parameters are those of `Adam`; the state is ``[m, v, v_hat]``.
     """
 
-    def state_size(self, n: int) -> int:
-        """Return ``3 * n``."""
-        return 3 * n
+    rows: ClassVar[int] = 3
 
-    def _divisor(self, state: Array) -> Array:
-        n = len(state) // 3
-        largest = state[2 * n :]
-        return np.maximum(largest, state[n : 2 * n], out=largest)
+    def _square(self, square: Array, others: list[Array]) -> Array:
+        (largest,) = others
+        return np.maximum(largest, square, out=largest)
 
 
 @dataclass(frozen=True)
 class Nadam(Adam):
     """Adam that looks ahead (DL4J: ``Nadam``). Parameters and state are those of `Adam`."""
 
-    def _direction(self, mean: Array, gradient: Array) -> Array:
-        ahead = np.multiply(gradient, 1.0 - self.beta1, out=empty_like(gradient))
-        ahead += mean * self.beta1
-        return ahead
+    def _direction(self, mean: Array, gradient: Array, scratch: Array) -> Array:
+        # beta1 * mean + (1 - beta1) * gradient, as a way from one to the other
+        np.subtract(mean, gradient, out=scratch)
+        scratch *= self.beta1
+        scratch += gradient
+        return scratch
 
     def _correction(self, t: int) -> float:
         return 1.0 / (1.0 - self.beta1**t)
@@ -289,18 +333,19 @@ class AdaMax(Adam):
     gradient has always been 0 the step is 0.
     """
 
-    def apply(self, gradient: Array, state: Array, *, iteration: int, epoch: int, out: Array = None) -> Array:
-        """Return the step, ``[n]``; mean and maximum move."""
-        n = len(gradient)
-        mean, largest = state[:n], state[n:]
-        scratch = empty_like(gradient)
-        _move_mean(mean, gradient, self.beta1, scratch)
+    def _correction(self, t: int) -> float:
+        return 1.0 / (1.0 - self.beta1**t)
+
+    def _move(
+        self, gradient: Array, state: list[Array], step: Array, scratch: Pair, factors: tuple[float, ...]
+    ) -> None:
+        (mean, largest), (divisor, _), (rate,) = state, scratch, factors
+        _move_mean(mean, gradient, self.beta1, divisor)
         largest *= self.beta2
-        np.maximum(largest, np.abs(gradient, out=scratch), out=largest)
-        np.maximum(largest, np.finfo(scratch.dtype).tiny, out=scratch)
-        np.divide(mean, scratch, out=scratch)
-        rate = self.get_learning_rate(iteration, epoch) / (1.0 - self.beta1 ** (iteration + 1))
-        return np.multiply(scratch, rate, out=out)
+        np.maximum(largest, np.abs(gradient, out=divisor), out=largest)
+        np.maximum(largest, np.finfo(divisor.dtype).tiny, out=divisor)
+        np.divide(mean, divisor, out=step)
+        step *= rate
 
 
 @dataclass(frozen=True)
@@ -315,6 +360,8 @@ class AdaGrad(_Rated):
         Added to the root.
     """
 
+    rows: ClassVar[int] = 1
+
     learning_rate: float | ISchedule = 0.1
     _: KW_ONLY
     epsilon: float = 1e-6
@@ -324,22 +371,19 @@ class AdaGrad(_Rated):
         super().__post_init__()
         _settle(self, "epsilon")
 
-    def state_size(self, n: int) -> int:
-        """Return ``n``."""
-        return n
-
     def init_state(self, n: int, dtype: DTypeLike = "float64") -> np.ndarray[Any, Any]:
         """Return 1e-6 everywhere, whatever ``epsilon`` is, as in DL4J."""
         return np.full(n, 1e-6, dtype)
 
-    def apply(self, gradient: Array, state: Array, *, iteration: int, epoch: int, out: Array = None) -> Array:
-        """Return the step, ``[n]``; the sum grows."""
-        scratch = np.multiply(gradient, gradient, out=empty_like(gradient))
-        state += scratch
-        np.sqrt(state, out=scratch)
-        scratch += self.epsilon
-        np.divide(gradient, scratch, out=scratch)
-        return np.multiply(scratch, self.get_learning_rate(iteration, epoch), out=out)
+    def _move(
+        self, gradient: Array, state: list[Array], step: Array, scratch: Pair, factors: tuple[float, ...]
+    ) -> None:
+        (total,), (divisor, _), (rate,) = state, scratch, factors
+        total += np.multiply(gradient, gradient, out=divisor)
+        np.sqrt(total, out=divisor)
+        divisor += self.epsilon
+        np.divide(gradient, divisor, out=step)
+        step *= rate
 
 
 @dataclass(frozen=True)
@@ -356,6 +400,8 @@ class RmsProp(_Rated):
         Added to the root; the mean begins there.
     """
 
+    rows: ClassVar[int] = 1
+
     learning_rate: float | ISchedule = 0.1
     _: KW_ONLY
     rms_decay: float = 0.95
@@ -367,26 +413,24 @@ class RmsProp(_Rated):
         _settle(self, "rms_decay", below=1.0)
         _settle(self, "epsilon")
 
-    def state_size(self, n: int) -> int:
-        """Return ``n``."""
-        return n
-
     def init_state(self, n: int, dtype: DTypeLike = "float64") -> np.ndarray[Any, Any]:
         """Return ``epsilon`` everywhere."""
         return np.full(n, self.epsilon, dtype)
 
-    def apply(self, gradient: Array, state: Array, *, iteration: int, epoch: int, out: Array = None) -> Array:
-        """Return the step, ``[n]``; the mean moves."""
-        scratch = np.multiply(gradient, gradient, out=empty_like(gradient))
-        _move_mean(state, scratch, self.rms_decay, scratch)
-        np.sqrt(state, out=scratch)
-        scratch += self.epsilon
-        np.divide(gradient, scratch, out=scratch)
-        return np.multiply(scratch, self.get_learning_rate(iteration, epoch), out=out)
+    def _move(
+        self, gradient: Array, state: list[Array], step: Array, scratch: Pair, factors: tuple[float, ...]
+    ) -> None:
+        (mean,), (divisor, _), (rate,) = state, scratch, factors
+        np.multiply(gradient, gradient, out=divisor)
+        _move_mean(mean, divisor, self.rms_decay, divisor)
+        np.sqrt(mean, out=divisor)
+        divisor += self.epsilon
+        np.divide(gradient, divisor, out=step)
+        step *= rate
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdaDelta(IUpdater):
+class AdaDelta(_Piecewise):
     """Steps as large as those before (DL4J: ``AdaDelta``); there is no learning rate.
 
     The state is ``[msg, msdx]``, the means of squared gradients and of squared steps.
@@ -399,6 +443,8 @@ class AdaDelta(IUpdater):
         Added inside both roots.
     """
 
+    rows: ClassVar[int] = 2
+
     rho: float = 0.95
     epsilon: float = 1e-6
 
@@ -407,22 +453,22 @@ class AdaDelta(IUpdater):
         _settle(self, "rho", below=1.0)
         _settle(self, "epsilon")
 
-    def state_size(self, n: int) -> int:
-        """Return ``2 * n``."""
-        return 2 * n
+    def _factors(self, iteration: int, epoch: int) -> tuple[float, ...]:
+        return ()
 
-    def apply(self, gradient: Array, state: Array, *, iteration: int, epoch: int, out: Array = None) -> Array:
-        """Return the step, ``[n]``; both means move."""
-        gradients, steps = state[: len(gradient)], state[len(gradient) :]
-        scratch = np.multiply(gradient, gradient, out=empty_like(gradient))
-        _move_mean(gradients, scratch, self.rho, scratch)
-        np.add(steps, self.epsilon, out=scratch)
-        scratch /= gradients + self.epsilon
-        np.sqrt(scratch, out=scratch)
-        step = np.multiply(gradient, scratch, out=out)
-        np.multiply(step, step, out=scratch)
-        _move_mean(steps, scratch, self.rho, scratch)
-        return step
+    def _move(
+        self, gradient: Array, state: list[Array], step: Array, scratch: Pair, factors: tuple[float, ...]
+    ) -> None:
+        (gradients, steps), (factor, divisor) = state, scratch
+        np.multiply(gradient, gradient, out=factor)
+        _move_mean(gradients, factor, self.rho, factor)
+        np.add(steps, self.epsilon, out=factor)
+        np.add(gradients, self.epsilon, out=divisor)
+        factor /= divisor
+        np.sqrt(factor, out=factor)
+        np.multiply(gradient, factor, out=step)
+        np.multiply(step, step, out=factor)
+        _move_mean(steps, factor, self.rho, factor)
 
     def get_learning_rate(self, iteration: int, epoch: int) -> None:
         """Return ``None``."""
