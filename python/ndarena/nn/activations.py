@@ -261,11 +261,11 @@ class ActivationSELU(_Pointwise):
 
 def _sigmoid(x: Array, out: Array = None) -> Array:
     """Return ``1 / (1 + exp(-x))``, exact in both tails, of which one ends where ``exp`` would overflow."""
-    tail = np.maximum(x, 1.0 - math.log(np.finfo(x.dtype).max))
-    np.negative(tail, out=tail)
-    np.exp(tail, out=tail)
-    tail += 1.0
-    return np.divide(1.0, tail, out=out)
+    out = np.maximum(x, 1.0 - math.log(np.finfo(x.dtype).max), out=out)
+    np.negative(out, out=out)
+    np.exp(out, out=out)
+    out += 1.0
+    return np.divide(1.0, out, out=out)
 
 
 def _sigmoid_slope(s: Array) -> Array:

@@ -8,14 +8,14 @@ import numpy as np
 
 from ndarena._core import ArrayType
 from ndarena.nn.activations import Activation, IActivation, activation_of
-from ndarena.nn.recurrent import BaseRecurrentLayer
+from ndarena.nn.recurrent import BaseRecurrentLayer, blocks_of
 from ndarena.nn.series import steps_of
-from ndarena.nn.slopes import backprop_at, value_tells
+from ndarena.nn.slopes import derive, value_tells
 from ndarena.nn.weights import WeightInit
 from ndarena.nn.words import Array, number
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ndarena._core import LayerWorkspaceMgr
     from ndarena.nn.layer import Flat
@@ -37,7 +37,7 @@ class _Forward(NamedTuple):
 
 
 class _Step(NamedTuple):
-    """One step: its sums and values ``[N, 4 * n_out]``, and the cells before and after it ``[N, n_out]``."""
+    """One step: sums and values of block input and gates ``[4, N, n_out]``, cells before and after it."""
 
     sums: Array
     values: Array
@@ -102,7 +102,17 @@ class LSTM(BaseRecurrentLayer):
         return activation_of(self.gate_activation, self._owner(), "gate_activation")
 
     def _recurrent_weights(self) -> Flat:
-        return self.param_table["RW"][:, : 4 * self.n_out]
+        """Return ``RW`` without peepholes, ``[4, n_out, n_out]``."""
+        return blocks_of(self.param_table["RW"][:, : 4 * self.n_out], 4)
+
+    def _view(self) -> Callable[[Array], Array]:
+        """Return what arrays are seen through while steps are computed.
+
+        Functions that take no memory of their own may see plain arrays, which are faster. Others see arrays
+        of workspaces, so that what they take comes from the loop memory.
+        """
+        plain = value_tells(self._function()) and value_tells(self._gate())
+        return np.asarray if plain else _as_it_is
 
     # Forward.
 
@@ -115,98 +125,121 @@ class LSTM(BaseRecurrentLayer):
         *,
         training: bool,
     ) -> tuple[_Forward, Sequence[Array]]:
-        (t, n), dtype, zero = steps.shape[:2], self.params.dtype, np.zeros((), self.params.dtype)
+        (t, n), zero = steps.shape[:2], np.zeros((), self.params.dtype)
         role, kept = (ACTIVATIONS, t + 1) if training else (FF_WORKING_MEM, 1)
         activations = self._begin(mgr, ACTIVATIONS, (t + 1, n, self.n_out), state.get("prev_act", zero))
         cells = self._begin(mgr, role, (kept, n, self.n_out), state.get("prev_mem", zero))
-        sums = self._feed(steps, mgr, role)
+        sums, view = self._feed(steps, mgr, role), self._view()
         values = sums
-        if training and not (value_tells(self._function()) and value_tells(self._gate())):
-            values = mgr.create_uninitialized(role, sums.shape, dtype)
-        weights = self._recurrent_weights()
+        if training and view is _as_it_is:
+            values = mgr.create_uninitialized(role, sums.shape, sums.dtype)
+        weights, mask = self._recurrent_weights(), None if mask is None else np.asarray(mask)
+        h, c, z, v = view(activations), view(cells), view(sums), view(values)
         for step in range(t):
-            before, after = cells[step % kept], cells[(step + 1) % kept]
             with mgr.notify_scope_entered(FF_LOOP):
-                z, out = sums[step], activations[step + 1]
-                z += activations[step] @ weights
-                self._go(_Step(z, values[step], before, after), out, training=training)
+                room = view(mgr.create_uninitialized(FF_LOOP, (4, n, self.n_out), sums.dtype))
+                here, after, out = z[:, step], c[(step + 1) % kept], h[step + 1]
+                here += np.matmul(h[step], weights, out=room)
+                self._go(_Step(here, v[:, step], c[step % kept], after), out, room[0], training=training)
                 if mask is not None:
-                    column = mask[:, step : step + 1]
-                    out *= column
-                    after *= column
+                    out *= mask[:, step : step + 1]
+                    after *= mask[:, step : step + 1]
         return _Forward(activations, cells, sums, values), (activations[-1], cells[-1])
 
     def _feed(self, steps: Array, mgr: LayerWorkspaceMgr, role: ArrayType) -> Array:
-        """Return the sums without what the step before adds to them."""
-        (t, n, n_in), width, table = steps.shape, 4 * self.n_out, self.param_table
-        sums: Array = mgr.create_uninitialized(role, (t, n, width), table["W"].dtype)
-        np.matmul(steps.reshape(t * n, n_in), table["W"], out=sums.reshape(t * n, width))
-        sums += table["b"]
+        """Return the sums without what the step before adds to them, ``[4, T, N, n_out]``."""
+        (t, n, n_in), n_out, table = steps.shape, self.n_out, self.param_table
+        sums: Array = mgr.create_uninitialized(role, (4, t, n, n_out), table["W"].dtype)
+        rows = sums.reshape(4, t * n, n_out)
+        np.matmul(steps.reshape(t * n, n_in), blocks_of(table["W"], 4), out=rows)
+        rows += table["b"].reshape(4, 1, n_out)
         return sums
 
-    def _go(self, step: _Step, out: Array, *, training: bool) -> None:
+    def _go(self, step: _Step, out: Array, room: Array, *, training: bool) -> None:
         """Make values of the sums, fill the cells after the step, and ``out`` with the activation."""
-        n, function = self.n_out, self._function()
-        sums, values, before, after = step
-        function.forward(sums[:, :n], training=training, out=values[:, :n])
-        self._gate().forward(sums[:, n:], training=training, out=values[:, n:])
-        a, f, o, i = _blocks(values, n)
+        function, (sums, values, before, after) = self._function(), step
+        function.forward(sums[0], training=training, out=values[0])
+        self._open(sums[1:], values[1:], training=training)
+        a, f, o, i = values
         np.multiply(f, before, out=after)
-        after += i * a
+        np.multiply(i, a, out=room)
+        after += room
         function.forward(after, training=training, out=out)
         out *= o
+
+    def _open(self, sums: Array, values: Array, *, training: bool) -> None:
+        """Make values of the sums of gates, ``[k, N, n_out]``."""
+        gate = self._gate()
+        whole = value_tells(gate)
+        for z, v in ((sums, values),) if whole else zip(sums, values, strict=True):
+            gate.forward(z, training=training, out=v)
 
     # Backward.
 
     def backprop_gradient(self, epsilon: Array, *, workspace_mgr: LayerWorkspaceMgr) -> Array:
         """Return epsilon for the input, ``[batch, n_in, time]``; without a forward pass: `RuntimeError`."""
-        mgr, function = workspace_mgr, self._function()
-        x, mask, kept = self._from_forward()
+        mgr, (x, mask, kept) = workspace_mgr, self._from_forward()
         self.clear()
-        given, weights = steps_of(epsilon, mgr, BP_WORKING_MEM), self._recurrent_weights()
-        delta = mgr.create_uninitialized(BP_WORKING_MEM, kept.sums.shape[1:], given.dtype)
-        height = mgr.create(BP_WORKING_MEM, given.shape[1:], given.dtype)
-        memory = mgr.create(BP_WORKING_MEM, given.shape[1:], given.dtype)
-        squashed = mgr.create_uninitialized(BP_WORKING_MEM, given.shape[1:], given.dtype)
-        for t in reversed(range(len(given))):
-            step = _Step(kept.sums[t], kept.values[t], kept.cells[t], kept.cells[t + 1])
-            with mgr.notify_scope_entered(FF_LOOP):
-                function.forward(step.after, training=True, out=squashed)
-            with mgr.notify_scope_entered(BP_LOOP):
-                height += given[t]
-                if mask is not None:
-                    height *= mask[:, t : t + 1]
-                    memory *= mask[:, t : t + 1]
-                self._go_back(step, squashed, height, memory, delta)
-                np.matmul(delta, weights.T, out=height)
-                step.values[...] = delta
+        given = steps_of(epsilon, mgr, BP_WORKING_MEM)
+        self._go_through(given, mask, kept, mgr)
         deltas = kept.values  # no more than their memory: every step left its derivative there
-        np.add.reduce(deltas, axis=(0, 1), out=self.gradient_table["b"])
+        np.add.reduce(deltas, axis=(1, 2), out=self.gradient_table["b"].reshape(4, self.n_out))
         self._sum_up_peepholes(deltas, kept.cells)
         return self._gradient_from(x, kept.activations[:-1], deltas, deltas, mgr)
 
+    def _go_through(self, given: Array, mask: Array, kept: _Forward, mgr: LayerWorkspaceMgr) -> None:
+        """Go back through the steps, which turns the values into the derivatives to the sums."""
+        view, function, (t, *shape) = self._view(), self._function(), given.shape
+        weights = self._recurrent_weights().transpose(0, 2, 1)
+        height = view(mgr.create(BP_WORKING_MEM, shape, given.dtype))
+        memory = view(mgr.create(BP_WORKING_MEM, shape, given.dtype))
+        squashed = view(mgr.create_uninitialized(BP_WORKING_MEM, shape, given.dtype))
+        given, mask = view(given), None if mask is None else np.asarray(mask)
+        c, z, v = view(kept.cells), view(kept.sums), view(kept.values)
+        for step in reversed(range(t)):
+            here = _Step(z[:, step], v[:, step], c[step], c[step + 1])
+            with mgr.notify_scope_entered(FF_LOOP):
+                function.forward(here.after, training=True, out=squashed)
+            with mgr.notify_scope_entered(BP_LOOP):
+                room = view(mgr.create_uninitialized(BP_LOOP, (4, *shape), given.dtype))
+                height += given[step]
+                if mask is not None:
+                    height *= mask[:, step : step + 1]
+                    memory *= mask[:, step : step + 1]
+                self._go_back(here, squashed, height, memory, room)
+                np.add.reduce(np.matmul(here.values, weights, out=room), axis=0, out=height)
+
     def _go_back(self, step: _Step, squashed: Array, height: Array, memory: Array, delta: Array) -> None:
-        """Fill ``delta``, the derivative to the sums; ``height`` is used up.
+        """Turn the values of a step into the derivatives to its sums; ``squashed``, ``height`` are used up.
 
         ``height`` and ``memory`` are the derivatives to activation and cells after the step. ``memory``
-        becomes that to the cells before it.
+        becomes that to the cells before it. ``delta`` is space.
         """
-        n, function = self.n_out, self._function()
-        sums, values, before, after = step
-        a, f, o, i = _blocks(values, n)
-        delta_a, delta_f, delta_o, delta_i = _blocks(delta, n)
-        np.multiply(height, squashed, out=delta_o)
+        function, (sums, values, before, after) = self._function(), step
+        a, f, o, i = values
+        np.multiply(height, squashed, out=delta[2])
         height *= o
-        memory += backprop_at(function, after, squashed, height)
-        np.multiply(memory, before, out=delta_f)
-        np.multiply(memory, a, out=delta_i)
-        np.multiply(memory, i, out=delta_a)
+        memory += derive(function, after, squashed, height)
+        np.multiply(memory, before, out=delta[1])
+        np.multiply(memory, a, out=delta[3])
+        np.multiply(memory, i, out=delta[0])
         memory *= f
-        backprop_at(function, sums[:, :n], values[:, :n], delta[:, :n])
-        backprop_at(self._gate(), sums[:, n:], values[:, n:], delta[:, n:])
+        derive(function, sums[0], a, delta[0])
+        self._shut(sums[1:], values[1:], delta[1:])
+
+    def _shut(self, sums: Array, values: Array, delta: Array) -> None:
+        """Turn the values of gates into the derivatives to their sums, as `_open` made them."""
+        gate = self._gate()
+        whole = value_tells(gate)
+        for z, v, d in ((sums, values, delta),) if whole else zip(sums, values, delta, strict=True):
+            derive(gate, z, v, d)
 
     def _sum_up_peepholes(self, deltas: Array, cells: Array) -> None:
         """Set the gradients of the peepholes."""
+
+
+def _as_it_is(x: Array) -> Array:
+    return x
 
 
 class GravesLSTM(LSTM):
@@ -237,54 +270,41 @@ class GravesLSTM(LSTM):
         """Return the weights of the forget, output and input gate, ``[3, n_out]``."""
         return self.param_table["RW"][:, 4 * self.n_out :].T
 
-    def _go(self, step: _Step, out: Array, *, training: bool) -> None:
-        n, function, gate = self.n_out, self._function(), self._gate()
-        sums, values, before, after = step
+    def _go(self, step: _Step, out: Array, room: Array, *, training: bool) -> None:
+        function, gate, (sums, values, before, after) = self._function(), self._gate(), step
         to_f, to_o, to_i = self._peepholes()
-        z_a, z_f, z_o, z_i = _blocks(sums, n)
-        a, f, o, i = _blocks(values, n)
-        z_f += before * to_f
-        z_i += before * to_i
+        z_a, z_f, z_o, z_i = sums
+        a, f, o, i = values
+        z_f += np.multiply(before, to_f, out=room)
+        z_i += np.multiply(before, to_i, out=room)
         function.forward(z_a, training=training, out=a)
         gate.forward(z_f, training=training, out=f)
         gate.forward(z_i, training=training, out=i)
         np.multiply(f, before, out=after)
-        after += i * a
-        z_o += after * to_o
+        after += np.multiply(i, a, out=room)
+        z_o += np.multiply(after, to_o, out=room)
         gate.forward(z_o, training=training, out=o)
         function.forward(after, training=training, out=out)
         out *= o
 
     def _go_back(self, step: _Step, squashed: Array, height: Array, memory: Array, delta: Array) -> None:
-        n, function, gate = self.n_out, self._function(), self._gate()
-        sums, values, before, after = step
+        function, gate, (sums, values, before, after) = self._function(), self._gate(), step
         to_f, to_o, to_i = self._peepholes()
-        z_a, z_f, z_o, z_i = _blocks(sums, n)
-        a, f, o, i = _blocks(values, n)
-        delta_a, delta_f, delta_o, delta_i = _blocks(delta, n)
-        np.multiply(height, squashed, out=delta_o)
-        backprop_at(gate, z_o, o, delta_o)
+        a, f, o, i = values
+        np.multiply(height, squashed, out=delta[2])
         height *= o
-        memory += backprop_at(function, after, squashed, height)
-        memory += delta_o * to_o
-        np.multiply(memory, before, out=delta_f)
-        np.multiply(memory, a, out=delta_i)
-        np.multiply(memory, i, out=delta_a)
-        backprop_at(function, z_a, a, delta_a)
-        backprop_at(gate, z_f, f, delta_f)
-        backprop_at(gate, z_i, i, delta_i)
+        memory += derive(function, after, squashed, height)
+        memory += np.multiply(derive(gate, sums[2], o, delta[2]), to_o, out=height)
+        np.multiply(memory, before, out=delta[1])
+        np.multiply(memory, a, out=delta[3])
+        np.multiply(memory, i, out=delta[0])
         memory *= f
-        memory += delta_f * to_f
-        memory += delta_i * to_i
+        derive(function, sums[0], a, delta[0])
+        memory += np.multiply(derive(gate, sums[1], f, delta[1]), to_f, out=height)
+        memory += np.multiply(derive(gate, sums[3], i, delta[3]), to_i, out=height)
 
     def _sum_up_peepholes(self, deltas: Array, cells: Array) -> None:
         gradient = self.gradient_table["RW"][:, 4 * self.n_out :].T
-        _, delta_f, delta_o, delta_i = (deltas[:, :, k * self.n_out : (k + 1) * self.n_out] for k in range(4))
-        seen = ((delta_f, cells[:-1]), (delta_o, cells[1:]), (delta_i, cells[:-1]))
+        seen = ((deltas[1], cells[:-1]), (deltas[2], cells[1:]), (deltas[3], cells[:-1]))
         for row, (delta, cell) in zip(gradient, seen, strict=True):
             np.add.reduce(delta * cell, axis=(0, 1), out=row)
-
-
-def _blocks(columns: Array, n: int) -> tuple[Array, Array, Array, Array]:
-    """Return the columns of block input, forget, output and input gate, as views."""
-    return columns[:, :n], columns[:, n : 2 * n], columns[:, 2 * n : 3 * n], columns[:, 3 * n :]

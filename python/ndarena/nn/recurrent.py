@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ndarena._core import LayerWorkspaceMgr
     from ndarena.nn.layer import Flat
 
-__all__ = ["BaseRecurrentLayer", "RecurrentLayer"]
+__all__ = ["BaseRecurrentLayer", "RecurrentLayer", "blocks_of"]
 
 ACTIVATIONS, ACTIVATION_GRAD = ArrayType.ACTIVATIONS, ArrayType.ACTIVATION_GRAD
 FF_WORKING_MEM, BP_WORKING_MEM = ArrayType.FF_WORKING_MEM, ArrayType.BP_WORKING_MEM
@@ -179,18 +179,28 @@ class BaseRecurrentLayer(FeedForwardLayer, RecurrentLayer):
     ) -> Array:
         """Set the gradients of the weights and return the epsilon for below.
 
-        ``inner`` and ``recurrent``, ``[T, N, k]``, are the derivatives to the products of ``W`` with ``x``
-        and of the first ``k`` columns of ``RW`` with the activations ``before``.
+        ``inner`` and ``recurrent`` are the derivatives to the products of ``W`` with ``x`` and of ``RW`` with
+        the activations ``before``: blocks of columns, ``[blocks, T, N, n_out]``.
         """
-        t, n, k = inner.shape
-        gradient, weights = self.gradient_table, self.param_table["W"]
-        rows, rows_before = inner.reshape(t * n, k), before.reshape(t * n, self.n_out)
-        np.matmul(recurrent.reshape(t * n, k).T, rows_before, out=gradient["RW"][:, :k].T)
-        np.matmul(rows.T, rows_of_series(x, mgr, BP_WORKING_MEM), out=gradient["W"].T)
-        if not self.epsilon_is_read:
-            return None
-        below = mgr.create_uninitialized(ACTIVATION_GRAD, (t, n, len(weights)), weights.dtype)
-        np.matmul(rows, weights.T, out=below.reshape(t * n, len(weights)))
+        blocks, t, n, n_out = inner.shape
+        gradient, width = self.gradient_table, blocks * n_out
+        rows, rows_before = inner.reshape(blocks, t * n, n_out), before.reshape(t * n, n_out)
+        to_recurrent = gradient["RW"][:, :width].T.reshape(blocks, n_out, n_out)
+        np.matmul(recurrent.reshape(rows.shape).transpose(0, 2, 1), rows_before, out=to_recurrent)
+        to_input = gradient["W"].T.reshape(blocks, n_out, x.shape[1])
+        np.matmul(rows.transpose(0, 2, 1), rows_of_series(x, mgr, BP_WORKING_MEM), out=to_input)
+        return self._epsilon_from(rows, mgr, (t, n)) if self.epsilon_is_read else None
+
+    def _epsilon_from(self, rows: Array, mgr: LayerWorkspaceMgr, steps: tuple[int, int]) -> Array:
+        """Return the derivative to the input; ``rows`` are those to the blocks of its product."""
+        weights = blocks_of(self.param_table["W"], len(rows)).transpose(0, 2, 1)
+        below = mgr.create_uninitialized(ACTIVATION_GRAD, (*steps, weights.shape[2]), weights.dtype)
+        total = below.reshape(-1, weights.shape[2])
+        np.matmul(rows[0], weights[0], out=total)
+        if len(rows) > 1:
+            more: Array = mgr.create_uninitialized(BP_WORKING_MEM, total.shape, total.dtype)
+            for block, to_input in zip(rows[1:], weights[1:], strict=True):
+                total += np.matmul(block, to_input, out=more)
         return series_of(below)
 
     # States.
@@ -229,3 +239,9 @@ class BaseRecurrentLayer(FeedForwardLayer, RecurrentLayer):
             if name not in state or state[name].shape != tuple(value.shape):
                 state[name] = np.empty(value.shape, dtype)
             state[name][...] = value
+
+
+def blocks_of(weights: Flat, blocks: int) -> Flat:
+    """Return weights ``[n, blocks * n_out]`` in Fortran order as ``[blocks, n, n_out]``, a view."""
+    n, width = weights.shape
+    return weights.T.reshape(blocks, width // blocks, n).transpose(0, 2, 1)

@@ -102,6 +102,11 @@ class _Wrapper(RecurrentLayer):
         kept, self._kept = self._kept, None
         return kept
 
+    def _back(self, layer: Any, epsilon: Array, mgr: LayerWorkspaceMgr) -> Array:
+        """Return the epsilon of a layer inside, if anybody reads it."""
+        layer.epsilon_is_read = self.epsilon_is_read
+        return layer.backprop_gradient(epsilon, workspace_mgr=mgr)
+
     def _refuse_steps(self, what: str) -> NoReturn:
         raise RuntimeError(
             f"layer {self.index} ({self.name}, {type(self).__name__}): {what}; use output() of whole series"
@@ -204,8 +209,10 @@ class Bidirectional(_Wrapper):
         """Return the sum of both layers' epsilons; without a forward pass in training: `RuntimeError`."""
         forward, backward = self._inner()
         to_u, to_v = self._parted(epsilon, *self._from_forward())
-        below = forward.backprop_gradient(to_u, workspace_mgr=workspace_mgr)
-        below += _turned(backward.backprop_gradient(_turned(to_v), workspace_mgr=workspace_mgr))
+        below = self._back(forward, to_u, workspace_mgr)
+        more = self._back(backward, _turned(to_v), workspace_mgr)
+        if self.epsilon_is_read:
+            below += _turned(more)
         return below
 
     def _parted(self, epsilon: Array, u: Array, v: Array) -> tuple[Array, Array]:
@@ -333,7 +340,7 @@ class LastTimeStep(_Wrapper):
         else:
             rows = np.flatnonzero(steps >= 0)
             given[steps[rows], rows] = epsilon[rows]
-        return self._one().backprop_gradient(series_of(given), workspace_mgr=workspace_mgr)
+        return self._back(self._one(), series_of(given), workspace_mgr)
 
     def feed_forward_mask(self, mask: Array) -> Array:
         """Return ``None``: there is no time any more."""

@@ -10,7 +10,7 @@ from ndarena._core import ArrayType
 from ndarena.nn.layer import ParamKind
 from ndarena.nn.recurrent import BaseRecurrentLayer
 from ndarena.nn.series import steps_of
-from ndarena.nn.slopes import backprop_at, value_tells
+from ndarena.nn.slopes import derive, value_tells
 from ndarena.nn.standardizing import Standardized, standardize
 from ndarena.nn.weights import WeightInit
 
@@ -160,10 +160,12 @@ class SimpleRnn(BaseRecurrentLayer):
             recurrent = mgr.create_uninitialized(BP_WORKING_MEM, given.shape, given.dtype)
         carry: Array = mgr.create(BP_WORKING_MEM, given.shape[1:], given.dtype)
         for step in reversed(range(len(given))):
-            delta: Array = np.add(given[step], carry, out=deltas[step])
+            carry += given[step]
             if mask is not None:
-                delta *= mask[:, step : step + 1]
-            delta = backprop_at(function, sums[step], activations[step + 1], delta)
+                carry *= mask[:, step : step + 1]
+            delta: Array = deltas[step]
+            delta[...] = activations[step + 1]
+            derive(function, sums[step], delta, carry)
             if norms is not None:
                 delta = np.multiply(delta, norms.gains[1], out=recurrent[step])
                 _at(norms.recurrent, step).backprop(delta)
@@ -172,7 +174,7 @@ class SimpleRnn(BaseRecurrentLayer):
         if norms is not None:
             deltas *= norms.gains[0]
             norms.inner.backprop(deltas)
-        return self._gradient_from(x, activations[:-1], deltas, recurrent, mgr)
+        return self._gradient_from(x, activations[:-1], deltas[None], recurrent[None], mgr)
 
     def _sum_up(self, deltas: Array, norms: _Norms | None) -> None:
         """Set the gradients of bias and gain."""

@@ -1,4 +1,4 @@
-"""Derivatives of activation functions whose value tells it, so that their argument need not be kept."""
+"""Activation functions whose value tells their derivative, so that their argument need not be kept."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ if TYPE_CHECKING:
     from ndarena.nn.activations import IActivation
     from ndarena.nn.words import Array
 
-__all__ = ["backprop_at", "value_tells"]
+__all__ = ["derive", "value_tells"]
 
 
-def _identity(_value: Array, _epsilon: Array) -> None:
-    """Leave epsilon as it is."""
+def _identity(value: Array, epsilon: Array) -> None:
+    value[...] = epsilon
 
 
 def _sigmoid(value: Array, epsilon: Array) -> None:
-    slope = 1.0 - value
-    slope *= value
-    epsilon *= slope
+    epsilon *= value
+    np.subtract(1.0, value, out=value)
+    value *= epsilon
 
 
 def _tanh(value: Array, epsilon: Array) -> None:
-    slope = value * value
-    np.subtract(1.0, slope, out=slope)
-    epsilon *= slope
+    value *= value
+    np.subtract(1.0, value, out=value)
+    value *= epsilon
 
 
-_SLOPES: dict[type[IActivation], Callable[[Array, Array], None]] = {
+_DERIVED: dict[type[IActivation], Callable[[Array, Array], None]] = {
     ActivationIdentity: _identity,
     ActivationSigmoid: _sigmoid,
     ActivationTanH: _tanh,
@@ -41,17 +41,21 @@ _SLOPES: dict[type[IActivation], Callable[[Array, Array], None]] = {
 
 
 def value_tells(function: IActivation) -> bool:
-    """Tell whether `backprop_at` needs the value of this function only."""
-    return type(function) in _SLOPES
+    """Tell whether `derive` needs the value of this function only.
+
+    Such a function looks at every element by itself, and neither it nor its derivative takes memory of its
+    own where ``out`` is given.
+    """
+    return type(function) in _DERIVED
 
 
-def backprop_at(function: IActivation, argument: Array, value: Array, epsilon: Array) -> Array:
-    """Multiply ``epsilon`` by the derivative, in place, and return it.
+def derive(function: IActivation, argument: Array, value: Array, epsilon: Array) -> Array:
+    """Put ``epsilon`` times the derivative in the place of the value, and return it; ``epsilon`` is spoilt.
 
     ``argument`` is looked at only if the value does not tell.
     """
-    slope = _SLOPES.get(type(function))
-    if slope is None:
-        return function.backprop(argument, epsilon, out=epsilon)
-    slope(value, epsilon)
-    return epsilon
+    derived = _DERIVED.get(type(function))
+    if derived is None:
+        return function.backprop(argument, epsilon, out=value)
+    derived(value, epsilon)
+    return value
