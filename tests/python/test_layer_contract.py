@@ -282,6 +282,7 @@ def labels_of(net, x, mask):
     return drawn / drawn.sum(axis=1, keepdims=True)
 
 
+@pytest.mark.filterwarnings("ignore:.*_workspace_mode=:DeprecationWarning")
 @pytest.mark.parametrize("name", IN_NETWORKS)
 def test_networks_learn_the_same_in_every_mode(name):
     sample = LAYERS[name]

@@ -6,7 +6,19 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "conformance" / "networks"
-SECTIONS = ("activations", "losses", "schedules", "updaters", "gradient_pipeline", "layers", "normalizers")
+SECTIONS = (
+    "activations",
+    "losses",
+    "schedules",
+    "updaters",
+    "gradient_pipeline",
+    "layers",
+    "networks",
+    "graphs",
+    "layer_errors",
+    "models",
+    "normalizers",
+)
 
 
 def load_replayer():

@@ -211,7 +211,11 @@ def test_activations_neither_overflow_nor_change_the_dtype(name):
         (lambda: configuration(dtype="int32"), "dtype", "float32, float64"),
         (lambda: configuration(dtype="nonsense"), "dtype", "float32, float64"),
         (lambda: configuration(mini_batch=1), "mini_batch", "True or False"),
-        (lambda: configuration(training_workspace_mode="SINGLE"), "training_workspace_mode", "NONE, ENABLED"),
+        (
+            lambda: configuration(training_workspace_mode="BOTH"),
+            "training_workspace_mode",
+            "NONE, ENABLED, SINGLE",
+        ),
         (lambda: configuration(activation=None), "activation", "must be given"),
     ],
 )

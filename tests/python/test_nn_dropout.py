@@ -160,6 +160,7 @@ def network(mode, **fields):
     return nn.MultiLayerNetwork(conf)
 
 
+@pytest.mark.filterwarnings("ignore:.*_workspace_mode=:DeprecationWarning")
 def test_all_modes_draw_the_same():
     x, y = examples(32, 6, 3)
     results = []

@@ -63,6 +63,7 @@ from ndarena.nn.embedding import EmbeddingLayer, EmbeddingSequenceLayer
 from ndarena.nn.feed_forward import BaseLayer, DenseLayer, FeedForwardLayer
 from ndarena.nn.global_pooling import GlobalPoolingLayer
 from ndarena.nn.gradient_check import GradientCheck, GradientMismatch, check_gradients
+from ndarena.nn.graph import ComputationGraph
 from ndarena.nn.graph_configuration import ComputationGraphConfiguration
 from ndarena.nn.input_type import (
     InputType,
@@ -206,6 +207,7 @@ __all__ = [
     "CnnToRnnPreProcessor",
     "CollectScoresListener",
     "ComposableInputPreProcessor",
+    "ComputationGraph",
     "ComputationGraphConfiguration",
     "ConstantDistribution",
     "Convolution1DLayer",

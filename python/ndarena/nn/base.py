@@ -11,42 +11,90 @@ import numpy as np
 from ndarena._core import destroy_workspace, get_all_workspaces_for_current_thread, scope_out_of_workspaces
 from ndarena.nn.archive import Stored
 from ndarena.nn.batches import numeric
-from ndarena.nn.choices import WorkspaceMode
+from ndarena.nn.choices import WorkspaceMode, workspace_mode_of
 from ndarena.nn.layer import Flat, Layer, ParamPart, cut
-from ndarena.nn.memory import NAMES, InferenceMemory, TrainingMemory
-from ndarena.nn.words import Array, member, refuse
+from ndarena.nn.memory import InferenceMemory, TrainingMemory, is_of_networks
+from ndarena.nn.update import NetworkUpdater
+from ndarena.nn.words import Array, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ndarena.nn.configuration import MultiLayerConfiguration
     from ndarena.nn.listeners import TrainingListener
-    from ndarena.nn.update import NetworkUpdater
+    from ndarena.nn.wiring import Wiring
 
 __all__ = ["Network", "note_workspaces"]
 
 
 class Network(Stored):
-    """Base of networks; `MultiLayerNetwork` is the one to use."""
+    """Base of networks: `MultiLayerNetwork` and `ComputationGraph`."""
 
     layers: list[Layer]
     param_layout: list[ParamPart]
     updater: NetworkUpdater
+    wiring: Wiring
     _params: Flat
     _gradient: Flat
 
-    def __init__(self, configuration: MultiLayerConfiguration) -> None:
+    def __init__(self, configuration: Any) -> None:
         self.configuration = configuration
         self.dtype: np.dtype[Any] = np.dtype(configuration.dtype)
         self._training_mode = WorkspaceMode(configuration.training_workspace_mode)
         self._inference_mode = WorkspaceMode(configuration.inference_workspace_mode)
         self._listeners: tuple[TrainingListener, ...] = ()
         self._fitting = threading.Lock()
-        self._here = threading.local()
         self.iteration_count = 0
         self.epoch_count = 0
+        self.init()
 
     # Parameters.
+
+    def init(self, params: Array = None) -> None:
+        """Draw the parameters anew from the seed, or take those given; the updater begins anew.
+
+        Raises
+        ------
+        ValueError
+            Parameters of another shape.
+        """
+        members = self._members()
+        size = sum(layer.num_params() for _, _, layer in members)
+        self._params = np.zeros(size, self.dtype)
+        self._gradient = np.zeros(size, self.dtype)
+        self.layers, self.param_layout = [], []
+        rng = np.random.default_rng(self.configuration.seed)
+        offset = 0
+        for prefix, index, layer in members:
+            here = slice(offset, offset + layer.num_params())
+            twin = layer.instantiate(
+                index=index, params=self._params[here], gradient=self._gradient[here], rng=rng
+            )
+            if len(twin.params):
+                twin.init_params(twin.param_table, rng)
+            for part in twin.param_layout:
+                moved = part["offset"] + offset
+                self.param_layout.append({**part, "name": f"{prefix}_{part['name']}", "offset": moved})
+            self.layers.append(twin)
+            offset = here.stop
+        self.wiring = self._wire()
+        self._here = threading.local()
+        if params is not None:
+            self.set_params(params)
+        self.updater = NetworkUpdater(
+            self.layers,
+            self.configuration,
+            self._params,
+            self.param_layout,
+            lambda: self._training().updating(),
+        )
+
+    def _members(self) -> list[tuple[str, int, Layer]]:
+        """Return prefix of the parameters, index and layer, in the order of the parameters."""
+        raise NotImplementedError
+
+    def _wire(self) -> Wiring:
+        """Join the working layers, and what else there is."""
+        raise NotImplementedError
 
     def params(self) -> Flat:
         """Return all parameters, ``[P]``: the living vector, not a copy."""
@@ -110,8 +158,10 @@ class Network(Stored):
     ) -> Iterator[Self]:
         """Change the modes inside a ``with`` block; what is not given stays."""
         before = self._training_mode, self._inference_mode
-        new = [old if mode is None else mode for mode, old in zip((training, inference), before, strict=True)]
-        modes = _mode(new[0], "training"), _mode(new[1], "inference")
+        modes = (
+            before[0] if training is None else _mode(training, "training"),
+            before[1] if inference is None else _mode(inference, "inference"),
+        )
         self._training_mode, self._inference_mode = modes
         try:
             yield self
@@ -123,7 +173,7 @@ class Network(Stored):
         mode = self._training_mode
         memory: TrainingMemory | None = vars(self._here).get(f"training {mode.name}")
         if memory is None or not memory.is_usable():
-            memory = TrainingMemory(len(self.layers), enabled=mode is WorkspaceMode.ENABLED)
+            memory = TrainingMemory(self.wiring, mode)
             setattr(self._here, f"training {mode.name}", memory)
         return memory
 
@@ -132,7 +182,7 @@ class Network(Stored):
         mode = self._training_mode if training else self._inference_mode
         memory: InferenceMemory | None = vars(self._here).get(f"inference {mode.name}")
         if memory is None or not memory.is_usable():
-            memory = InferenceMemory(len(self.layers), enabled=mode is WorkspaceMode.ENABLED)
+            memory = InferenceMemory(self.wiring, mode)
             setattr(self._here, f"inference {mode.name}", memory)
         return memory
 
@@ -157,7 +207,7 @@ class Network(Stored):
     def close(self) -> None:
         """Give this thread's workspaces of the network's names back to the system; it stays usable."""
         for ws in get_all_workspaces_for_current_thread():
-            if ws.id in NAMES and not ws.is_scope_active:
+            if is_of_networks(ws.id) and not ws.is_scope_active:
                 destroy_workspace(ws)
 
     def __enter__(self) -> Self:
@@ -172,7 +222,7 @@ class Network(Stored):
 def _mode(mode: WorkspaceMode | str, field: str) -> WorkspaceMode:
     if not isinstance(mode, WorkspaceMode | str):
         refuse("MultiLayerNetwork", field, mode, "must be a WorkspaceMode or its name")
-    return member(WorkspaceMode, mode, "MultiLayerNetwork", field)
+    return workspace_mode_of(mode, "MultiLayerNetwork", field)
 
 
 def _copy_flat(source: Array, target: Flat, what: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -10,11 +10,13 @@ from ndarena._core import WorkspaceArray
 from ndarena.data import DataSet, DataSetIterator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from ndarena.data import MultiDataSet
+    from ndarena.nn.wiring import Wiring
     from ndarena.nn.words import Array
 
-__all__ = ["dataset_of", "epochs_of", "labelled", "mask_of", "numeric"]
+__all__ = ["Batch", "batch_of", "epochs_of", "inputs_of", "numeric"]
 
 
 def numeric(value: Array, what: str) -> Array:
@@ -41,41 +43,122 @@ def mask_of(value: Array, dtype: np.dtype[Any], what: str) -> Array:
     return None if value is None else in_dtype(numeric(value, what), dtype)
 
 
-def dataset_of(data: object) -> DataSet:
-    """Return a data set, or say what is wanted."""
-    if isinstance(data, DataSet):
-        return data
-    raise TypeError(f"expected a DataSet, not {type(data).__name__}")
+class Batch(NamedTuple):
+    """What is handed over at once: an array, or ``None``, per input and output of the network."""
+
+    features: tuple[Array, ...]
+    labels: tuple[Array, ...]
+    features_masks: tuple[Array, ...]
+    labels_masks: tuple[Array, ...]
+
+    @property
+    def examples(self) -> int:
+        """The number of examples."""
+        return len(self.features[0])
+
+    def pieces(self, length: int) -> Iterator[Batch]:
+        """Return the batch in pieces of ``length`` steps; what is no series is in every piece.
+
+        Raises
+        ------
+        ValueError
+            There is no series, or several of different lengths.
+        """
+        times = {x.shape[2] for x in self.features if x.ndim == 3}
+        if len(times) != 1:
+            shapes = ", ".join(str(list(x.shape)) for x in self.features)
+            raise ValueError(
+                f"truncated backpropagation takes series [batch, features, time] of one length, not {shapes}"
+            )
+        (time,) = times
+
+        def cut(arrays: tuple[Array, ...], like: tuple[Array, ...], steps: slice) -> tuple[Array, ...]:
+            pairs = zip(arrays, like, strict=True)
+            return tuple(
+                a[..., steps] if a is not None and of.ndim == 3 and a.shape[-1] == time else a
+                for a, of in pairs
+            )
+
+        for start in range(0, time, length):
+            steps = slice(start, start + length)
+            yield Batch(
+                cut(self.features, self.features, steps),
+                cut(self.labels, self.labels, steps),
+                cut(self.features_masks, self.features, steps),
+                cut(self.labels_masks, self.labels, steps),
+            )
 
 
-def labelled(data: DataSet, dtype: np.dtype[Any]) -> tuple[Array, Array, Array, Array]:
-    """Return features, labels, features mask and labels mask of a data set that is to be learned or scored.
+def inputs_of(
+    features: Sequence[Array],
+    wiring: Wiring,
+    dtype: np.dtype[Any],
+    features_masks: Sequence[Array] | None = None,
+    labels_masks: Sequence[Array] | None = None,
+) -> Batch:
+    """Return a batch without labels; another number of arrays than the network has inputs: `ValueError`."""
+    inputs, outputs = len(wiring.inputs), len(wiring.outputs)
+    arrays = [numeric(x, "features") for x in _counted(features, inputs, "features")]
+    return Batch(
+        tuple(arrays),
+        (None,) * outputs,
+        _masks(features_masks, inputs, dtype, "features_mask"),
+        _masks(labels_masks, outputs, dtype, "labels_mask"),
+    )
+
+
+def _counted(arrays: Sequence[Array], count: int, what: str) -> Sequence[Array]:
+    if len(arrays) != count:
+        raise ValueError(f"expected {count} array{'s' * (count != 1)} of {what}, not {len(arrays)}")
+    return arrays
+
+
+def _masks(masks: Sequence[Array] | None, count: int, dtype: np.dtype[Any], what: str) -> tuple[Array, ...]:
+    if masks is None:
+        return (None,) * count
+    return tuple(mask_of(mask, dtype, what) for mask in _counted(masks, count, f"{what}s"))
+
+
+def batch_of(data: DataSet | MultiDataSet, wiring: Wiring, dtype: np.dtype[Any]) -> Batch:
+    """Return a data set that is to be learned or scored as a batch.
 
     Raises
     ------
     ValueError
-        No labels, no examples, or a mask of labels that fits neither rows nor elements.
+        No labels, no examples, another number of arrays than the network has, or a mask of labels that fits
+        neither rows nor elements.
     """
-    features = numeric(data.features, "features")
-    if data.labels is None:
+    whole = _several(data)
+    if any(y is None for y in whole.labels):
         raise ValueError("the data set has no labels")
-    if not len(features):
+    batch = inputs_of(whole.features, wiring, dtype, whole.features_masks, whole.labels_masks)
+    if not batch.examples:
         raise ValueError("the data set has no examples")
-    labels = in_dtype(numeric(data.labels, "labels"), dtype)
-    features_mask = mask_of(data.features_mask, dtype, "features_mask")
-    labels_mask = mask_of(data.labels_mask, dtype, "labels_mask")
-    if labels_mask is not None:
-        n, *places = labels.shape[:1] + labels.shape[2:]
-        rows = [n, *places] if places else [n, 1]
-        allowed = [list(labels.shape), rows, [n, 1, *places]]
-        if list(labels_mask.shape) not in allowed:
-            raise ValueError(
-                f"labels_mask must have shape {list(labels.shape)} or {rows}, not {list(labels_mask.shape)}"
-            )
-    return features, labels, features_mask, labels_mask
+    labels = [
+        in_dtype(numeric(y, "labels"), dtype) for y in _counted(whole.labels, len(wiring.outputs), "labels")
+    ]
+    for own, mask in zip(labels, batch.labels_masks, strict=True):
+        if mask is not None:
+            _check_mask(list(mask.shape), own.shape)
+    return batch._replace(labels=tuple(labels))
 
 
-def epochs_of(data: Iterable[DataSet], epochs: int) -> Iterator[Iterable[DataSet]]:
+def _several(data: DataSet | MultiDataSet) -> Any:
+    """Return a data set with lists of arrays."""
+    if isinstance(data, DataSet):
+        return Batch((data.features,), (data.labels,), (data.features_mask,), (data.labels_mask,))
+    return data
+
+
+def _check_mask(mask: list[int], labels: tuple[int, ...]) -> None:
+    """Refuse what has neither a number per row nor one per element."""
+    n, *places = labels[:1] + labels[2:]
+    rows = [n, *places] if places else [n, 1]
+    if mask not in [list(labels), rows, [n, 1, *places]]:
+        raise ValueError(f"labels_mask must have shape {list(labels)} or {rows}, not {mask}")
+
+
+def epochs_of(data: Iterable[Any], epochs: int) -> Iterator[Iterable[Any]]:
     """Return what to go through in each epoch.
 
     Raises

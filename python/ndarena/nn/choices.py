@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ndarena.nn.words import Choice
+import warnings
+
+from ndarena.nn.words import Choice, member
 
 __all__ = [
     "BackpropType",
@@ -11,6 +13,7 @@ __all__ = [
     "GradientNormalization",
     "PoolingType",
     "WorkspaceMode",
+    "workspace_mode_of",
 ]
 
 
@@ -21,6 +24,22 @@ class WorkspaceMode(Choice):
     """Ordinary arrays."""
     ENABLED = "ENABLED"
     """Workspaces for activations, gradients and scratch."""
+    SINGLE = "SINGLE"
+    """One workspace for everything, used again after every iteration: most memory. Deprecated."""
+    SEPARATE = "SEPARATE"
+    """Workspaces for input, forward and backward pass, and for scratch: least memory. Deprecated."""
+
+
+def workspace_mode_of(value: object, owner: str, field: str) -> WorkspaceMode:
+    """Return the mode meant by a name; a deprecated one is a `DeprecationWarning`."""
+    mode = member(WorkspaceMode, value, owner, field)
+    if mode in {WorkspaceMode.SINGLE, WorkspaceMode.SEPARATE}:
+        warnings.warn(
+            f"{owner}: {field}={mode.name} is deprecated; ENABLED is faster and nearly as small",
+            DeprecationWarning,
+            stacklevel=3,
+        )
+    return mode
 
 
 class BackpropType(Choice):

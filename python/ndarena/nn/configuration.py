@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from ndarena.nn.choices import BackpropType, CacheMode, ConvolutionMode, GradientNormalization, WorkspaceMode
+from ndarena.nn.choices import (
+    BackpropType,
+    CacheMode,
+    ConvolutionMode,
+    GradientNormalization,
+    WorkspaceMode,
+    workspace_mode_of,
+)
 from ndarena.nn.constraints import constraints_of
 from ndarena.nn.dropout import dropout_of
 from ndarena.nn.feed_forward import settle_common
@@ -54,10 +61,8 @@ INHERITED = (
     "constraints",
 )
 MAY_BE_NONE = frozenset({"bias_updater", "weight_noise", "dropout"})
-CHOICES: dict[str, type[WorkspaceMode | BackpropType | CacheMode | ConvolutionMode]] = {
+CHOICES: dict[str, type[BackpropType | CacheMode | ConvolutionMode]] = {
     "convolution_mode": ConvolutionMode,
-    "training_workspace_mode": WorkspaceMode,
-    "inference_workspace_mode": WorkspaceMode,
     "cache_mode": CacheMode,
     "backprop_type": BackpropType,
 }
@@ -118,6 +123,8 @@ class NetworkConfiguration:
             self._set("cache_mode", CacheMode.NONE)
         for name, kind in CHOICES.items():
             self._set(name, member(kind, getattr(self, name), owner, name))
+        for name in ("training_workspace_mode", "inference_workspace_mode"):
+            self._set(name, workspace_mode_of(getattr(self, name), owner, name))
         length = at_least_one(self.tbptt_fwd_length, owner, "tbptt_fwd_length")
         self._set("tbptt_fwd_length", length)
         if self.tbptt_back_length not in {None, length}:

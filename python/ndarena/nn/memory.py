@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from ndarena._core import (
@@ -12,25 +13,36 @@ from ndarena._core import (
     get_debug_mode,
     get_workspace_for_current_thread,
 )
+from ndarena.nn.choices import WorkspaceMode
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from ndarena._core import Workspace
+    from ndarena.nn.wiring import Node, Wiring
 
-__all__ = ["NAMES", "OUTPUT_MEM", "InferenceMemory", "TrainingMemory", "activations_configuration"]
+__all__ = ["OUTPUT_MEM", "InferenceMemory", "TrainingMemory", "activations_configuration", "is_of_networks"]
 
 ALL = "WS_ALL_LAYERS_ACT"
 WORK = "WS_LAYER_WORKING_MEM"
-PAIR = ("WS_LAYER_ACT_1", "WS_LAYER_ACT_2")
+SLOT = "WS_LAYER_ACT_"
 LOOP = "WS_RNN_LOOP_WORKING_MEM"
 OUTPUT_MEM = "WS_OUTPUT_MEM"
-NAMES = frozenset({ALL, WORK, *PAIR, LOOP, OUTPUT_MEM})
+SINGLE = "WS_SINGLE"
+EXTERNAL, FORWARD, BACKWARD = "WS_EXTERNAL", "WS_FORWARD", "WS_BACKWARD"
+NAMES = frozenset({ALL, WORK, LOOP, OUTPUT_MEM, SINGLE, EXTERNAL, FORWARD, BACKWARD})
 
 T = ArrayType
+SCRATCH = ("FF_WORKING_MEM", "BP_WORKING_MEM", "RNN_FF_LOOP_WORKING_MEM", "RNN_BP_LOOP_WORKING_MEM")
 
 
-def _learning(limit: float, policy: str, cycles: int) -> WorkspaceConfiguration:
+def is_of_networks(name: str) -> bool:
+    """Tell whether a workspace of this name is one of those that networks make."""
+    return name in NAMES or name.startswith(SLOT)
+
+
+def _learning(limit: float, policy: str = "FIRST_LOOP", cycles: int = 0) -> WorkspaceConfiguration:
     return WorkspaceConfiguration(
         overallocation_limit=limit,
         policy_learning=policy,
@@ -41,21 +53,49 @@ def _learning(limit: float, policy: str, cycles: int) -> WorkspaceConfiguration:
 
 def activations_configuration() -> WorkspaceConfiguration:
     """Return the configuration of workspaces that hold whole activations."""
-    return _learning(0.05, "FIRST_LOOP", 0)
+    return _learning(0.05)
+
+
+def _slot(wiring: Wiring, slot: int) -> str:
+    """Return the name of a slot; DL4J counts those of a chain from 1, those of a graph from 0."""
+    return f"{SLOT}{slot + (not wiring.is_graph)}"
 
 
 class _Memory:
-    """The workspaces of one network, thread and purpose; without `enabled` there are none.
+    """The workspaces of one network, thread and purpose in one mode; in mode NONE there are none.
 
     A workspace of a name belongs to the thread and may be another network's too: whoever is first configures
     it.
     """
 
-    def __init__(self, wishes: dict[str, WorkspaceConfiguration], *, enabled: bool) -> None:
-        self.enabled = enabled
+    def __init__(self, wiring: Wiring, mode: WorkspaceMode) -> None:
+        self.enabled = mode is not WorkspaceMode.NONE
+        self._wiring, self._mode = wiring, mode
         self._debug = get_debug_mode()
-        self._workspaces = {name: _found(name, conf) for name, conf in wishes.items()} if enabled else {}
-        self._settled = not enabled
+        wishes = self._wishes() if self.enabled else {}
+        self._workspaces = {name: _found(name, conf) for name, conf in wishes.items()}
+        self._settled = not self.enabled
+        self._entrances = {name: self._manager({"ACTIVATIONS": name}) for name in wishes}
+        self._scratch = self._manager({"FF_WORKING_MEM": self._name(WORK)})
+
+    def _wishes(self) -> dict[str, WorkspaceConfiguration]:
+        """Return what the mode and the network need."""
+        if self._mode is WorkspaceMode.SINGLE:
+            return {SINGLE: activations_configuration().replace(policy_reuse="AT_RESET")}
+        wiring = self._wiring
+        cycles = 2 * (wiring.workers + (0 if wiring.is_graph else wiring.preprocessors))
+        wishes = {WORK: _learning(0.02, "OVER_TIME", cycles)}
+        if self._mode is WorkspaceMode.SEPARATE:
+            return wishes | dict.fromkeys((EXTERNAL, FORWARD, BACKWARD), activations_configuration())
+        slots = _learning(0.02, "OVER_TIME", wiring.workers)
+        count = max(wiring.forward.count, wiring.backward.count)
+        return wishes | {_slot(wiring, slot): slots for slot in range(count)}
+
+    def _name(self, enabled: str, separate: str | None = None) -> str:
+        """Return the workspace that a purpose has in this mode."""
+        if self._mode is WorkspaceMode.SINGLE:
+            return SINGLE
+        return enabled if self._mode is WorkspaceMode.ENABLED or separate is None else separate
 
     def is_usable(self) -> bool:
         """Tell whether this is still what the thread has."""
@@ -72,7 +112,7 @@ class _Memory:
                 ws.initialize_workspace()
         self._settled = True
 
-    def manager(self, *scoped_out: ArrayType, **places: str) -> LayerWorkspaceMgr:
+    def _manager(self, places: Mapping[str, str], *scoped_out: ArrayType) -> LayerWorkspaceMgr:
         """Make a manager: roles in workspaces by name, roles without a workspace, all others unknown."""
         if not self.enabled:
             return LayerWorkspaceMgr.no_workspaces()
@@ -85,19 +125,32 @@ class _Memory:
             builder.no_workspace_for(plain)
         return builder.build()
 
+    def _scratch_places(self) -> dict[str, str]:
+        loop = self._name(LOOP)
+        return dict(zip(SCRATCH, (self._name(WORK), self._name(WORK), loop, loop), strict=True))
+
+    def _forward_places(self, given: str, result: str) -> dict[str, str]:
+        places = self._scratch_places()
+        places.pop("BP_WORKING_MEM")
+        places.pop("RNN_BP_LOOP_WORKING_MEM")
+        return {"INPUT": given, "ACTIVATIONS": result, **places}
+
     def work(self) -> AbstractContextManager[object]:
         """Enter the scratch of one call of a layer."""
-        return self._scopes.notify_scope_entered(T.FF_WORKING_MEM)
+        return self._scratch.notify_scope_entered(T.FF_WORKING_MEM)
 
-    def pair(self) -> AbstractContextManager[object]:
-        """Enter the two workspaces that hold in turn what one layer hands to the next."""
-        return self._scopes.notify_scope_entered(*self._pair_roles)
+    def _held(self, names: Sequence[str]) -> AbstractContextManager[object]:
+        """Enter workspaces by name."""
+        if len(names) == 1:
+            return self._entrances[names[0]].notify_scope_entered(T.ACTIVATIONS)
+        with ExitStack() as stack:
+            for name in names:
+                stack.enter_context(self._entrances[name].notify_scope_entered(T.ACTIVATIONS))
+            return stack.pop_all()
 
-    def _make_scopes(self, layers: int) -> None:
-        self._scopes = self.manager(
-            INPUT=ALL, ACTIVATIONS=PAIR[0], ACTIVATION_GRAD=PAIR[1], FF_WORKING_MEM=WORK
-        )
-        self._pair_roles = (T.ACTIVATIONS, T.ACTIVATION_GRAD)[: min(layers, 2)]
+    def _names(self, *names: str) -> list[str]:
+        """Return each of these workspaces once, as far as there are any."""
+        return [name for name in dict.fromkeys(names) if name in self._workspaces]
 
 
 def _found(name: str, conf: WorkspaceConfiguration) -> Workspace:
@@ -106,61 +159,73 @@ def _found(name: str, conf: WorkspaceConfiguration) -> Workspace:
     return get_workspace_for_current_thread(conf, id=name)
 
 
-def _wishes(layers: int) -> dict[str, WorkspaceConfiguration]:
-    wishes = {WORK: _learning(0.02, "OVER_TIME", 2 * layers)}
-    for name in PAIR[: min(layers, 2)]:
-        wishes[name] = _learning(0.02, "OVER_TIME", layers)
-    return wishes
-
-
 class TrainingMemory(_Memory):
-    """All activations of an iteration stay; epsilons go to the pair in turn."""
+    """All activations of an iteration stay; an epsilon stays until what is below has worked."""
 
-    def __init__(self, layers: int, *, enabled: bool) -> None:
-        super().__init__({ALL: activations_configuration(), **_wishes(layers)}, enabled=enabled)
-        self._make_scopes(layers)
-        loops = {"RNN_FF_LOOP_WORKING_MEM": LOOP, "RNN_BP_LOOP_WORKING_MEM": LOOP}
-        self.forward = self.manager(
-            INPUT=ALL, ACTIVATIONS=ALL, FF_WORKING_MEM=WORK, RNN_FF_LOOP_WORKING_MEM=LOOP
-        )
-        self._backward = [
-            self.manager(
-                INPUT=ALL,
-                ACTIVATIONS=WORK,
-                ACTIVATION_GRAD=name,
-                FF_WORKING_MEM=WORK,
-                BP_WORKING_MEM=WORK,
-                **loops,
-            )
-            for name in PAIR
-        ]
+    def __init__(self, wiring: Wiring, mode: WorkspaceMode) -> None:
+        super().__init__(wiring, mode)
+        given, result = self._name(ALL, EXTERNAL), self._name(ALL, FORWARD)
+        self.forward = self._manager(self._forward_places(given, result))
+        self._whole = self._names(given, result)
+        scratch = {"INPUT": given, "ACTIVATIONS": self._name(WORK), **self._scratch_places()}
+        if mode is WorkspaceMode.ENABLED:
+            places = [_slot(wiring, slot) for slot in wiring.backward.of]
+        else:
+            places = [self._name("", BACKWARD)] * len(wiring.nodes)
+        self._epsilons = self._names(*places)
+        self._backward = [self._manager(scratch | {"ACTIVATION_GRAD": place}) for place in places]
 
-    def backward(self, step: int) -> LayerWorkspaceMgr:
-        """Return the manager of a step of the backward pass, counted from the output."""
-        return self._backward[step % 2]
+    def _wishes(self) -> dict[str, WorkspaceConfiguration]:
+        wishes = super()._wishes()
+        return {ALL: activations_configuration()} | wishes if self._mode is WorkspaceMode.ENABLED else wishes
+
+    def backward(self, node: Node) -> LayerWorkspaceMgr:
+        """Return the manager of a node's step of the backward pass."""
+        return self._backward[node.index]
 
     def whole(self) -> AbstractContextManager[object]:
-        """Enter what holds the activations of an iteration, and the scratch of the updater."""
-        return self._scopes.notify_scope_entered(T.INPUT)
+        """Enter what holds the activations of an iteration."""
+        return self._held(self._whole)
+
+    def updating(self) -> AbstractContextManager[object]:
+        """Enter the scratch of the updater."""
+        return self._held(self._whole[-1:])
+
+    def epsilons(self) -> AbstractContextManager[object]:
+        """Enter what holds the epsilons."""
+        return self._held(self._epsilons)
 
 
 class InferenceMemory(_Memory):
-    """Activations go to the pair in turn: only a layer's input and output are there at once."""
+    """An activation stays until its last reader has worked."""
 
-    def __init__(self, layers: int, *, enabled: bool) -> None:
-        super().__init__(_wishes(layers), enabled=enabled)
-        self._make_scopes(layers)
-        self.first = self._layer(PAIR[0], WORK)
-        self._others = [self._layer(PAIR[0], PAIR[1]), self._layer(PAIR[1], PAIR[0])]
-        self.detached = self.manager(
-            T.ACTIVATIONS, INPUT=WORK, FF_WORKING_MEM=WORK, RNN_FF_LOOP_WORKING_MEM=LOOP
-        )
+    def __init__(self, wiring: Wiring, mode: WorkspaceMode) -> None:
+        super().__init__(wiring, mode)
+        self._result = self._results()
+        self._held_results = self._names(*self._result)
+        self._forward = [self._layer(node) for node in wiring.nodes]
+        work = self._name(WORK)
+        self.detached = self._manager(self._forward_places(work, work), T.ACTIVATIONS)
 
-    def _layer(self, output: str, given: str) -> LayerWorkspaceMgr:
-        return self.manager(
-            INPUT=given, ACTIVATIONS=output, FF_WORKING_MEM=WORK, RNN_FF_LOOP_WORKING_MEM=LOOP
-        )
+    def _results(self) -> list[str]:
+        """Return where the result of each node is."""
+        slots = self._wiring.forward.of
+        if self._mode is WorkspaceMode.ENABLED:
+            return [_slot(self._wiring, slot) for slot in slots]
+        return [self._name("", FORWARD)] * len(slots)
 
-    def layer(self, index: int) -> LayerWorkspaceMgr:
-        """Return the manager of a layer."""
-        return self._others[index % 2] if index else self.first
+    def _layer(self, node: Node) -> LayerWorkspaceMgr:
+        own = self._result[node.index]
+        if node.is_first:
+            given = own if node.is_input else self._name(WORK)
+        else:
+            given = self._result[node.sources[0] - len(self._wiring.inputs)]
+        return self._manager(self._forward_places(given, own))
+
+    def forward(self, node: Node) -> LayerWorkspaceMgr:
+        """Return the manager of a node."""
+        return self._forward[node.index]
+
+    def results(self) -> AbstractContextManager[object]:
+        """Enter what holds the activations."""
+        return self._held(self._held_results)

@@ -1,4 +1,4 @@
-"""The ways through a chain of layers: forward and backward to learn, forward for one output or all."""
+"""The ways through a network: forward and backward to learn, forward for outputs or all activations."""
 
 from __future__ import annotations
 
@@ -8,175 +8,312 @@ import numpy as np
 
 from ndarena._core import ArrayType, WorkspaceArray, detach
 from ndarena.nn.placement import brought_in, described, in_scratch, placed
+from ndarena.nn.recurrent import RecurrentLayer
 from ndarena.nn.words import Array, share_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ndarena._core import LayerWorkspaceMgr
-    from ndarena.nn.layer import Layer
+    from ndarena.nn.batches import Batch
     from ndarena.nn.memory import InferenceMemory, TrainingMemory
+    from ndarena.nn.wiring import Node, Wiring
 
-__all__ = ["InferencePass", "Masks", "TrainingPass"]
+__all__ = ["InferencePass", "SteppingPass", "TrainingPass"]
 
 INPUT, ACTIVATIONS = ArrayType.INPUT, ArrayType.ACTIVATIONS
-ACTIVATION_GRAD = ArrayType.ACTIVATION_GRAD
-
-
-class Masks:
-    """The masks of a batch on their way: that of the labels for the last layer, of features for others."""
-
-    def __init__(self, features: Array, labels: Array, layers: int) -> None:
-        self._mask, self._labels, self._last = features, labels, layers - 1
-
-    def of(self, layer: Layer) -> Array:
-        """Return the mask of a layer; they are asked for in order."""
-        if layer.index == self._last:
-            return self._labels
-        mask = self._mask
-        if mask is not None:
-            self._mask = layer.feed_forward_mask(mask)
-        return mask
+ACTIVATION_GRAD, BP_WORKING_MEM = ArrayType.ACTIVATION_GRAD, ArrayType.BP_WORKING_MEM
 
 
 class _Pass:
-    """Layers, and the memory in which they are called."""
+    """A batch on its way: by value (see `Node`) the arrays, their masks, and how many examples they are."""
+
+    brings_all = False
+    """Whether every layer is given its input in the place of inputs."""
 
     def __init__(
         self,
-        layers: list[Layer],
+        wiring: Wiring,
         memory: TrainingMemory | InferenceMemory,
         dtype: np.dtype[Any],
+        batch: Batch,
         *,
         training: bool,
     ) -> None:
-        self.layers, self.dtype, self.training = layers, dtype, training
+        self.wiring, self.dtype, self.training = wiring, dtype, training
         self._work, self._tolerant = memory.work, not memory.enabled
+        unknown = [None] * len(wiring.nodes)
+        self.values: list[Array] = [*batch.features, *unknown]
+        self.masks: list[Array] = [*batch.features_masks, *unknown]
+        self.examples: list[Any] = [*map(len, batch.features), *unknown]
+        self._labels_masks = batch.labels_masks
 
-    def run(self, layer: Layer, call: Callable[[], Array]) -> Array:
-        """Call a layer inside its scratch."""
-        return in_scratch(layer, self._work(), call, tolerant=self._tolerant)
+    def run(self, node: Node, call: Callable[[], Any]) -> Any:
+        """Call a node inside its scratch."""
+        return in_scratch(node.twin, self._work(), call, tolerant=self._tolerant)
 
-    def forward(
-        self, layer: Layer, x: Array, mask: Array, mgr: LayerWorkspaceMgr, *, bring: bool = False
-    ) -> Array:
-        """Return the activation of a layer in its place; ``bring`` puts its input into the scratch first."""
+    def forward(self, node: Node, mgr: LayerWorkspaceMgr) -> Array:
+        """Return what a node gives, in its place, and note what goes with it; inside its scratch."""
+        result = self._layer(node, mgr) if node.is_layer else self._vertex(node, mgr)
+        self.values[node.value] = result
+        return result
 
-        def call() -> Array:
-            source = brought_in(mgr, x, self.dtype, INPUT) if bring else x
-            result = layer.activate(source, training=self.training, workspace_mgr=mgr, mask=mask)
-            return placed(layer, mgr, ACTIVATIONS, result, source)
+    def _given(self, node: Node, mgr: LayerWorkspaceMgr) -> Array:
+        x = self.values[node.sources[0]]
+        return brought_in(mgr, x, self.dtype, INPUT) if node.is_first or self.brings_all else x
 
-        return self.run(layer, call)
+    def _layer(self, node: Node, mgr: LayerWorkspaceMgr) -> Array:
+        source, layer, preprocessor = node.sources[0], node.twin, node.preprocessor
+        x, mask, examples = self._given(node, mgr), self.masks[source], self.examples[source]
+        if preprocessor is not None:
+            made = preprocessor.pre_process(x, examples, workspace_mgr=mgr, mask=mask)
+            x = placed(layer, mgr, ACTIVATIONS, made, (x,))
+            if mask is not None:
+                mask = preprocessor.feed_forward_mask(mask, examples)
+        if node.output is not None and self._labels_masks[node.output] is not None:
+            mask = self._labels_masks[node.output]
+        result = self._activation(layer, x, mask, mgr)
+        self.masks[node.value] = None if mask is None else layer.feed_forward_mask(mask)
+        self.examples[node.value] = examples
+        return placed(layer, mgr, ACTIVATIONS, result, (x,))
+
+    def _activation(self, layer: Any, x: Array, mask: Array, mgr: LayerWorkspaceMgr) -> Array:
+        return layer.activate(x, training=self.training, workspace_mgr=mgr, mask=mask)
+
+    def _vertex(self, node: Node, mgr: LayerWorkspaceMgr) -> Array:
+        vertex = node.twin
+        if node.is_input:
+            role, given = INPUT, [self._given(node, mgr)]
+        else:
+            role, given = ACTIVATIONS, [self.values[source] for source in node.sources]
+        masks = [self.masks[source] for source in node.sources]
+        vertex.batch_size = self.examples[node.sources[0]]
+        result = vertex.do_forward(*given, training=self.training, workspace_mgr=mgr, masks=masks)
+        if any(mask is not None for mask in masks):
+            self.masks[node.value] = vertex.feed_forward_masks(*masks)
+        sizes = [self.examples[source] for source in node.flows]
+        self.examples[node.value] = vertex.get_batch_size(*sizes)
+        return placed(vertex, mgr, role, result, given)
 
 
 class TrainingPass(_Pass):
     """One batch forward and backward, inside ``memory.whole()``."""
 
-    def __init__(self, layers: list[Layer], memory: TrainingMemory, dtype: np.dtype[Any]) -> None:
-        super().__init__(layers, memory, dtype, training=True)
-        self._memory = memory
-        self._output: Any = layers[-1]
+    def __init__(
+        self,
+        wiring: Wiring,
+        memory: TrainingMemory,
+        dtype: np.dtype[Any],
+        batch: Batch,
+        *,
+        carries_state: bool = False,
+    ) -> None:
+        super().__init__(wiring, memory, dtype, batch, training=True)
+        self._memory, self._labels, self._carries_state = memory, batch.labels, carries_state
+        self._epsilons: list[list[Array]] = [[] for _ in self.values]
 
-    def forward_hidden(self, features: Array, masks: Masks) -> list[Array]:
-        """Return the activations, the input first, without that of the output layer."""
+    def _activation(self, layer: Any, x: Array, mask: Array, mgr: LayerWorkspaceMgr) -> Array:
+        if self._carries_state and isinstance(layer, RecurrentLayer):
+            return layer.rnn_activate_using_stored_state(x, training=True, workspace_mgr=mgr, mask=mask)
+        return super()._activation(layer, x, mask, mgr)
+
+    def forward_hidden(self) -> None:
+        """Compute all values but those of the outputs."""
         mgr = self._memory.forward
-        x = brought_in(mgr, features, self.dtype, INPUT)
-        activations = [x]
-        for layer in self.layers[:-1]:
-            x = self.forward(layer, x, masks.of(layer), mgr)
-            activations.append(x)
-        return activations
+        for node in self.wiring.hidden:
+            self.run(node, lambda node=node: self.forward(node, mgr))  # type: ignore[misc]
+
+    def forward_outputs(self) -> None:
+        """Compute the outputs, too, for errors that come from outside."""
+        for node in self.wiring.outputs:
+            self.run(node, lambda node=node: self.forward(node, self._memory.forward))  # type: ignore[misc]
 
     def backward(
-        self, x: Array, labels: Array, mask: Array, *, keep_epsilon: bool = False
-    ) -> np.ndarray[Any, Any] | None:
-        """Set all gradients and return the epsilon of the input; ``x`` is what the output layer is given."""
-        with self._memory.pair():
-            epsilon = self.run(self._output, lambda: self._finish(x, labels, mask))
-            for step, layer in enumerate(reversed(self.layers[:-1]), 1):
-                if epsilon is None:
-                    self._refuse_to_stop(len(self.layers) - step)
-                    break
-                epsilon = self.run(layer, self._step(layer, epsilon, self._memory.backward(step)))
-            return detach(epsilon) if keep_epsilon and epsilon is not None else None
+        self, outside: Sequence[Array] | None = None, *, keep_epsilons: bool = False
+    ) -> list[np.ndarray[Any, Any] | None]:
+        """Set all gradients; errors from ``outside``, one per output, take the place of the losses.
+
+        The derivatives of the summed loss to what went in come back if they are asked for, plain.
+        """
+        read_by_outputs = {source for node in self.wiring.outputs for source in node.sources}
+        for value in set(range(len(self.values))) - read_by_outputs:
+            self.values[value] = None
+        with self._memory.epsilons():
+            for node in reversed(self.wiring.nodes):
+                if node.output is not None:
+                    self.run(node, self._finish(node, outside))
+                elif not node.is_input and self._epsilons[node.value]:
+                    self.run(node, self._step(node))
+            first = len(self.wiring.inputs) if self.wiring.is_graph else 0
+            arrived = self._epsilons[first : first + len(self.wiring.inputs)]
+            self._epsilons.clear()
+            return [_plain_sum(epsilons) for epsilons in arrived] if keep_epsilons else []
 
     def score(self, penalty: Callable[[], float]) -> float:
         """Return the score of the batch."""
+        total = 0.0
+        for node in self.wiring.outputs:
+            penalised = node is self.wiring.outputs[0]
 
-        def call() -> float:
-            value: float = self._output.compute_score(
-                penalty(), training=True, workspace_mgr=self._memory.forward
-            )
-            return value
+            def call(output: Any = node.twin, *, penalised: bool = penalised) -> float:
+                regularization = penalty() if penalised else 0.0
+                value: float = output.compute_score(
+                    regularization, training=True, workspace_mgr=self._memory.forward
+                )
+                return value
 
-        return float(self.run(self._output, call))
+            total += float(self.run(node, call))
+        return total
 
-    def _finish(self, x: Array, labels: Array, mask: Array) -> Array:
-        """Forward and backward through the output layer."""
-        output, mgr = self._output, self._memory.forward
-        output.labels = labels
-        placed(
-            output,
-            mgr,
-            ACTIVATIONS,
-            output.activate(x, training=True, workspace_mgr=mgr, mask=mask),
-            x,
-        )
-        return self._step(output, None, self._memory.backward(0))()
+    def _finish(self, node: Node, outside: Sequence[Array] | None) -> Callable[[], None]:
+        """Go forward and backward through an output, or backward alone from an error."""
+        place = node.output or 0
 
-    @staticmethod
-    def _step(layer: Layer, epsilon: Array, mgr: LayerWorkspaceMgr) -> Callable[[], Array]:
-        def call() -> Array:
-            below = layer.backprop_gradient(epsilon, workspace_mgr=mgr)
-            return None if below is None else placed(layer, mgr, ACTIVATION_GRAD, below, epsilon)
+        def call() -> None:
+            if outside is None:
+                node.twin.labels = self._labels[place]
+                self.forward(node, self._memory.forward)
+            self._forget_read(node)
+            epsilon = None if outside is None else outside[place]
+            self._hand_down(node, epsilon, self._memory.backward(node))
 
         return call
 
-    def _refuse_to_stop(self, index: int) -> None:
-        """Refuse that the backward pass ends early, unless nothing below learns."""
-        if any(len(layer.params) for layer in self.layers[:index]):
-            raise TypeError(
-                f"{described(self.layers[index])} must return an array of ACTIVATION_GRAD, not None: "
-                "layers below it learn"
-            )
+    def _forget_read(self, node: Node) -> None:
+        """Let go of what no other output is given; layers keep what they need."""
+        others = [o for o in self.wiring.outputs if o.index < node.index]
+        for value in (node.value, *node.sources):
+            if not any(value in other.sources for other in others):
+                self.values[value] = None
+
+    def _step(self, node: Node) -> Callable[[], None]:
+        def call() -> None:
+            mgr = self._memory.backward(node)
+            epsilons = self._epsilons[node.value]
+            self._epsilons[node.value] = []
+            self._hand_down(node, _summed(epsilons, mgr), mgr)
+
+        return call
+
+    def _hand_down(self, node: Node, epsilon: Array, mgr: LayerWorkspaceMgr) -> None:
+        """Give to all that a node was given the derivative to it."""
+        twin = node.twin
+        if not node.is_layer:
+            below = twin.do_backward(epsilon, workspace_mgr=mgr)
+            for source, made in zip(node.flows, below, strict=True):
+                self._epsilons[source].append(placed(twin, mgr, ACTIVATION_GRAD, made, (epsilon,)))
+            return
+        made = twin.backprop_gradient(epsilon, workspace_mgr=mgr)
+        if made is None:
+            if node.learns_below:
+                raise TypeError(
+                    f"{described(twin)} must return an array of ACTIVATION_GRAD, not None: "
+                    "layers below it learn"
+                )
+            return
+        made = placed(twin, mgr, ACTIVATION_GRAD, made, (epsilon,))
+        (source,) = node.sources
+        if node.preprocessor is not None:
+            turned = node.preprocessor.backprop(made, self.examples[source], workspace_mgr=mgr)
+            made = placed(twin, mgr, ACTIVATION_GRAD, turned, (made,))
+        self._epsilons[source].append(made)
+
+
+def _plain_sum(epsilons: list[Array]) -> np.ndarray[Any, Any] | None:
+    """Return the sum of what arrived at an input, plain; ``None`` where nothing did."""
+    if not epsilons:
+        return None
+    total: np.ndarray[Any, Any] = np.array(detach(epsilons[0]))
+    for other in epsilons[1:]:
+        total += other
+    return total
+
+
+def _summed(epsilons: list[Array], mgr: LayerWorkspaceMgr) -> Array:
+    """Return the sum of what comes from several readers."""
+    first, *others = epsilons
+    if not others:
+        return first
+    total: Array = mgr.create_uninitialized(BP_WORKING_MEM, first.shape, first.dtype)
+    np.add(first, others[0], out=total)
+    for other in others[1:]:
+        total += other
+    return total
 
 
 class InferencePass(_Pass):
     """One batch forward; the caller says where the results go."""
 
     def __init__(
-        self, layers: list[Layer], memory: InferenceMemory, dtype: np.dtype[Any], *, training: bool
+        self,
+        wiring: Wiring,
+        memory: InferenceMemory,
+        dtype: np.dtype[Any],
+        batch: Batch,
+        *,
+        training: bool = False,
     ) -> None:
-        super().__init__(layers, memory, dtype, training=training)
+        super().__init__(wiring, memory, dtype, batch, training=training)
         self._memory = memory
 
-    def output(self, x: Array, masks: Masks, deliver: Callable[[Array], Any]) -> Any:
-        """Return what ``deliver`` makes of the last activation, which ends when it returns."""
-        with self._memory.pair():
-            for layer in self.layers:
-                mgr = self._memory.layer(layer.index)
-                x = self.forward(layer, x, masks.of(layer), mgr, bring=layer.index == 0)
-            return deliver(x)
+    def outputs(self, deliver: Callable[[Node, Array], Any]) -> list[Any]:
+        """Return what ``deliver`` makes of the outputs, in their order; they end when it returns."""
+        delivered: dict[int, Any] = {}
+        last_reader = self.wiring.last_reader
+        with self._memory.results():
+            for node in self.wiring.nodes:
+                mgr = self._memory.forward(node)
+                if node.output is None:
+                    self.run(node, lambda node=node, mgr=mgr: self.forward(node, mgr))  # type: ignore[misc]
+                else:
+                    self.run(node, lambda node=node, mgr=mgr: self.forward(node, mgr))  # type: ignore[misc]
+                    delivered[node.output] = deliver(node, self.values[node.value])
+                    self.values[node.value] = None
+                for source in node.sources:
+                    if last_reader[source] == node.index:
+                        self.values[source] = None
+        return [delivered[i] for i in range(len(self.wiring.outputs))]
 
-    def scored(self, x: Array, labels: Array, masks: Masks, score: Callable[[Any], Any]) -> Any:
-        """Return what ``score`` asks of the output layer, given to it with a manager."""
-        output: Any = self.layers[-1]
-        output.labels = labels
+    def scored(self, labels: Sequence[Array], score: Callable[[Any], Any]) -> list[Any]:
+        """Return what ``score`` asks of every output layer, which has its labels."""
+        for node, own in zip(self.wiring.outputs, labels, strict=True):
+            node.twin.labels = own
 
-        def call() -> Any:
-            value = score(output)
-            return detach(value) if isinstance(value, WorkspaceArray) else value
+        def deliver(node: Node, _: Array) -> Any:
+            def call() -> Any:
+                value = score(node)
+                return detach(value) if isinstance(value, WorkspaceArray) else value
 
-        return self.output(x, masks, lambda _: self.run(output, call))
+            return self.run(node, call)
 
-    def activations(self, x: Array, masks: Masks) -> list[np.ndarray[Any, Any]]:
-        """Return all activations detached, the input first; none shares memory with ``x`` or another."""
-        entries: list[np.ndarray[Any, Any]] = [np.array(detach(x), self.dtype, order="C", copy=True)]
-        for layer in self.layers:
-            mgr = self._memory.detached
-            entry = self.forward(layer, entries[-1], masks.of(layer), mgr, bring=True)
-            if any(share_memory(entry, earlier) for earlier in entries):
+        return self.outputs(deliver)
+
+    def activations(self) -> list[np.ndarray[Any, Any]]:
+        """Return all values detached, those that go in first; none shares memory with what was given."""
+        first, self.brings_all = len(self.wiring.inputs), True
+        for i in range(first):
+            self.values[i] = np.array(detach(self.values[i]), self.dtype, order="C", copy=True)
+        for node in self.wiring.nodes:
+            if node.is_input:
+                self._pass_on(node)
+                continue
+            self.run(node, lambda node=node: self.forward(node, self._memory.detached))  # type: ignore[misc]
+            entry = detach(self.values[node.value])
+            if any(share_memory(entry, earlier) for earlier in self.values[: node.value]):
                 entry = entry.copy()
-            entries.append(entry)
-        return entries
+            self.values[node.value] = entry
+        return self.values
+
+    def _pass_on(self, node: Node) -> None:
+        (source,) = node.sources
+        for each in (self.values, self.masks, self.examples):
+            each[node.value] = each[source]
+
+
+class SteppingPass(InferencePass):
+    """One batch forward, in which recurrent layers go on where they stopped."""
+
+    def _activation(self, layer: Any, x: Array, mask: Array, mgr: LayerWorkspaceMgr) -> Array:
+        if isinstance(layer, RecurrentLayer):
+            return layer.rnn_time_step(x, workspace_mgr=mgr)
+        return super()._activation(layer, x, mask, mgr)

@@ -8,10 +8,11 @@ import numpy as np
 
 from ndarena._core import ArrayType, LayerWorkspaceMgr, WorkspaceArray
 from ndarena.errors import ArrayLocationError, ScopeError
+from ndarena.nn.vertex import GraphVertex
 from ndarena.nn.words import Array, share_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from ndarena.nn.layer import Layer
@@ -19,13 +20,18 @@ if TYPE_CHECKING:
 __all__ = ["brought_in", "described", "in_scratch", "like", "placed"]
 
 
-def described(layer: Layer) -> str:
-    """Name a working layer as errors do."""
-    return f"layer {layer.index} ({layer.name}, {type(layer).__name__})"
+def described(layer: Layer | GraphVertex) -> str:
+    """Name a working layer or vertex as errors do."""
+    kind = "vertex" if isinstance(layer, GraphVertex) else "layer"
+    return f"{kind} {layer.index} ({layer.name}, {type(layer).__name__})"
 
 
 def in_scratch(
-    layer: Layer, scratch: AbstractContextManager[object], call: Callable[[], Array], *, tolerant: bool
+    layer: Layer | GraphVertex,
+    scratch: AbstractContextManager[object],
+    call: Callable[[], Array],
+    *,
+    tolerant: bool,
 ) -> Array:
     """Call a layer inside its scratch; a scope left open is closed, and an error unless ``tolerant``."""
     returned = False
@@ -46,8 +52,14 @@ def in_scratch(
     return result
 
 
-def placed(layer: Layer, mgr: LayerWorkspaceMgr, role: ArrayType, result: Array, source: Array) -> Array:
-    """Return a layer's result where its role belongs, copied if it is made of ``source``.
+def placed(
+    layer: Layer | GraphVertex,
+    mgr: LayerWorkspaceMgr,
+    role: ArrayType,
+    result: Array,
+    sources: Sequence[Array],
+) -> Array:
+    """Return a layer's result where its role belongs, copied if it is made of one of ``sources``.
 
     Raises
     ------
@@ -62,7 +74,7 @@ def placed(layer: Layer, mgr: LayerWorkspaceMgr, role: ArrayType, result: Array,
     try:
         return mgr.validate_array_location(role, result)
     except ArrayLocationError as error:
-        if _is_readable(result) and source is not None and share_memory(result, source):
+        if _is_readable(result) and any(x is not None and share_memory(result, x) for x in sources):
             return mgr.dup(role, result)
         facts = {
             name: getattr(error, name)

@@ -1,0 +1,297 @@
+"""A network that is a graph of layers and other vertices (DL4J: ``ComputationGraph``)."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from ndarena.data import DataSet, MultiDataSet
+from ndarena.nn.batches import batch_of, inputs_of, numeric
+from ndarena.nn.graph_configuration import ComputationGraphConfiguration
+from ndarena.nn.layer import Layer
+from ndarena.nn.learner import Learner, check_target, delivered
+from ndarena.nn.recurrent import RecurrentLayer
+from ndarena.nn.wiring import Wiring, wired
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from ndarena._core import Workspace
+    from ndarena.nn.batches import Batch
+    from ndarena.nn.layer import Flat
+    from ndarena.nn.passes import TrainingPass
+    from ndarena.nn.wiring import Node
+    from ndarena.nn.words import Array
+
+__all__ = ["ComputationGraph"]
+
+E = TypeVar("E", bound=Any)
+Data = DataSet | MultiDataSet
+
+
+class ComputationGraph(Learner):
+    """Layers and other vertices, joined at will, that learn from data (DL4J: ``ComputationGraph``).
+
+    What goes in and comes out is one array per input and output, in their order. Everything else is as in
+    `MultiLayerNetwork`.
+
+    Parameters
+    ----------
+    configuration : ComputationGraphConfiguration
+        What the network is made of. It is never changed.
+
+    Raises
+    ------
+    TypeError
+        Something else than a configuration.
+    """
+
+    configuration_class = ComputationGraphConfiguration
+
+    def __init__(self, configuration: ComputationGraphConfiguration) -> None:
+        if not isinstance(configuration, ComputationGraphConfiguration):
+            raise TypeError(f"expected a ComputationGraphConfiguration, not {type(configuration).__name__}")
+        super().__init__(configuration)
+
+    @property
+    def vertices(self) -> dict[str, Any]:
+        """All working layers and other vertices by name, in topological order."""
+        return {node.name: node.twin for node in self.wiring.nodes if not node.is_input}
+
+    def _members(self) -> list[tuple[str, int, Layer]]:
+        first = len(self.configuration.inputs)
+        return [
+            (name, index, thing if thing.name is not None else dataclasses.replace(thing, name=name))
+            for index, (name, thing, _, _) in enumerate(self.configuration.complete_nodes(), first)
+            if isinstance(thing, Layer)
+        ]
+
+    def _wire(self) -> Wiring:
+        inputs, layers = self.configuration.inputs, iter(self.layers)
+        members = []
+        for index, node in enumerate(self.configuration.complete_nodes(), len(inputs)):
+            sources, thing = node.inputs, node.thing
+            if isinstance(thing, Layer):
+                members.append((node.name, next(layers), sources, node.preprocessor))
+                continue
+            if thing.reference is not None:
+                sources += (thing.reference,)
+            members.append((node.name, thing.instantiate(index=index, name=node.name), sources, None))
+        return wired(inputs, members, self.configuration.outputs)
+
+    # Learning.
+
+    def _data_set(self, data: Any, labels: Any = None) -> Data | None:
+        if labels is not None:
+            return MultiDataSet(_listed(data), _listed(labels))
+        if isinstance(data, Data):
+            return data
+        if hasattr(data, "dtype") or not hasattr(data, "__iter__"):
+            raise TypeError(
+                "fit takes an iterable of data sets, a data set, or lists of features and labels, "
+                f"not {data!r:.100}"
+            )
+        return None
+
+    def _checked(self, data: object) -> Data:
+        if isinstance(data, Data):
+            return data
+        raise TypeError(f"expected a DataSet or a MultiDataSet, not {type(data).__name__}")
+
+    def _heard(self, work: TrainingPass, batch: Batch) -> dict[str, Array]:
+        hidden = {node.name: work.values[node.value] for node in self.wiring.hidden if not node.is_input}
+        return dict(zip(self.wiring.inputs, batch.features, strict=True)) | hidden
+
+    def _remember(self, batch: Batch) -> None:
+        self.input = tuple(x if isinstance(x, np.ndarray) else None for x in batch.features)
+
+    def calculate_gradients(
+        self,
+        features: Sequence[Array],
+        labels: Sequence[Array],
+        *,
+        features_masks: Sequence[Array] | None = None,
+        labels_masks: Sequence[Array] | None = None,
+    ) -> tuple[dict[str, Flat], list[Flat | None]]:
+        """Return the gradients by name, summed over the examples, and the epsilons of the inputs."""
+        data = MultiDataSet(_listed(features), _listed(labels), features_masks, labels_masks)
+        epsilons = self._gradient_of(data)
+        return self._gradients_by_name(), epsilons
+
+    def backprop_gradient(self, *epsilons: Array) -> tuple[Flat, list[Flat | None]]:
+        """Return gradient and input epsilons of errors that come from outside, one per output.
+
+        They are derivatives to the outputs of the `feed_forward` with ``keep_inputs`` just before. Without
+        one: `RuntimeError`.
+        """
+        return self._backward_from(epsilons)
+
+    # Asking.
+
+    def _batch(
+        self,
+        inputs: Sequence[Array],
+        features_masks: Sequence[Array] | None = None,
+        labels_masks: Sequence[Array] | None = None,
+    ) -> Batch:
+        return inputs_of(inputs, self.wiring, self.dtype, features_masks, labels_masks)
+
+    def output(
+        self,
+        *inputs: Any,
+        training: bool = False,
+        features_masks: Sequence[Array] | None = None,
+        labels_masks: Sequence[Array] | None = None,
+        workspace: Workspace | None = None,
+        out: Sequence[Array] | None = None,
+    ) -> list[Array]:
+        """Return the activations of the outputs, in their order.
+
+        Parameters
+        ----------
+        *inputs : array_like
+            Features, ``[N, ...]``, one array per input; or one iterator, of which the outputs of all batches
+            are joined.
+        training : bool
+            Whether layers behave as in training.
+        features_masks, labels_masks : sequence of array_like, optional
+            One per input, and one per output; each may be ``None``.
+        workspace : Workspace, optional
+            An open one, in which the results shall live.
+        out : sequence of array, optional
+            Where the results are written, one per output.
+
+        Raises
+        ------
+        ScopeError
+            The workspace is closed.
+        ValueError
+            Workspace and ``out`` are both given, or the features do not fit.
+        """
+        check_target(workspace, out)
+        targets = [None] * len(self.wiring.outputs) if out is None else list(out)
+        if len(targets) != len(self.wiring.outputs):
+            raise ValueError(f"out must hold {len(self.wiring.outputs)} arrays, not {len(targets)}")
+        if len(inputs) == 1 and _is_iterator(inputs[0]):
+            joined = self._outputs_of_all(inputs[0], training=training)
+            pairs = zip(joined, targets, strict=True)
+            return [delivered(result, workspace, target) for result, target in pairs]
+        batch = self._batch(inputs, features_masks, labels_masks)
+
+        def deliver(node: Node, result: Array) -> Array:
+            return delivered(result, workspace, targets[node.output or 0], batch.features)
+
+        work = self._inference_pass(batch, training=training)
+        return self._outputs(work, deliver, training=training)
+
+    def _outputs_of_all(self, batches: Iterable[Any], *, training: bool) -> list[Flat]:
+        parts = []
+        for data in batches:
+            batch = batch_of(self._checked(data), self.wiring, self.dtype)
+            outputs = self.output(
+                *batch.features,
+                training=training,
+                features_masks=batch.features_masks,
+                labels_masks=batch.labels_masks,
+            )
+            parts.append(outputs)
+        if not parts:
+            raise ValueError("the iterator gave no batch")
+        return [np.concatenate(of_one) for of_one in zip(*parts, strict=True)]
+
+    def output_single(self, *inputs: Any, **options: Any) -> Array:
+        """Return the activation of the only output, as `output` does; several outputs: `ValueError`."""
+        if len(self.wiring.outputs) != 1:
+            raise ValueError(f"the graph has {len(self.wiring.outputs)} outputs: use output()")
+        if options.get("out") is not None:
+            options["out"] = [options["out"]]
+        return self.output(*inputs, **options)[0]
+
+    def feed_forward(
+        self,
+        *inputs: Array,
+        training: bool = False,
+        features_masks: Sequence[Array] | None = None,
+        labels_masks: Sequence[Array] | None = None,
+        keep_inputs: bool = False,
+    ) -> dict[str, Flat]:
+        """Return the activations of all vertices by name, plain arrays, the inputs included.
+
+        With ``keep_inputs``, in training, `backprop_gradient` may follow.
+        """
+        batch = self._batch(inputs, features_masks, labels_masks)
+        if training and keep_inputs:
+            values = self._keep_forward(batch)
+        else:
+            values = self._inference_pass(batch, training=training).activations()
+        return {node.name: values[node.value] for node in self.wiring.nodes}
+
+    def rnn_time_step(self, *inputs: Array, workspace: Workspace | None = None) -> list[Array]:
+        """Return the outputs for steps that follow on those before; recurrent layers go on.
+
+        Parameters
+        ----------
+        *inputs : array_like
+            ``[N, n_in, time]``, or one step ``[N, n_in]``. If all are of rank 2 the outputs have no time.
+        workspace : Workspace, optional
+            An open one, in which the results shall live.
+        """
+        check_target(workspace, None)
+        arrays = [numeric(x, "features") for x in inputs]
+        one_step = all(x.ndim == 2 for x in arrays)
+        series = [one_step and source in self._series_inputs() for source in range(len(arrays))]
+        batch = self._batch([x[:, :, None] if s else x for x, s in zip(arrays, series, strict=True)])
+
+        return self._next_outputs(batch, workspace, one_step=one_step)
+
+    def _series_inputs(self) -> set[int]:
+        """Return the inputs that lead to a recurrent layer without a layer of another kind between."""
+        reached: set[int] = set()
+        for node in reversed(self.wiring.nodes):
+            if (node.is_layer and isinstance(node.twin, RecurrentLayer)) or node.value in reached:
+                reached.update(node.sources)
+        return {i for i in range(len(self.wiring.inputs)) if i in reached}
+
+    def _recurrent(self, layer: int | str) -> RecurrentLayer:
+        if isinstance(layer, int) and -len(self.layers) <= layer < len(self.layers):
+            twin: Any = self.layers[layer]
+        elif layer in self.vertices:
+            twin = self.vertices[str(layer)]
+        else:
+            raise ValueError(f"there is no vertex {layer!r}; there are {', '.join(self.vertices)}")
+        if not isinstance(twin, RecurrentLayer):
+            raise TypeError(f"{layer!r} ({type(twin).__name__}) is not recurrent: it has no state")
+        return twin
+
+    def do_evaluation(
+        self, iterator: Iterable[Data] | Data, evaluations: Mapping[int, Sequence[E]]
+    ) -> Mapping[int, Sequence[E]]:
+        """Give every batch's labels and outputs to evaluations, by index of the output; return them.
+
+        An evaluation has ``eval(labels, predictions, mask)``. It must not keep the arrays.
+        """
+        for data in [iterator] if isinstance(iterator, Data) else iterator:
+            batch = batch_of(self._checked(data), self.wiring, self.dtype)
+            with self._output_scope() as workspace:
+                predictions = self.output(
+                    *batch.features,
+                    features_masks=batch.features_masks,
+                    labels_masks=batch.labels_masks,
+                    workspace=workspace,
+                )
+                for index, those in evaluations.items():
+                    for evaluation in those:
+                        evaluation.eval(batch.labels[index], predictions[index], batch.labels_masks[index])
+                del predictions
+        return evaluations
+
+
+def _listed(arrays: Any) -> list[Array]:
+    """Return a list of arrays; a single array is the only one."""
+    return [arrays] if hasattr(arrays, "dtype") else list(arrays)
+
+
+def _is_iterator(x: object) -> bool:
+    return not hasattr(x, "dtype") and not isinstance(x, list | tuple) and hasattr(x, "__iter__")

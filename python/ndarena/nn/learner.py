@@ -1,0 +1,336 @@
+"""What both kinds of networks do with data: learn from it, and say what they make of it."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from ndarena._core import (
+    Workspace,
+    check_if_workspace_exists,
+    detach,
+    get_workspace_for_current_thread,
+)
+from ndarena.errors import ScopeError
+from ndarena.nn.base import Network, note_workspaces
+from ndarena.nn.batches import batch_of, epochs_of, numeric
+from ndarena.nn.choices import BackpropType, WorkspaceMode
+from ndarena.nn.layer import cut
+from ndarena.nn.memory import OUTPUT_MEM, TrainingMemory, activations_configuration
+from ndarena.nn.passes import InferencePass, SteppingPass, TrainingPass
+from ndarena.nn.recurrent import RecurrentLayer
+from ndarena.nn.words import Array, share_memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from ndarena.nn.batches import Batch
+    from ndarena.nn.layer import Flat
+    from ndarena.nn.wiring import Node
+
+__all__ = ["Learner", "check_target", "delivered"]
+
+E = TypeVar("E", bound=Any)
+
+
+class Learner(Network):
+    """What `MultiLayerNetwork` and `ComputationGraph` have in common."""
+
+    _score = float("nan")
+    _outside: TrainingPass | None = None
+    input: Any = None
+    """The features of the last batch learned, where they are plain."""
+
+    # What the kinds of networks differ in.
+
+    def _data_set(self, data: Any, labels: Any = None) -> Any:
+        """Return the one batch that is given; ``None`` for an iterable of batches."""
+        raise NotImplementedError
+
+    def _checked(self, data: object) -> Any:
+        """Return a data set of the kind that the network takes."""
+        raise NotImplementedError
+
+    def _heard(self, work: TrainingPass, batch: Batch) -> Any:
+        """Return the activations as listeners are told them."""
+        raise NotImplementedError
+
+    def _remember(self, batch: Batch) -> None:
+        """Keep what went in."""
+        raise NotImplementedError
+
+    # Learning.
+
+    def fit(self, data: Any, labels: Any = None, *, epochs: int = 1) -> None:
+        """Learn.
+
+        Parameters
+        ----------
+        data : iterable of DataSet, DataSet, or array_like
+            Batches; or one batch, as features with ``labels`` or as a data set, of which every epoch is one
+            iteration. A graph takes lists of arrays, and data sets of either kind.
+        labels : array_like, optional
+            ``[N, n_out]``, with features.
+        epochs : int
+            How often to go through the data. Epochs over an iterable are counted in `epoch_count`.
+
+        Raises
+        ------
+        ValueError
+            Data that do not fit the network, or no second epoch where one is asked for.
+        RuntimeError
+            The network is learning already.
+        """
+        if isinstance(epochs, bool) or not isinstance(epochs, int | np.integer) or epochs < 0:
+            raise ValueError(f"epochs must be a whole number from 0 on, not {epochs!r}")
+        batch = self._data_set(data, labels)
+        with self._alone():
+            if batch is not None:
+                for _ in range(epochs):
+                    self._fit_batch(batch)
+            else:
+                for epoch in epochs_of(data, epochs):
+                    self._fit_epoch(epoch)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep others from learning meanwhile, and let go of what the layers kept in the end."""
+        if not self._fitting.acquire(blocking=False):
+            raise RuntimeError("this network is learning already")
+        try:
+            yield
+        except MemoryError as error:
+            note_workspaces(error)
+            raise
+        finally:
+            self._forget()
+            self._fitting.release()
+
+    def _fit_epoch(self, batches: Iterable[Any]) -> None:
+        self._tell("on_epoch_start")
+        for data in batches:
+            self._fit_batch(self._checked(data))
+        self._tell("on_epoch_end")
+        self.epoch_count += 1
+
+    def _fit_batch(self, data: Any) -> None:
+        """Do one iteration, or one per piece; a network without parameters has nothing to learn."""
+        if not len(self._params):
+            return
+        batch = batch_of(data, self.wiring, self.dtype)
+        if self.configuration.backprop_type is BackpropType.STANDARD:
+            self._iterate(batch)
+            return
+        self.rnn_clear_previous_state()
+        try:
+            for piece in batch.pieces(self.configuration.tbptt_fwd_length):
+                self._iterate(piece, carries_state=True)
+        finally:
+            self.rnn_clear_previous_state()
+
+    def _iterate(self, batch: Batch, *, carries_state: bool = False) -> None:
+        tell = self._tell if self._listeners else _silence
+        self._learn_gradient(batch, tell, carries_state=carries_state)
+        self._tell("on_gradient_calculation")
+        step = self.updater.update(
+            self._gradient,
+            iteration=self.iteration_count,
+            epoch=self.epoch_count,
+            batch_size=batch.examples,
+        )
+        self._params -= step
+        self.updater.constrain()
+        self._training().settle()
+        self._tell("iteration_done", self.iteration_count, self.epoch_count)
+        self.iteration_count += 1
+
+    def _learn_gradient(
+        self,
+        batch: Batch,
+        tell: Callable[..., None],
+        *,
+        carries_state: bool = False,
+        keep_epsilons: bool = False,
+    ) -> list[Array]:
+        """Set gradient and score of a batch; return the epsilons of the inputs if they are asked for."""
+        self._remember(batch)
+        memory = self._training()
+        with memory.whole():
+            work = TrainingPass(self.wiring, memory, self.dtype, batch, carries_state=carries_state)
+            work.forward_hidden()
+            if tell is not _silence:
+                tell("on_forward_pass", self._heard(work, batch))
+            epsilons = work.backward(keep_epsilons=keep_epsilons)
+            self._score = work.score(self.calc_regularization_score)
+            self._forget()
+            tell("on_backward_pass")
+        return epsilons
+
+    def _forget(self) -> None:
+        """Let go of what the layers kept for the backward pass."""
+        for node in self.wiring.nodes:
+            node.twin.clear()
+
+    def compute_gradient_and_score(self, dataset: Any) -> tuple[float, Flat]:
+        """Return the score of a data set and its gradient, ``[P]``, summed over the examples."""
+        self._gradient_of(self._checked(dataset))
+        return self._score, self._gradient.copy()
+
+    def _gradient_of(self, data: Any) -> list[Array]:
+        """Set gradient and score; return the epsilons of the inputs."""
+        batch = batch_of(data, self.wiring, self.dtype)
+        with self._alone():
+            epsilons = self._learn_gradient(batch, _silence, keep_epsilons=True)
+        self._training().settle()
+        return epsilons
+
+    def _gradients_by_name(self) -> dict[str, Flat]:
+        return cut(self._gradient.copy(), self.param_layout)
+
+    # Errors from outside.
+
+    def _keep_forward(self, batch: Batch) -> list[Flat]:
+        """Go forward as in training, and keep what a backward pass needs; return all values, plain."""
+        self._forget()
+        memory = TrainingMemory(self.wiring, WorkspaceMode.NONE)
+        work = TrainingPass(self.wiring, memory, self.dtype, batch)
+        work.forward_hidden()
+        work.forward_outputs()
+        self._outside = work
+        return [np.array(value, self.dtype) for value in work.values]
+
+    def _backward_from(self, epsilons: Sequence[Array]) -> tuple[Flat, list[Array]]:
+        """Go backward from errors that come from outside; return the gradient and the input epsilons."""
+        work, self._outside = self._outside, None
+        if work is None:
+            raise RuntimeError("feed_forward(x, training=True, keep_inputs=True) must come first")
+        with self._alone():
+            errors = [numeric(e, "epsilon").astype(self.dtype, copy=False) for e in epsilons]
+            below = work.backward(errors, keep_epsilons=True)
+        return self._gradient.copy(), below
+
+    # Asking.
+
+    def _inference_pass(
+        self,
+        batch: Batch,
+        *,
+        training: bool = False,
+        apart: bool = False,
+        kind: type[InferencePass] = InferencePass,
+    ) -> InferencePass:
+        """Return a way forward, with workers of its own where the others are at work."""
+        memory = self._inference(training=training)
+        wiring = self.wiring
+        if apart or training or self._fitting.locked() or self._outside is not None:
+            wiring = wiring.apart()
+        return kind(wiring, memory, self.dtype, batch, training=training)
+
+    def _outputs(
+        self, work: InferencePass, deliver: Callable[[Node, Array], Any], *, training: bool = False
+    ) -> list[Any]:
+        results = work.outputs(deliver)
+        self._inference(training=training).settle()
+        return results
+
+    def _next_outputs(self, batch: Batch, workspace: Workspace | None, *, one_step: bool) -> list[Any]:
+        """Return the outputs of steps that follow on those before; of one step they have no time."""
+
+        def deliver(_: Node, result: Array) -> Array:
+            result = result[:, :, 0] if one_step and result.ndim == 3 else result
+            return delivered(result, workspace, None, batch.features)
+
+        return self._outputs(self._inference_pass(batch, kind=SteppingPass), deliver)
+
+    def score(self, dataset: Any = None, *, training: bool = False) -> float:
+        """Return loss per example and penalties of a data set, or without one of the last batch learned.
+
+        That of several outputs is the sum.
+        """
+        if dataset is None:
+            return self._score
+
+        def score(node: Node) -> float:
+            mgr = self._inference(training=training).detached
+            penalty = 0.0 if node.output else self.calc_regularization_score()
+            return float(node.twin.compute_score(penalty, training=training, workspace_mgr=mgr))
+
+        return float(sum(self._scored(self._checked(dataset), score, training=training)))
+
+    def score_examples(self, dataset: Any, *, add_regularization: bool = False) -> Flat:
+        """Return the loss of every example, ``[N]``, each with the whole penalties if that is asked for."""
+
+        def score(node: Node) -> Array:
+            penalty = self.calc_regularization_score() if add_regularization and not node.output else 0.0
+            return node.twin.compute_score_for_examples(penalty, workspace_mgr=self._inference().detached)
+
+        first, *others = self._scored(self._checked(dataset), score, training=False)
+        for other in others:
+            first += other
+        return first  # type: ignore[no-any-return]  # an array of the first output layer
+
+    def _scored(self, data: Any, score: Callable[[Node], Any], *, training: bool) -> list[Any]:
+        batch = batch_of(data, self.wiring, self.dtype)
+        work = self._inference_pass(batch, training=training, apart=True)
+        return work.scored(batch.labels, score)
+
+    # Series, piece by piece.
+
+    def _recurrent(self, layer: int | str) -> RecurrentLayer:
+        raise NotImplementedError
+
+    def rnn_clear_previous_state(self) -> None:
+        """Forget the states of all recurrent layers: what follows is a beginning."""
+        for node in self.wiring.nodes:
+            if isinstance(node.twin, RecurrentLayer):
+                node.twin.rnn_clear_previous_state()
+
+    def rnn_get_previous_state(self, layer: int | str) -> dict[str, Flat]:
+        """Return copies of the state of a layer, given by index or name, as `rnn_time_step` left it."""
+        return self._recurrent(layer).rnn_get_previous_state()
+
+    def rnn_set_previous_state(self, layer: int | str, state: Mapping[str, Array]) -> None:
+        """Copy a state into a layer, for `rnn_time_step` to go on from."""
+        self._recurrent(layer).rnn_set_previous_state(state)
+
+    # Evaluating.
+
+    def _output_scope(self) -> Any:
+        """Enter what holds the output while it is evaluated."""
+        if self._inference_mode is WorkspaceMode.NONE:
+            return nullcontext()
+        return get_workspace_for_current_thread(
+            None if check_if_workspace_exists(OUTPUT_MEM) else activations_configuration(), id=OUTPUT_MEM
+        )
+
+
+def _silence(*_: object) -> None:
+    """Tell nobody."""
+
+
+def check_target(workspace: Workspace | None, out: Array) -> None:
+    """Refuse two targets, and a closed workspace."""
+    if workspace is not None and out is not None:
+        raise ValueError("the result goes to workspace= or to out=, not to both")
+    if workspace is not None and not workspace.is_scope_active:
+        raise ScopeError(
+            f"workspace [{workspace.id}] is closed: enter it before output(), and leave it yourself",
+            workspace_id=workspace.id,
+        )
+
+
+def delivered(
+    result: Array, workspace: Workspace | None, out: Array = None, apart_from: Sequence[Array] = ()
+) -> Array:
+    """Return a result where it is wanted: in ``out``, in a workspace, or plain and nobody else's."""
+    if out is not None:
+        if tuple(out.shape) != tuple(result.shape):
+            raise ValueError(f"out must have shape {list(result.shape)}, not {list(out.shape)}")
+        out[...] = result
+        return out
+    if workspace is not None:
+        return workspace.array(result)
+    plain = detach(result)
+    return plain.copy() if any(share_memory(plain, other) for other in apart_from) else plain
