@@ -16,6 +16,8 @@ pub enum Refuser {
     System,
     /// A workspace serves no request, whether it has room or not.
     Arena,
+    /// Scopes raise: before they are entered, or when they are left.
+    Scope,
 }
 
 /// Which requests are refused.
@@ -25,6 +27,8 @@ pub enum Refusals {
     None,
     /// The n-th and all behind it: whoever tries again is refused again.
     From(u64),
+    /// The n-th alone.
+    Once(u64),
     /// Every n-th.
     Every(u64),
 }
@@ -46,6 +50,7 @@ struct Fault {
 
 static SYSTEM: Fault = Fault::new();
 static ARENA: Fault = Fault::new();
+static SCOPE: Fault = Fault::new();
 
 impl Fault {
     const fn new() -> Self {
@@ -61,6 +66,7 @@ impl Fault {
         let struck = match *refusals {
             Refusals::None => false,
             Refusals::From(n) => count.asked >= n,
+            Refusals::Once(n) => count.asked == n,
             Refusals::Every(n) => n > 0 && count.asked % n == 0,
         };
         count.refused += u64::from(struck);
@@ -72,6 +78,7 @@ fn fault(of: Refuser) -> &'static Fault {
     match of {
         Refuser::System => &SYSTEM,
         Refuser::Arena => &ARENA,
+        Refuser::Scope => &SCOPE,
     }
 }
 
@@ -88,4 +95,17 @@ pub fn refuse(of: Refuser, refusals: Refusals) -> Refused {
 pub(crate) fn refuses(of: Refuser) -> bool {
     let fault = fault(of);
     fault.is_on.load(Ordering::Relaxed) && fault.strikes()
+}
+
+/// Whether any are refused.
+#[cfg(feature = "python")]
+#[inline]
+pub(crate) fn is_on(of: Refuser) -> bool {
+    fault(of).is_on.load(Ordering::Relaxed)
+}
+
+/// How many were refused so far.
+#[cfg(feature = "python")]
+pub(crate) fn refused(of: Refuser) -> u64 {
+    lock(&fault(of).books).1.refused
 }

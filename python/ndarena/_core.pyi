@@ -1436,6 +1436,12 @@ def dup(
 functions: ModuleType
 """NumPy's functions without the way through its override protocols; `ndarena` has them under the same names."""
 
+def _set_fault(point: str, nth: int, exception: BaseException) -> None:
+    """Set a fault at the n-th such point; `ndarena.testing` is for users."""
+
+def _clear_fault() -> bool:
+    """Take the fault away; whether its point was reached."""
+
 def _set_fast_paths(on: bool) -> bool:
     """Take fast paths or leave them; whether they were taken. `NDARENA_FAST=0` is the switch for users."""
 

@@ -6,6 +6,7 @@ use pyo3::sync::PyOnceLock;
 
 use super::collector;
 use super::error::to_pyerr;
+use super::faults;
 use super::handler;
 use super::scope::PyScope;
 use super::workspace::PyWorkspace;
@@ -74,6 +75,7 @@ fn refused(py: Python<'_>, cause: &PyErr, workspace: &crate::Workspace) -> PyErr
 #[pyfunction]
 pub fn capture_numpy(py: Python<'_>) -> PyResult<PyScope> {
     let workspace = private(py)?;
+    faults::at_boundary(py)?;
     let scope = PyScope::new(enter(py, workspace.get())?);
     collector::scope_entered(py)?;
     Ok(scope)

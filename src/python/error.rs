@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
+use super::faults;
 use crate::{Error, Facts, Validity};
 
 static ERRORS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
@@ -30,7 +31,10 @@ fn build(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     };
     let name = match error {
         Error::Stale { validity, .. } => stale_class(*validity),
-        Error::Full { .. } => "WorkspaceFullError",
+        Error::Full { .. } => match faults::in_place_of_refusal(py) {
+            Some(injected) => return Ok(injected),
+            None => "WorkspaceFullError",
+        },
         Error::Scope { .. } => "ScopeError",
         Error::WrongThread { .. } => "WrongThreadError",
         Error::Escaped { .. } => "EscapedViewError",

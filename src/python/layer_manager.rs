@@ -19,6 +19,7 @@ use super::config::PyWorkspaceConfiguration;
 use super::create::create;
 use super::error::to_pyerr;
 use super::fast;
+use super::faults;
 use super::npy::numpy;
 use super::scope::PyScope;
 use super::workspace::configuration_argument;
@@ -128,6 +129,7 @@ impl PyLayerWorkspaceMgr {
         py: Python<'_>,
         open: impl FnOnce(&mut LayerWorkspaceMgr) -> Result<ScopeToken, Error>,
     ) -> PyResult<PyScope> {
+        faults::at_boundary(py)?;
         let mut token = self.ask(open)?;
         if token.workspace().is_none() {
             token = capture::scope_out(py, token)?;

@@ -9,6 +9,7 @@ use super::capture;
 use super::collector::{self, GcPolicy};
 use super::config::{PyWorkspaceConfiguration, policy_member};
 use super::error::to_pyerr;
+use super::faults;
 use super::scope::PyScope;
 use super::stats::{PyWorkspaceStats, allocation_line};
 use super::workspace::{PyWorkspace, configuration_argument, workspace_object};
@@ -77,6 +78,7 @@ pub fn get_and_activate_workspace(
     id: &str,
 ) -> PyResult<PyScope> {
     let workspace = get(configuration, id)?;
+    faults::at_boundary(py)?;
     let scope = PyScope::new(registry::enter(&workspace).map_err(to_pyerr)?);
     collector::scope_entered(py)?;
     Ok(scope)
@@ -166,6 +168,7 @@ pub fn allocation_statistics(py: Python<'_>) -> PyResult<Vec<PyWorkspaceStats>> 
 /// A scope inside which no workspace is current while all stay open.
 #[pyfunction]
 pub fn scope_out_of_workspaces(py: Python<'_>) -> PyResult<PyScope> {
+    faults::at_boundary(py)?;
     let token = registry::scope_out_of_workspaces().map_err(to_pyerr)?;
     let scope = PyScope::new(capture::scope_out(py, token)?);
     collector::scope_entered(py)?;

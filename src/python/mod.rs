@@ -54,7 +54,7 @@ mod _core {
     #[pymodule_export]
     use super::config::PyWorkspaceConfiguration;
     #[pymodule_export]
-    use super::faults::fail_allocations;
+    use super::faults::{clear_fault, fail_allocations, set_fault};
     #[pymodule_export]
     use super::handle::WorkspaceArray;
     #[pymodule_export]

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 
 use super::collector;
 use super::error::{add_note, class, to_pyerr, warn};
+use super::faults;
 use super::handler;
 use super::npy;
 use super::slot::Slot;
@@ -162,7 +163,7 @@ impl Drop for PyScope {
 /// Whether the end of a scope leaves nothing to tell or to do.
 #[inline]
 pub fn is_quiet(left: &Left) -> bool {
-    left.is_quiet() && !collector::is_paced()
+    left.is_quiet() && !collector::is_paced() && !faults::may_be_at_boundary()
 }
 
 /// The end of a `with` block, with what is on its way as `exception`.
@@ -194,7 +195,8 @@ pub fn settle(py: Python<'_>, left: &Left, exception: Option<&Bound<'_, PyAny>>)
     let removed =
         if left.handlers.is_empty() { Ok(()) } else { handler::remove(py, &left.handlers) };
     let collected = collector::scope_left(py);
-    for problem in removed.err().into_iter().chain(problems(py, left)) {
+    let injected = faults::at_boundary(py).err().into_iter();
+    for problem in injected.chain(removed.err()).chain(problems(py, left)) {
         match &first {
             Some(error) => report(&problem, py, Some(error.value(py).as_any()))?,
             None if exception.is_some() => report(&problem, py, exception)?,

@@ -10,6 +10,7 @@ use pyo3::types::{PyString, PyWeakrefMethods, PyWeakrefReference};
 use super::config::{PyWorkspaceConfiguration, policy_member};
 
 use super::error::to_pyerr;
+use super::faults;
 use super::scope::{PyScope, finish, is_quiet, settle};
 use super::slot::Slot;
 use super::stats::{self, PyWorkspaceStats};
@@ -127,6 +128,7 @@ impl PyWorkspace {
         slf: &Bound<'py, Self>,
         capture_numpy: bool,
     ) -> PyResult<Bound<'py, PyScope>> {
+        faults::at_boundary(slf.py())?;
         let scope = if capture_numpy {
             PyScope::of(slf, capture::enter(slf.py(), slf.get())?)?
         } else if let Some(scope) = PyScope::again(slf)? {
@@ -140,6 +142,7 @@ impl PyWorkspace {
 
     /// Make the open workspace current, in its running cycle.
     fn notify_scope_borrowed<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyScope>> {
+        faults::at_boundary(slf.py())?;
         let token = registry::borrow(&slf.get().core).map_err(to_pyerr)?;
         let scope = PyScope::of(slf, token)?;
         collector::scope_entered(slf.py())?;
@@ -157,6 +160,7 @@ impl PyWorkspace {
     }
 
     fn __enter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
+        faults::at_boundary(slf.py())?;
         let place = foreign::running_frame(slf.py());
         let own = slf.get();
         registry::enter_block(&own.core, &mut own.handle.take(slf.py()), place)
@@ -183,6 +187,7 @@ impl PyWorkspace {
     fn __aenter__(slf: Bound<'_, Self>) -> PyResult<Done> {
         let py = slf.py();
         let task = task::own(py)?.ok_or_else(task::no_task)?;
+        faults::at_boundary(py)?;
         let place = foreign::running_frame(py);
         registry::enter_task_block(&slf.get().core, place, task).map_err(to_pyerr)?;
         collector::scope_entered(py)?;

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import ndarena
-from ndarena import data, evaluation, memory, nn
+from ndarena import data, evaluation, memory, nn, testing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,11 +25,11 @@ RING = ndarena.WorkspaceConfiguration(
     initial_size=4096, policy_learning="NONE", policy_reset="ENDOFBUFFER_REACHED", overallocation_limit=1
 )
 MODULES = {"": ndarena, "_core.": ndarena._core, "functions.": ndarena.functions}  # noqa: SLF001
-ROOMS = {"nn.": nn, "data.": data, "evaluation.": evaluation, "memory.": memory}
+ROOMS = {"nn.": nn, "data.": data, "evaluation.": evaluation, "memory.": memory, "testing.": testing}
 SERVED = ["this_cycle_allocations", "peak_size", "current_offset", "host_offset", "primary_offset"]
 SERVED += ["requests_on_plan", "requests_dynamic"]
 """Counters of requests: NumPy may refuse to go on after its result's memory was served, and given back."""
-PROCESS_WIDE = {"memory.tune_malloc", "__class__"}
+PROCESS_WIDE = {"memory.tune_malloc", "_core._set_fault", "__class__"}
 """What changes the process for all that comes after it, and what is no method."""
 
 
