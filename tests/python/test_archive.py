@@ -13,6 +13,7 @@ from ndarena.data import DataSet, NormalizerStandardize
 from ndarena.data.binary import BinaryReader, array_bytes, text_bytes
 
 MODEL = RECORDINGS / "models" / "mln-cnn.zip"
+GRAPH = RECORDINGS / "models" / "cg-images.zip"
 NORMALIZED = RECORDINGS / "models" / "mln-mlp-regression-l2.zip"
 X, Y = examples(6, 4, 3)
 
@@ -89,6 +90,17 @@ def test_the_kind_of_a_network_is_told_by_its_file(tmp_path):
     assert type(net) is nn.MultiLayerNetwork
     assert net.updater_state().any()
     assert not nn.load_model(MODEL, load_updater=False).updater_state().any()
+    graph = nn.load_model(GRAPH)
+    assert type(graph) is nn.ComputationGraph
+    graph.save(tmp_path / "graph.zip")
+    assert content(tmp_path / "graph.zip") == {
+        **content(GRAPH),
+        "configuration.json": content(tmp_path / "graph.zip")["configuration.json"],
+    }
+    with pytest.raises(ConfigurationError, match="this is a ComputationGraph"):
+        nn.MultiLayerNetwork.load(GRAPH)
+    with pytest.raises(ConfigurationError, match="this is a MultiLayerNetwork"):
+        nn.ComputationGraph.load(MODEL)
     for text, words in ((b"{", "configuration.json is damaged"), (b"{}", "describes no network")):
         with pytest.raises(ConfigurationError, match=words):
             nn.load_model(rewritten(tmp_path / "model.zip", configuration__json=text))
