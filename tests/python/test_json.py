@@ -159,6 +159,8 @@ def test_equal_schedules_of_a_decay_are_added_up(schedule):
         {"constraints": [nn.NonNegativeConstraint(), nn.UnitNormConstraint(dimensions=(0,))]},
         {"weight_init": "ones"},
         {"weight_init": "relu_uniform"},
+        {"weight_init": nn.NormalDistribution(0.0, 0.1)},
+        {"weight_init": nn.WeightInitConstant(0.25)},
         {"bias_updater": nn.Sgd(0.5)},
         {"gradient_normalization": "ClipElementWiseAbsoluteValue", "gradient_normalization_threshold": 0.5},
         {"weight_decay": 0.1, "weight_decay_bias": 0.2, "weight_decay_apply_lr": False},
@@ -175,6 +177,27 @@ def test_fields_of_layers_and_of_the_network_are_written(noise):
                 getattr(before, n) or None for n in named if hasattr(before, n)
             ]
             assert [type(c) for c in after.constraints or ()] == [type(c) for c in before.constraints or ()]
+
+
+def test_distributions_have_their_class_under_another_key():
+    uniform = nn.UniformDistribution(-1.0, 1.0)
+    dense = nn.DenseLayer(n_in=4, n_out=3, weight_init=uniform, weight_noise=nn.WeightNoise(uniform))
+    tree = written(CHAIN(layers=[dense, nn.OutputLayer(n_out=2)]))["confs"][0]["layer"]
+    of_uniform = {
+        "type": "org.deeplearning4j.nn.conf.distribution.UniformDistribution",
+        "lower": -1.0,
+        "upper": 1.0,
+    }
+    assert tree["weightInitFn"] == {
+        "@class": "org.deeplearning4j.nn.weights.WeightInitDistribution",
+        "distribution": of_uniform,
+    }
+    assert tree["weightNoise"] == {
+        "@class": "org.deeplearning4j.nn.conf.weightnoise.WeightNoise",
+        "additive": True,
+        "applyToBias": False,
+        "distribution": of_uniform,
+    }
 
 
 ACTIVATIONS = [

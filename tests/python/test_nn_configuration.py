@@ -262,3 +262,35 @@ def test_weights_of_a_loss_fit_the_columns():
     loss = nn.LossMSE(weights=[1.0, 2.0])
     with pytest.raises(ValueError, match="2 weights for 3 columns"):
         loss.compute_score(np.ones((4, 3)), np.zeros((4, 3)), nn.ActivationIdentity())
+
+
+@pytest.mark.parametrize(
+    ("scheme", "mean", "deviation"),
+    [
+        (nn.NormalDistribution(0.5, 0.25), 0.5, 0.25),
+        (nn.UniformDistribution(-1.0, 2.0), 0.5, np.sqrt(0.75)),
+        (nn.WeightInitDistribution(nn.ConstantDistribution(3.0)), 3.0, 0.0),
+        (nn.WeightInitConstant(2), 2.0, 0.0),
+    ],
+    ids=repr,
+)
+def test_weights_begin_as_a_distribution_says(scheme, mean, deviation):
+    for layer in (
+        nn.DenseLayer(n_in=200, n_out=300, weight_init=scheme),
+        nn.LSTM(n_in=100, n_out=100, weight_init=scheme),
+    ):
+        weights = layer.instantiate(dtype="float32", rng=np.random.default_rng(0)).param_table["W"]
+        assert weights.mean() == pytest.approx(mean, abs=0.01)
+        assert weights.std() == pytest.approx(deviation, abs=0.01)
+    again = nn.SimpleRnn(n_in=20, n_out=20, weight_init_recurrent=scheme).instantiate().param_table["RW"]
+    assert again.mean() == pytest.approx(mean, abs=0.2)
+
+
+def test_weights_begin_by_a_scheme_that_is_known():
+    for wrong in (3.0, nn.Adam()):
+        with pytest.raises(
+            ConfigurationError, match="must be a name, a WeightInit, an IWeightInit or a Distribution"
+        ):
+            nn.DenseLayer(n_out=3, weight_init=wrong)
+    with pytest.raises(ConfigurationError, match="must be a Distribution"):
+        nn.WeightInitDistribution(1.0)

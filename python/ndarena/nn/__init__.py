@@ -160,7 +160,7 @@ from ndarena.nn.updaters import (
 from ndarena.nn.vertex import GraphVertex
 from ndarena.nn.vertices import MergeVertex, PreprocessorVertex, StackVertex, SubsetVertex, UnstackVertex
 from ndarena.nn.weight_noise import DropConnect, IWeightNoise, WeightNoise
-from ndarena.nn.weights import WeightInit
+from ndarena.nn.weights import IWeightInit, WeightInit, WeightInitConstant, WeightInitDistribution
 
 __all__ = [
     "LSTM",
@@ -242,6 +242,7 @@ __all__ = [
     "ILossFunction",
     "ISchedule",
     "IUpdater",
+    "IWeightInit",
     "IWeightNoise",
     "InputPreProcessor",
     "InputType",
@@ -325,6 +326,8 @@ __all__ = [
     "UnstackVertex",
     "Upsampling2D",
     "WeightInit",
+    "WeightInitConstant",
+    "WeightInitDistribution",
     "WeightNoise",
     "WorkspaceListener",
     "WorkspaceMode",

@@ -32,10 +32,11 @@ from ndarena.nn.words import ReadOnly, at_least_one, member, refuse
 if TYPE_CHECKING:
     from ndarena.nn.activations import Activation, IActivation
     from ndarena.nn.constraints import LayerConstraint
+    from ndarena.nn.distributions import Distribution
     from ndarena.nn.dropout import IDropout
     from ndarena.nn.schedules import ISchedule
     from ndarena.nn.weight_noise import IWeightNoise
-    from ndarena.nn.weights import WeightInit
+    from ndarena.nn.weights import IWeightInit, WeightInit
 
 __all__ = ["INHERITED", "Completed", "MultiLayerConfiguration", "NetworkConfiguration", "completed"]
 
@@ -75,7 +76,7 @@ class NetworkConfiguration:
     updater: IUpdater = field(default_factory=Sgd)
     bias_updater: IUpdater | None = None
     activation: str | Activation | IActivation = "sigmoid"
-    weight_init: str | WeightInit = "xavier"
+    weight_init: str | WeightInit | IWeightInit | Distribution = "xavier"
     bias_init: float = 0.0
     convolution_mode: str | ConvolutionMode = ConvolutionMode.TRUNCATE
     l1: float | ISchedule = 0.0

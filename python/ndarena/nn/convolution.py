@@ -12,7 +12,7 @@ from ndarena.nn.feed_forward import FeedForwardLayer
 from ndarena.nn.im2col import convolve, convolve_back
 from ndarena.nn.input_type import InputType, InputTypeRecurrent
 from ndarena.nn.sliding import SlidingLayer
-from ndarena.nn.weights import WeightInit
+from ndarena.nn.weights import scheme_of
 from ndarena.nn.windows import (
     NO_EDGES,
     PIXEL,
@@ -74,7 +74,7 @@ class ConvolutionLayer(SlidingLayer, FeedForwardLayer):
 
     def init_params(self, table: dict[str, Flat], rng: np.random.Generator) -> None:
         """Draw the weights as ``weight_init`` says, and set the bias."""
-        scheme = WeightInit.XAVIER if self.weight_init is None else WeightInit(self.weight_init)
+        scheme = scheme_of(self.weight_init)
         weights = table["W"]
         n_out, n_in, height, width = weights.shape
         down, across = self._windows()

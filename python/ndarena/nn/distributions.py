@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,12 @@ class Distribution:
         raise NotImplementedError(f"{type(self).__name__}.fill")
 
 
+def _settle(distribution: Distribution, field: str, *, least: float = -math.inf) -> None:
+    """Store a field as a float."""
+    value = number(getattr(distribution, field), type(distribution).__name__, field, least=least)
+    object.__setattr__(distribution, field, value)
+
+
 @dataclass(frozen=True)
 class NormalDistribution(Distribution):
     """Normal numbers (DL4J: ``NormalDistribution``)."""
@@ -31,8 +38,8 @@ class NormalDistribution(Distribution):
 
     def __post_init__(self) -> None:
         """Check the fields."""
-        number(self.mean, "NormalDistribution", "mean")
-        number(self.std, "NormalDistribution", "std", least=0.0)
+        _settle(self, "mean")
+        _settle(self, "std", least=0.0)
 
     def fill(self, out: Array, rng: Generator) -> None:
         """Fill an array in C order."""
@@ -48,8 +55,8 @@ class UniformDistribution(Distribution):
 
     def __post_init__(self) -> None:
         """Check the fields."""
-        number(self.lower, "UniformDistribution", "lower")
-        number(self.upper, "UniformDistribution", "upper")
+        _settle(self, "lower")
+        _settle(self, "upper")
         if self.upper < self.lower:
             refuse("UniformDistribution", "upper", self.upper, f"must not be below lower={self.lower!r}")
 
@@ -68,7 +75,7 @@ class ConstantDistribution(Distribution):
 
     def __post_init__(self) -> None:
         """Check the field."""
-        number(self.value, "ConstantDistribution", "value")
+        _settle(self, "value")
 
     def fill(self, out: Array, rng: Generator) -> None:
         """Fill an array."""

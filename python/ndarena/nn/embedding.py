@@ -10,7 +10,7 @@ from ndarena._core import ArrayType
 from ndarena.nn.feed_forward import FeedForwardLayer
 from ndarena.nn.input_type import InputType, InputTypeFeedForward, InputTypeRecurrent
 from ndarena.nn.series import rows_of_mask, rows_of_series, series_of
-from ndarena.nn.weights import WeightInit
+from ndarena.nn.weights import scheme_of
 from ndarena.nn.words import at_least_one, size_or_none
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class _Embedding(FeedForwardLayer):
 
     def init_params(self, table: dict[str, Flat], rng: np.random.Generator) -> None:
         """Draw the weights as ``weight_init`` says, and set the bias."""
-        scheme = WeightInit.XAVIER if self.weight_init is None else WeightInit(self.weight_init)
+        scheme = scheme_of(self.weight_init)
         scheme.fill(table["W"], rng, fan_in=self.n_in, fan_out=self.n_out)
         if self.has_bias:
             table["b"][...] = 0.0 if self.bias_init is None else self.bias_init

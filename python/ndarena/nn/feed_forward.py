@@ -16,12 +16,13 @@ from ndarena.nn.schedules import ISchedule, number_or_schedule
 from ndarena.nn.standardizing import Standardized, standardize
 from ndarena.nn.updaters import IUpdater
 from ndarena.nn.weight_noise import IWeightNoise
-from ndarena.nn.weights import WeightInit
+from ndarena.nn.weights import IWeightInit, WeightInit, scheme_of, weight_init_of
 from ndarena.nn.words import Array, at_least_one, member, number, refuse, size_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ndarena.nn.distributions import Distribution
     from ndarena.nn.layer import Flat
 
 __all__ = ["BaseLayer", "DenseLayer", "FeedForwardLayer", "FullyConnected", "settle_common"]
@@ -37,7 +38,7 @@ class BaseLayer(Layer):
     ----------
     activation : str, Activation or IActivation, optional
         The network's default is sigmoid.
-    weight_init : str or WeightInit, optional
+    weight_init : str, WeightInit, IWeightInit or Distribution, optional
         The network's default is Xavier.
     bias_init : float, optional
         The network's default is 0.
@@ -61,7 +62,7 @@ class BaseLayer(Layer):
     """
 
     activation: str | Activation | IActivation | None = None
-    weight_init: str | WeightInit | None = None
+    weight_init: str | WeightInit | IWeightInit | Distribution | None = None
     bias_init: float | None = None
     gain_init: float = 1.0
     updater: IUpdater | None = None
@@ -125,7 +126,7 @@ def _flag(value: object, owner: str, field: str) -> bool:
 
 _SETTLED: dict[str, Callable[[Any, str, str], object]] = {
     "activation": activation_of,
-    "weight_init": lambda value, owner, field: member(WeightInit, value, owner, field),
+    "weight_init": weight_init_of,
     "bias_init": number,
     "updater": _updater,
     "bias_updater": _updater,
@@ -207,7 +208,7 @@ class FullyConnected(FeedForwardLayer):
 
     def init_params(self, table: dict[str, Flat], rng: np.random.Generator) -> None:
         """Draw the weights as ``weight_init`` says, and set the bias."""
-        scheme = WeightInit.XAVIER if self.weight_init is None else WeightInit(self.weight_init)
+        scheme = scheme_of(self.weight_init)
         weights = table["W"]
         scheme.fill(weights, rng, fan_in=weights.shape[0], fan_out=weights.shape[1])
         if self.has_bias:

@@ -25,8 +25,8 @@ from ndarena.nn.series_vertices import LastTimeStepVertex, ReverseTimeSeriesVert
 from ndarena.nn.updaters import IUpdater
 from ndarena.nn.vertex import GraphVertex
 from ndarena.nn.vertices import PreprocessorVertex
-from ndarena.nn.weight_noise import IWeightNoise
-from ndarena.nn.weights import WeightInit
+from ndarena.nn.weight_noise import IWeightNoise, WeightNoise
+from ndarena.nn.weights import IWeightInit, WeightInit
 from ndarena.nn.words import refuse
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ FAMILIES = (
     Family(IDropout, "org.deeplearning4j.nn.conf.dropout"),
     Family(IWeightNoise, "org.deeplearning4j.nn.conf.weightnoise"),
     Family(Distribution, "org.deeplearning4j.nn.conf.distribution"),
+    Family(IWeightInit, "org.deeplearning4j.nn.weights"),
     Family(InputPreProcessor, "org.deeplearning4j.nn.conf.preprocessor"),
     Family(GraphVertex, "org.deeplearning4j.nn.conf.graph"),
 )
@@ -79,6 +80,7 @@ CONSTANT_WEIGHTS = {"ZERO": 0.0, "ONES": 1.0}
 # Properties that DL4J calls otherwise than our fields in its spelling.
 RENAMED: dict[tuple[type, str], str] = {
     (ComposableInputPreProcessor, "preprocessors"): "inputPreProcessors",
+    (WeightNoise, "apply_to_biases"): "applyToBias",
     (PreprocessorVertex, "preprocessor"): "preProcessor",
     (LastTimeStepVertex, "mask_array_input"): "maskArrayInputName",
     (ReverseTimeSeriesVertex, "mask_array_input"): "maskArrayInputName",
@@ -161,7 +163,12 @@ def check_fixed(tree: Tree) -> None:
     """Refuse an object whose data would lie otherwise than here."""
     for key, values in FIXED.items():
         if tree.get(key) is not None and tree[key] not in values:
-            refuse_class(tree["@class"], f"{key}={tree[key]!r} cannot be represented")
+            refuse_class(class_of(tree), f"{key}={tree[key]!r} cannot be represented")
+
+
+def class_of(tree: Tree) -> Any:
+    """Return the name of a tree's class; distributions have it under another key."""
+    return tree.get("@class", tree.get("type"))
 
 
 def write_value(value: object) -> Any:
@@ -181,7 +188,7 @@ def write_value(value: object) -> Any:
 
 def read_value(value: Any) -> Any:
     """Return a value of JSON as a field has it."""
-    if isinstance(value, dict) and "@class" in value:
+    if isinstance(value, dict) and isinstance(class_of(value), str):
         return read_part(value)
     if isinstance(value, list):
         return tuple(read_value(v) for v in value)
@@ -203,7 +210,8 @@ def write_part(part: object) -> Tree:
     if family is None or known_classes(family.base).get(name) is not kind or name in OURS_ONLY:
         refuse_class(name, "DL4J has no such class")
     of_series = OF_SERIES * kind.__module__.endswith("series_vertices")
-    tree = {**DEFAULTS.get(name, {}), "@class": f"{family.package}{of_series}.{name}"}
+    key = "type" if family.base is Distribution else "@class"
+    tree = {**DEFAULTS.get(name, {}), key: f"{family.package}{of_series}.{name}"}
     for f in dataclasses.fields(kind):
         value = getattr(part, f.name)
         if UNWRITTEN.get(name) != f.name:
@@ -217,10 +225,10 @@ def write_part(part: object) -> Tree:
 
 def read_part(tree: Tree) -> Any:
     """Return the part of a tree; a class that is unknown here is a `ConfigurationError` that names it."""
-    java = tree.get("@class")
+    java = class_of(tree)
     package, _, name = java.rpartition(".") if isinstance(java, str) else ("", "", "")
-    if package == WEIGHTS:
-        return _read_weights(name, tree)
+    if package == WEIGHTS and (scheme := _scheme_of(name, tree)) is not None:
+        return scheme
     family = next((f for f in FAMILIES if f.package == package.removesuffix(OF_SERIES)), None)
     kind: Any = None if family is None or name in OURS_ONLY else known_classes(family.base).get(name)
     if kind is None or family is None:
@@ -298,12 +306,12 @@ def _write_weights(scheme: WeightInit) -> Tree:
     return {"@class": f"{WEIGHTS}.WeightInit{name}", **scale}
 
 
-def _read_weights(name: str, tree: Tree) -> WeightInit:
+def _scheme_of(name: str, tree: Tree) -> WeightInit | None:
+    """Return the scheme that DL4J has as a class of its own, or by a value; ``None`` for another class."""
     if name == "WeightInitConstant":
         schemes = [s for s, value in CONSTANT_WEIGHTS.items() if value == tree.get("value")]
-        word = schemes[0] if schemes else name
-    else:
-        word = re.sub(r"(?<!^)(?=[A-Z])", "_", name.removeprefix("WeightInit")).upper()
-    if word not in WeightInit.__members__ or tree.get("scale") is not None:
-        refuse_class(tree["@class"], "there is no such scheme here")
-    return WeightInit[word]
+        return WeightInit[schemes[0]] if schemes else None
+    word = re.sub(r"(?<!^)(?=[A-Z])", "_", name.removeprefix("WeightInit")).upper()
+    if word in WeightInit.__members__ and tree.get("scale") is None:
+        return WeightInit[word]
+    return None

@@ -11,7 +11,7 @@ from ndarena.nn.activations import Activation, IActivation, activation_of
 from ndarena.nn.recurrent import BaseRecurrentLayer, blocks_of
 from ndarena.nn.series import steps_of
 from ndarena.nn.slopes import derive, value_tells
-from ndarena.nn.weights import WeightInit
+from ndarena.nn.weights import scheme_of
 from ndarena.nn.words import Array, number
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class LSTM(BaseRecurrentLayer):
         Of the three gates.
     forget_gate_bias_init : float
         Where the bias of the forget gate begins.
-    weight_init_recurrent : str or WeightInit, optional
+    weight_init_recurrent : str, WeightInit, IWeightInit or Distribution, optional
         For ``RW``; by default as ``weight_init``.
 
     Further parameters: those of `BaseLayer` and `Layer`. A field that is wrong is a `ConfigurationError`.
@@ -91,8 +91,8 @@ class LSTM(BaseRecurrentLayer):
     def init_params(self, table: dict[str, Flat], rng: np.random.Generator) -> None:
         """Draw the weights as ``weight_init`` says, and set the bias."""
         n = self.n_out
-        scheme = WeightInit.XAVIER if self.weight_init is None else WeightInit(self.weight_init)
-        recurrent = scheme if self.weight_init_recurrent is None else WeightInit(self.weight_init_recurrent)
+        scheme = scheme_of(self.weight_init)
+        recurrent = scheme_of(self.weight_init_recurrent, scheme)
         scheme.fill(table["W"], rng, fan_in=n, fan_out=n + self._inputs())
         recurrent.fill(table["RW"], rng, fan_in=n, fan_out=n + self._inputs())
         table["b"][...] = 0.0 if self.bias_init is None else self.bias_init
@@ -258,7 +258,7 @@ class GravesLSTM(LSTM):
         Of the three gates.
     forget_gate_bias_init : float
         Where the bias of the forget gate begins.
-    weight_init_recurrent : str or WeightInit, optional
+    weight_init_recurrent : str, WeightInit, IWeightInit or Distribution, optional
         For ``RW``; by default as ``weight_init``.
 
     Further parameters: those of `BaseLayer` and `Layer`. A field that is wrong is a `ConfigurationError`.

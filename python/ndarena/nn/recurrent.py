@@ -11,14 +11,15 @@ from ndarena.nn.feed_forward import FeedForwardLayer
 from ndarena.nn.input_type import InputType, InputTypeRecurrent
 from ndarena.nn.layer import Layer
 from ndarena.nn.series import like_series, rows_of_series, series_of, steps_of
-from ndarena.nn.weights import WeightInit
-from ndarena.nn.words import Array, member
+from ndarena.nn.weights import IWeightInit, WeightInit, weight_init_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ndarena._core import LayerWorkspaceMgr
+    from ndarena.nn.distributions import Distribution
     from ndarena.nn.layer import Flat
+    from ndarena.nn.words import Array
 
 __all__ = ["BaseRecurrentLayer", "RecurrentLayer", "blocks_of"]
 
@@ -71,7 +72,7 @@ class BaseRecurrentLayer(FeedForwardLayer, RecurrentLayer):
 
     Parameters
     ----------
-    weight_init_recurrent : str or WeightInit, optional
+    weight_init_recurrent : str, WeightInit, IWeightInit or Distribution, optional
         For ``RW``; by default as ``weight_init``.
     """
 
@@ -79,13 +80,13 @@ class BaseRecurrentLayer(FeedForwardLayer, RecurrentLayer):
     state_names: ClassVar[tuple[str, ...]] = ("prev_act",)
     """What a state is made of."""
 
-    weight_init_recurrent: str | WeightInit | None = None
+    weight_init_recurrent: str | WeightInit | IWeightInit | Distribution | None = None
 
     def __post_init__(self) -> None:
         """Check the fields."""
         super().__post_init__()
         if self.weight_init_recurrent is not None:
-            scheme = member(WeightInit, self.weight_init_recurrent, self._owner(), "weight_init_recurrent")
+            scheme = weight_init_of(self.weight_init_recurrent, self._owner(), "weight_init_recurrent")
             self._set("weight_init_recurrent", scheme)
 
     def get_output_type(self, input_type: InputType) -> InputType:

@@ -12,7 +12,7 @@ from ndarena.nn.recurrent import BaseRecurrentLayer
 from ndarena.nn.series import steps_of
 from ndarena.nn.slopes import derive, value_tells
 from ndarena.nn.standardizing import Standardized, standardize
-from ndarena.nn.weights import WeightInit
+from ndarena.nn.weights import scheme_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,7 +55,7 @@ class SimpleRnn(BaseRecurrentLayer):
         Number of inputs; by default taken from the input type.
     n_out : int
         Number of units.
-    weight_init_recurrent : str or WeightInit, optional
+    weight_init_recurrent : str, WeightInit, IWeightInit or Distribution, optional
         For ``RW``; by default as ``weight_init``.
     has_layer_norm : bool
         Whether the products are standardized.
@@ -82,9 +82,9 @@ class SimpleRnn(BaseRecurrentLayer):
 
     def init_params(self, table: dict[str, Flat], rng: np.random.Generator) -> None:
         """Draw the weights as ``weight_init`` says, and set bias and gain."""
-        scheme = WeightInit.XAVIER if self.weight_init is None else WeightInit(self.weight_init)
+        scheme = scheme_of(self.weight_init)
         scheme.fill(table["W"], rng, fan_in=self._inputs(), fan_out=self.n_out)
-        recurrent = scheme if self.weight_init_recurrent is None else WeightInit(self.weight_init_recurrent)
+        recurrent = scheme_of(self.weight_init_recurrent, scheme)
         recurrent.fill(table["RW"], rng, fan_in=self.n_out, fan_out=self.n_out)
         table["b"][...] = 0.0 if self.bias_init is None else self.bias_init
         if self.has_layer_norm:

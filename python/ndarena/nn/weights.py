@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndarena.nn.words import Choice, refuse
+from ndarena.nn.distributions import Distribution
+from ndarena.nn.words import Choice, member, number, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["WeightInit"]
+__all__ = [
+    "IWeightInit",
+    "WeightInit",
+    "WeightInitConstant",
+    "WeightInitDistribution",
+    "scheme_of",
+    "weight_init_of",
+]
 
 
 class WeightInit(Choice):
@@ -100,3 +109,61 @@ _DRAWS: dict[WeightInit, Any] = {
     WeightInit.VAR_SCALING_UNIFORM_FAN_OUT: _uniform(lambda _i, o: 3.0 / math.sqrt(o)),
     WeightInit.VAR_SCALING_UNIFORM_FAN_AVG: _uniform(lambda i, o: 3.0 / math.sqrt((i + o) / 2.0)),
 }
+
+
+class IWeightInit:
+    """Base of ways to begin beside those of `WeightInit`; a new one is a frozen dataclass with `fill`."""
+
+    def fill(self, weights: Any, rng: np.random.Generator, *, fan_in: int, fan_out: int) -> None:
+        """Fill an array of any shape, floating dtype and order in memory."""
+        raise NotImplementedError(f"{type(self).__name__}.fill")
+
+
+@dataclass(frozen=True)
+class WeightInitDistribution(IWeightInit):
+    """Draws from a distribution (DL4J: ``WeightInitDistribution``)."""
+
+    distribution: Distribution
+
+    def __post_init__(self) -> None:
+        """Check the field."""
+        if not isinstance(self.distribution, Distribution):
+            refuse("WeightInitDistribution", "distribution", self.distribution, "must be a Distribution")
+
+    def fill(self, weights: Any, rng: np.random.Generator, *, fan_in: int, fan_out: int) -> None:
+        """Fill an array; draws depend on the generator and shape alone."""
+        drawn = np.empty(weights.shape)
+        self.distribution.fill(drawn, rng)
+        weights[...] = drawn
+
+
+@dataclass(frozen=True)
+class WeightInitConstant(IWeightInit):
+    """The same number everywhere (DL4J: ``WeightInitConstant``)."""
+
+    value: float
+
+    def __post_init__(self) -> None:
+        """Check the field."""
+        object.__setattr__(self, "value", number(self.value, "WeightInitConstant", "value"))
+
+    def fill(self, weights: Any, rng: np.random.Generator, *, fan_in: int, fan_out: int) -> None:
+        """Fill an array."""
+        weights[...] = self.value
+
+
+def weight_init_of(value: object, owner: str, field: str = "weight_init") -> WeightInit | IWeightInit:
+    """Return what a name, a member, a distribution or an object stands for; anything else is refused."""
+    if isinstance(value, IWeightInit):
+        return value
+    if isinstance(value, Distribution):
+        return WeightInitDistribution(value)
+    if not isinstance(value, str | WeightInit):
+        refuse(owner, field, value, "must be a name, a WeightInit, an IWeightInit or a Distribution")
+    return member(WeightInit, value, owner, field)
+
+
+def scheme_of(*wishes: str | WeightInit | IWeightInit | Distribution | None) -> WeightInit | IWeightInit:
+    """Return the first wish that is one; without any it is Xavier's scheme."""
+    wish = next((wish for wish in wishes if wish is not None), WeightInit.XAVIER)
+    return weight_init_of(wish, "layer")
