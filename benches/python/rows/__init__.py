@@ -2,9 +2,9 @@
 
 from benches.python.model import Row
 
-from . import arrays, capture, expressions, functions, networks, operators, scopes, training, updaters
+from . import arrays, capture, expressions, functions, networks, operators, scopes, series, training, updaters
 
-FAMILIES = (scopes, arrays, operators, expressions, functions, capture, networks, training, updaters)
+FAMILIES = (scopes, arrays, operators, expressions, functions, capture, networks, training, series, updaters)
 
 
 def all_rows() -> list[Row]:
