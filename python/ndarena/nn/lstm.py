@@ -10,12 +10,12 @@ from ndarena._core import ArrayType
 from ndarena.nn.activations import Activation, IActivation, activation_of
 from ndarena.nn.recurrent import BaseRecurrentLayer, blocks_of
 from ndarena.nn.series import steps_of
-from ndarena.nn.slopes import derive, value_tells
+from ndarena.nn.slopes import derive, value_tells, view_for
 from ndarena.nn.weights import scheme_of
 from ndarena.nn.words import Array, number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from ndarena._core import LayerWorkspaceMgr
     from ndarena.nn.layer import Flat
@@ -105,15 +105,6 @@ class LSTM(BaseRecurrentLayer):
         """Return ``RW`` without peepholes, ``[4, n_out, n_out]``."""
         return blocks_of(self.param_table["RW"][:, : 4 * self.n_out], 4)
 
-    def _view(self) -> Callable[[Array], Array]:
-        """Return what arrays are seen through while steps are computed.
-
-        Functions that take no memory of their own may see plain arrays, which are faster. Others see arrays
-        of workspaces, so that what they take comes from the loop memory.
-        """
-        plain = value_tells(self._function()) and value_tells(self._gate())
-        return np.asarray if plain else _as_it_is
-
     # Forward.
 
     def _forward(
@@ -129,10 +120,11 @@ class LSTM(BaseRecurrentLayer):
         role, kept = (ACTIVATIONS, t + 1) if training else (FF_WORKING_MEM, 1)
         activations = self._begin(mgr, ACTIVATIONS, (t + 1, n, self.n_out), state.get("prev_act", zero))
         cells = self._begin(mgr, role, (kept, n, self.n_out), state.get("prev_mem", zero))
-        sums, view = self._feed(steps, mgr, role), self._view()
+        sums, view = self._feed(steps, mgr, role), view_for(self._function(), self._gate())
         values = sums
-        if training and view is _as_it_is:
-            values = mgr.create_uninitialized(role, sums.shape, sums.dtype)
+        if view is None:
+            view = _as_it_is
+            values = mgr.create_uninitialized(role, sums.shape, sums.dtype) if training else sums
         weights, mask = self._recurrent_weights(), None if mask is None else np.asarray(mask)
         h, c, z, v = view(activations), view(cells), view(sums), view(values)
         for step in range(t):
@@ -189,7 +181,8 @@ class LSTM(BaseRecurrentLayer):
 
     def _go_through(self, given: Array, mask: Array, kept: _Forward, mgr: LayerWorkspaceMgr) -> None:
         """Go back through the steps, which turns the values into the derivatives to the sums."""
-        view, function, (t, *shape) = self._view(), self._function(), given.shape
+        function, (t, *shape) = self._function(), given.shape
+        view = view_for(function, self._gate()) or _as_it_is
         weights = self._recurrent_weights().transpose(0, 2, 1)
         height = view(mgr.create(BP_WORKING_MEM, shape, given.dtype))
         memory = view(mgr.create(BP_WORKING_MEM, shape, given.dtype))

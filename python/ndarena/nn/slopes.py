@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ndarena.nn.activations import IActivation
     from ndarena.nn.words import Array
 
-__all__ = ["derive", "value_tells"]
+__all__ = ["derive", "value_tells", "view_for"]
 
 
 def _identity(value: Array, epsilon: Array) -> None:
@@ -47,6 +47,15 @@ def value_tells(function: IActivation) -> bool:
     own where ``out`` is given.
     """
     return type(function) in _DERIVED
+
+
+def view_for(*functions: IActivation) -> Callable[[Array], Array] | None:
+    """Return what arrays may be seen through while these functions work on them, or ``None``.
+
+    Functions that take no memory of their own may see plain arrays, which are faster. Others must see arrays
+    of workspaces, so that what they take comes from the scratch.
+    """
+    return np.asarray if all(map(value_tells, functions)) else None
 
 
 def derive(function: IActivation, argument: Array, value: Array, epsilon: Array) -> Array:
