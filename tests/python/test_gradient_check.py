@@ -5,7 +5,7 @@ import pytest
 from nn_support import chain, examples
 
 from ndarena import nn
-from ndarena.data import DataSet
+from ndarena.data import DataSet, MultiDataSet
 
 RNG = np.random.default_rng(0)
 Y = np.eye(3)[[0, 2, 1, 1]]
@@ -35,18 +35,41 @@ def series():
     return network(*layers, input_type=nn.InputType.recurrent(3)), data
 
 
+def graph():
+    vertices = {
+        "a": (nn.DenseLayer(n_out=3), "x"),
+        "b": (nn.BatchNormalization(), "z"),
+        "scaled": (nn.ScaleVertex(2.0), "b"),
+        "y": (nn.OutputLayer(n_out=3), "a", "scaled"),
+        "also": (nn.OutputLayer(n_out=2, loss="mse", activation="tanh"), "a"),
+    }
+    conf = nn.ComputationGraphConfiguration(
+        inputs=["x", "z"],
+        input_types=[nn.InputType.feed_forward(4), nn.InputType.feed_forward(2)],
+        vertices=vertices,
+        outputs=["y", "also"],
+        dtype="float64",
+        l1=0.1,
+        seed=3,
+    )
+    features, labels = [RNG.normal(size=(4, 4)), RNG.normal(size=(4, 2))], [Y, RNG.normal(size=(4, 2))]
+    return nn.ComputationGraph(conf), MultiDataSet(features, labels)
+
+
 def rows():
     return chain(5, 4, 3, dtype="float64", weight_decay=0.5), DataSet(RNG.normal(size=(4, 5)), Y)
 
 
-@pytest.mark.parametrize("make", [rows, images, series])
+@pytest.mark.parametrize("make", [rows, images, series, graph])
 def test_right_networks_pass_and_stay_as_they_are(make):
     net, data = make()
     before = net.params().copy()
     found = nn.check_gradients(net, data)
     assert found, str(found)
     assert found.max_relative_error < 1e-5
-    statistics = sum(part["length"] for part in net.param_layout if part["name"] in {"1_mean", "1_var"})
+    statistics = sum(
+        part["length"] for part in net.param_layout if part["name"] in {"1_mean", "1_var", "b_mean", "b_var"}
+    )
     assert found.checked == net.num_params() - statistics
     np.testing.assert_array_equal(net.params(), before)
     assert nn.check_gradients(net, data, max_per_param=2, seed=1).checked <= 2 * len(net.param_layout)

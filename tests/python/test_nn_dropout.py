@@ -8,6 +8,8 @@ from nn_support import assert_steady, differences, examples
 
 from ndarena import ArrayType, ConfigurationError, LayerWorkspaceMgr, get_workspace_for_current_thread, nn
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* is deprecated")
+
 MGR = LayerWorkspaceMgr.no_workspaces()
 DROPOUTS = [
     nn.Dropout(0.6),
@@ -161,25 +163,79 @@ def network(mode, **fields):
 
 
 @pytest.mark.filterwarnings("ignore:.*_workspace_mode=:DeprecationWarning")
-def test_all_modes_draw_the_same():
+def graph(mode):
+    vertices = {
+        "a": (nn.DenseLayer(n_out=8, weight_noise=NOISES[1], dropout=0.0), "x"),
+        "b": (nn.DenseLayer(n_out=8), "x"),
+        "sum": (nn.ElementWiseVertex("add"), "a", "b"),
+        "dropped": (nn.DropoutLayer(0.8), "sum"),
+        "y": (nn.OutputLayer(n_out=3), "dropped", "b"),
+    }
+    conf = nn.ComputationGraphConfiguration(
+        inputs=["x"],
+        input_types=[nn.InputType.feed_forward(6)],
+        vertices=vertices,
+        outputs=["y"],
+        dropout=nn.GaussianDropout(0.1),
+        constraints=[nn.MaxNormConstraint(1.0)],
+        activation="tanh",
+        updater=nn.Adam(0.01),
+        seed=5,
+        training_workspace_mode=mode,
+        inference_workspace_mode=mode,
+    )
+    return nn.ComputationGraph(conf)
+
+
+def of_series(mode):
+    layers = [nn.LSTM(n_out=5, activation="tanh", weight_noise=NOISES[0]), nn.RnnOutputLayer(n_out=3)]
+    conf = nn.MultiLayerConfiguration(
+        layers=layers,
+        input_type=nn.InputType.recurrent(6),
+        dropout=0.8,
+        backprop_type="truncated_bptt",
+        tbptt_fwd_length=3,
+        seed=5,
+        updater=nn.Adam(0.01),
+        training_workspace_mode=mode,
+        inference_workspace_mode=mode,
+    )
+    return nn.MultiLayerNetwork(conf)
+
+
+@pytest.mark.parametrize("make", [network, graph, of_series])
+def test_all_modes_draw_the_same(make):
     x, y = examples(32, 6, 3)
+    if make is of_series:
+        x, y = (np.repeat(part[:, :, None], 7, axis=2) for part in (x, y))
     results = []
     for mode in nn.WorkspaceMode:
-        with network(mode.name) as net:
+        with make(mode.name) as net:
             for _ in range(4):
                 net.fit(x, y)
-            results.append((net.params().copy(), net.output(x, training=True), net.output(x)))
-            assert net.score() < 2.0
+            outputs = [net.output(x, training=training) for training in (True, False)]
+            results.append((net.params().copy(), *(np.squeeze(output) for output in outputs)))
+            assert net.score() < 2.0 if make is not of_series else net.score() > 0.0
     for result in results[1:]:
         for got, wanted in zip(result, results[0], strict=True):
             np.testing.assert_array_equal(got, wanted)
 
 
-def test_steady_training_takes_nothing():
+@pytest.mark.parametrize("mode", ["ENABLED", "SINGLE", "SEPARATE"])
+def test_steady_training_takes_nothing(mode):
     x, y = examples(48, 6, 3)
     fields = {"gradient_normalization": "ClipL2PerLayer", "weight_decay": 0.1}
-    with network("ENABLED", constraints=[nn.MaxNormConstraint(2.0)], **fields) as net:
+    with network(mode, constraints=[nn.MaxNormConstraint(2.0)], **fields) as net:
         assert_steady(lambda: net.fit(x, y))
+
+
+def test_a_graph_constrains_its_parameters():
+    x, y = examples(48, 6, 3)
+    with graph("ENABLED") as net:
+        for _ in range(3):
+            net.fit(x, y)
+        for name, weights in net.param_table().items():
+            assert not name.endswith("_W") or np.linalg.norm(weights, axis=1).max() <= 1.0
 
 
 def test_training_output_differs_from_call_to_call_and_the_other_does_not():

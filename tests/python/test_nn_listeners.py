@@ -126,6 +126,29 @@ def test_an_input_that_is_no_number_is_named():
         net.fit(DataSet(bad, Y))
 
 
+def test_graphs_tell_as_much(tmp_path):
+    vertices = {"h": (nn.DenseLayer(n_out=4), "x"), "y": (nn.OutputLayer(n_out=3), "h")}
+    conf = nn.ComputationGraphConfiguration(
+        inputs=["x"], input_types=[nn.InputType.feed_forward(5)], vertices=vertices, outputs=["y"], seed=1
+    )
+    lines = []
+    net = nn.ComputationGraph(conf)
+    speed = nn.PerformanceListener(2, output=lines.append)
+    net.set_listeners(
+        speed, nn.CheckpointListener(tmp_path, save_every_n_epochs=1), nn.InvalidScoreListener()
+    )
+    net.fit(batches(), epochs=2)
+    assert speed.last.samples_per_second == pytest.approx(8 * speed.last.batches_per_second)
+    (first, second) = nn.CheckpointListener.available_checkpoints(tmp_path)
+    assert first.path.name == "checkpoint_0_ComputationGraph.zip"
+    again = nn.CheckpointListener.load_checkpoint(tmp_path, second.number)
+    np.testing.assert_array_equal(again.params(), net.params())
+    assert (again.iteration_count, again.epoch_count) == (6, 2)
+    net.param_table()["h_b"][...] = np.nan
+    with pytest.raises(nn.InvalidScoreError, match="it begins in h; gradients"):
+        net.fit(batches())
+
+
 class Bar:
     """What a progress bar of rich is asked for."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -39,6 +39,8 @@ class LayerNormalization(BaseLayer):
 
     Further parameters: those of `BaseLayer` and `Layer`. A field that is wrong is a `ConfigurationError`.
     """
+
+    inherits_dropout: ClassVar[bool] = False
 
     n_in: int | None = None
     eps: float = 1e-5
