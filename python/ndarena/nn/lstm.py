@@ -136,6 +136,7 @@ class LSTM(BaseRecurrentLayer):
                 if mask is not None:
                     out *= mask[:, step : step + 1]
                     after *= mask[:, step : step + 1]
+                del room  # what is looked at when the scope ends cannot be used again
         return _Forward(activations, cells, sums, values), (activations[-1], cells[-1])
 
     def _feed(self, steps: Array, mgr: LayerWorkspaceMgr, role: ArrayType) -> Array:
@@ -201,6 +202,7 @@ class LSTM(BaseRecurrentLayer):
                     memory *= mask[:, step : step + 1]
                 self._go_back(here, squashed, height, memory, room)
                 np.add.reduce(np.matmul(here.values, weights, out=room), axis=0, out=height)
+                del room
 
     def _go_back(self, step: _Step, squashed: Array, height: Array, memory: Array, delta: Array) -> None:
         """Turn the values of a step into the derivatives to its sums; ``squashed``, ``height`` are used up.
