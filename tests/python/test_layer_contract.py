@@ -241,8 +241,6 @@ def test_layers_are_values(name):
 
 # In networks.
 
-IN_NETWORKS = [name for name, sample in LAYERS.items() if not (sample.masked and sample.has_loss)]
-
 
 def network(sample, training="NONE", inference="NONE"):
     """Put a layer between others, so that its input and epsilon lie in workspaces."""
@@ -283,7 +281,7 @@ def labels_of(net, x, mask):
 
 
 @pytest.mark.filterwarnings("ignore:.*_workspace_mode=:DeprecationWarning")
-@pytest.mark.parametrize("name", IN_NETWORKS)
+@every_layer
 def test_networks_learn_the_same_in_every_mode(name):
     sample = LAYERS[name]
     reference = learned(sample, "NONE")

@@ -1,10 +1,13 @@
 """Layers of images: formulas, edges, types, masks, what is refused."""
 
+import dataclasses
 import itertools
 
 import numpy as np
 import pytest
+from support import measure
 
+import ndarena
 from ndarena import ConfigurationError, LayerWorkspaceMgr, nn
 from ndarena.nn import InputType, im2col
 
@@ -393,3 +396,62 @@ def test_every_example_is_normalised_by_itself(shape):
     layer = nn.LayerNormalization(n_in=4, eps=0.0, gain_init=2.0, bias_init=1.0).instantiate()
     out = layer.activate(np.random.default_rng(0).normal(size=shape), workspace_mgr=MGR)
     assert np.allclose(out.mean(axis=1), 1.0) and np.allclose(out.std(axis=1), 2.0)
+
+
+# In a network.
+
+
+def lenet(**fields):
+    layers = [
+        nn.ConvolutionLayer(n_out=4, kernel_size=3, activation="relu"),
+        nn.SubsamplingLayer(kernel_size=2),
+        nn.ConvolutionLayer(n_out=5, kernel_size=2, activation="tanh"),
+        nn.SubsamplingLayer(kernel_size=2, pooling_type="avg"),
+        nn.DenseLayer(n_out=6),
+        nn.OutputLayer(n_out=3),
+    ]
+    settings = {
+        "input_type": InputType.convolutional(10, 11, 2),
+        "updater": nn.Adam(0.01),
+        "seed": 4,
+        **fields,
+    }
+    return nn.MultiLayerNetwork(nn.MultiLayerConfiguration(layers=layers, **settings))
+
+
+def digits(batch=6, dtype="float32"):
+    rng = np.random.default_rng(5)
+    return rng.normal(size=(batch, 2, 10, 11)).astype(dtype), np.eye(3, dtype=dtype)[np.arange(batch) % 3]
+
+
+@pytest.mark.filterwarnings("ignore:.*_workspace_mode=:DeprecationWarning")
+@pytest.mark.parametrize("mode", ["ENABLED", "SINGLE", "SEPARATE"])
+def test_a_network_of_images_trains_with_flat_memory(mode):
+    net, (x, y) = lenet(training_workspace_mode=mode, inference_workspace_mode=mode), digits()
+
+    def turn():
+        net.fit(x, y)
+        net.output(x)
+
+    newly_faulted, newly_held = measure(turn, warm=30, turns=20)
+    assert (newly_faulted, newly_held) == (0, 0)
+    assert not any(ws.spilled_size for ws in ndarena.get_all_workspaces_for_current_thread())
+
+
+def test_the_gradient_of_the_input_is_computed_only_where_it_is_asked_for():
+    net, (x, y) = lenet(dtype="float64"), digits(dtype="float64")
+    asked = []
+    plain = type(net.layers[0]).backprop_gradient
+
+    class Watched(nn.ConvolutionLayer):
+        def backprop_gradient(self, epsilon, *, workspace_mgr):
+            asked.append(self.epsilon_is_read)
+            return plain(self, epsilon, workspace_mgr=workspace_mgr)
+
+    first = Watched(n_out=4, kernel_size=3, activation="relu")
+    layers = [first, *net.configuration.layers[1:]]
+    net = nn.MultiLayerNetwork(dataclasses.replace(net.configuration, layers=layers))
+    net.fit(x, y)
+    table, below = net.calculate_gradients(x, y)
+    assert asked == [False, True]
+    assert below.shape == x.shape and below.any() and "0_W" in table

@@ -111,6 +111,7 @@ class TrainingPass(_Pass):
         super().__init__(wiring, memory, dtype, batch, training=True)
         self._memory, self._labels, self._carries_state = memory, batch.labels, carries_state
         self._epsilons: list[list[Array]] = [[] for _ in self.values]
+        self._keeps_epsilons = False
 
     def _activation(self, layer: Any, x: Array, mask: Array, mgr: LayerWorkspaceMgr) -> Array:
         if self._carries_state and isinstance(layer, RecurrentLayer):
@@ -135,6 +136,7 @@ class TrainingPass(_Pass):
 
         The derivatives of the summed loss to what went in come back if they are asked for, plain.
         """
+        self._keeps_epsilons = keep_epsilons
         read_by_outputs = {source for node in self.wiring.outputs for source in node.sources}
         for value in set(range(len(self.values))) - read_by_outputs:
             self.values[value] = None
@@ -203,6 +205,7 @@ class TrainingPass(_Pass):
             for source, made in zip(node.flows, below, strict=True):
                 self._epsilons[source].append(placed(twin, mgr, ACTIVATION_GRAD, made, (epsilon,)))
             return
+        twin.epsilon_is_read = node.learns_below or self._keeps_epsilons
         made = twin.backprop_gradient(epsilon, workspace_mgr=mgr)
         if made is None:
             if node.learns_below:
