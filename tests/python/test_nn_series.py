@@ -9,14 +9,18 @@ import ndarena
 from ndarena import nn
 from ndarena.data import DataSet
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*_workspace_mode=:DeprecationWarning")
+
 STEPS, FEATURES, CLASSES = 7, 3, 4
+MODES = ["NONE", "ENABLED", "SINGLE", "SEPARATE"]
+WAYS = {"whole": {}, "pieces": {"backprop_type": "truncated_bptt", "tbptt_fwd_length": 3}}
 MASK = np.array([[1] * 7, [1] * 4 + [0] * 3, [1] + [0] * 6, [0, 1, 1, 0, 1, 1, 0]], float)
 KINDS = {
-    "simple": lambda: [nn.SimpleRnn(n_out=5, activation="tanh", has_layer_norm=True)],
-    "lstm": lambda: [nn.LSTM(n_out=5, activation="tanh")],
-    "two": lambda: [nn.LSTM(n_out=5, activation="tanh"), nn.GravesLSTM(n_out=4, activation="softsign")],
-    "both ways": lambda: [nn.Bidirectional(nn.LSTM(n_out=3, activation="tanh"), mode="mul")],
-    "activation": lambda: [nn.SimpleRnn(n_out=5, activation="identity"), nn.ActivationLayer("tanh")],
+    "simple": lambda: [nn.SimpleRnn(n_out=3, activation="tanh", has_layer_norm=True)],
+    "lstm": lambda: [nn.LSTM(n_out=3, activation="tanh")],
+    "two": lambda: [nn.LSTM(n_out=3, activation="tanh"), nn.GravesLSTM(n_out=2, activation="softsign")],
+    "both ways": lambda: [nn.Bidirectional(nn.LSTM(n_out=2, activation="tanh"), mode="mul")],
+    "activation": lambda: [nn.SimpleRnn(n_out=3, activation="identity"), nn.ActivationLayer("tanh")],
 }
 
 
@@ -58,27 +62,40 @@ def test_the_gradient_of_a_network_is_that_of_its_score(kind, series, mask):
     assert np.allclose(gradient, differences(lambda: net.score(data), net.params()), atol=2e-8)
 
 
+def in_ways(*kinds):
+    """Give kinds and ways of learning; what needs whole series is not learned in pieces."""
+    return pytest.mark.parametrize(
+        ("kind", "way"),
+        [(kind, way) for kind in kinds for way in WAYS if (kind, way) != ("both ways", "pieces")],
+    )
+
+
 @pytest.mark.parametrize("mask", [None, MASK], ids=["whole", "masked"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_workspaces_do_not_change_a_bit(kind, mask):
+@in_ways(*KINDS)
+def test_workspaces_do_not_change_a_bit(kind, way, mask):
     data, results = batch(mask=mask), []
-    for mode in ("NONE", "ENABLED"):
-        net = network(kind, mode=mode)
+    for mode in MODES:
+        net = network(kind, mode=mode, **WAYS[way])
         for _ in range(3):
             net.fit(data)
         out = net.output(data.features, features_mask=mask)
         entries = net.feed_forward(data.features, features_mask=mask)
         results.append([net.params().copy(), out, *entries])
-    assert all(np.array_equal(a, b) for a, b in zip(*results, strict=True))
+    for others in zip(*results, strict=True):
+        assert all(np.array_equal(others[0], other) for other in others[1:])
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_steady_loop_of_series_takes_no_memory(kind):
-    net, data = network(kind, dtype="float32"), batch(dtype="float32", mask=MASK)
+@pytest.mark.parametrize("mode", MODES[1:])
+@in_ways(*KINDS)
+def test_a_steady_loop_of_series_takes_no_memory(kind, way, mode):
+    net = network(kind, mode=mode, dtype="float32", **WAYS[way])
+    data, step = batch(dtype="float32", mask=MASK), np.ones((4, FEATURES), np.float32)
 
     def turn():
         net.fit(data)
         net.output(data.features, features_mask=MASK)
+        if kind != "both ways":
+            net.rnn_time_step(step)
 
     for _ in range(20):
         turn()
@@ -95,6 +112,30 @@ def test_a_steady_loop_of_series_takes_no_memory(kind):
         quietest = taken if quietest is None else min(quietest, taken)
     assert ndarena.allocated_bytes() == held
     assert quietest == 0
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", ["simple", "lstm", "two", "activation"])
+def test_steps_one_by_one_are_the_series(kind, mode):
+    net, x = network(kind, mode=mode), batch().features
+    whole = net.output(x)
+    steps = [net.rnn_time_step(x[:, :, t]) for t in range(STEPS)]
+    assert np.allclose(np.stack(steps, axis=2), whole, rtol=1e-12)
+    net.rnn_clear_previous_state()
+    assert np.array_equal(net.rnn_time_step(x[:, :, 0]), steps[0])
+
+
+@pytest.mark.parametrize("kind", ["simple", "lstm", "two"])
+def test_a_state_of_steps_can_be_kept_over_learning(kind):
+    net, x = network(kind, **WAYS["pieces"], updater=nn.Sgd(0.0)), batch().features
+    first, second = (net.rnn_time_step(x[:, :, t]) for t in range(2))
+    net.rnn_clear_previous_state()
+    assert np.array_equal(net.rnn_time_step(x[:, :, 0]), first)
+    states = {i: net.rnn_get_previous_state(i) for i in range(len(KINDS[kind]()))}
+    net.fit(batch())
+    for index, kept in states.items():
+        net.rnn_set_previous_state(index, kept)
+    assert np.array_equal(net.rnn_time_step(x[:, :, 1]), second)
 
 
 def test_labels_of_masked_steps_do_not_count():
