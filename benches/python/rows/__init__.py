@@ -2,9 +2,33 @@
 
 from benches.python.model import Row
 
-from . import arrays, capture, expressions, functions, networks, operators, scopes, series, training, updaters
+from . import (
+    arrays,
+    capture,
+    expressions,
+    functions,
+    images,
+    networks,
+    operators,
+    scopes,
+    series,
+    training,
+    updaters,
+)
 
-FAMILIES = (scopes, arrays, operators, expressions, functions, capture, networks, training, series, updaters)
+FAMILIES = (
+    scopes,
+    arrays,
+    operators,
+    expressions,
+    functions,
+    capture,
+    networks,
+    training,
+    series,
+    images,
+    updaters,
+)
 
 
 def all_rows() -> list[Row]:
