@@ -23,7 +23,7 @@ DIRECTIVE = re.compile(
 
 
 def test_the_pages_are_there():
-    assert set(PAGES) == {"index", "tutorial", "memory", "performance", "from-nd4j", "layers"}
+    assert set(PAGES) == {"index", "tutorial", "memory", "performance", "from-nd4j", "layers", "learning"}
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -13,6 +13,13 @@ from ndarena.nn.words import Array, number
 __all__ = ["LossBinaryXENT", "LossMCXENT", "LossNegativeLogLikelihood", "LossSparseMCXENT"]
 
 
+def _surprise(labels: Array, output: Array) -> Array:
+    """Return ``-labels * log(output)``, in the memory of the output."""
+    np.log(output, out=output)
+    output *= labels
+    return np.negative(output, out=output)
+
+
 @dataclass(frozen=True)
 class LossMCXENT(WeightedLoss):
     """The cross-entropy of classes (DL4J: ``LossMCXENT``); with softmax both derivatives are one.
@@ -33,10 +40,7 @@ class LossMCXENT(WeightedLoss):
         number(self.softmax_clip_eps, type(self).__name__, "softmax_clip_eps", least=0.0, below=0.5)
 
     def _element(self, labels: Array, output: Array) -> Array:
-        surprise = where_wanted(labels, output)
-        np.log(surprise, out=surprise)
-        surprise *= labels
-        return np.negative(surprise, out=surprise)
+        return _surprise(labels, where_wanted(labels, output))
 
     def _slope(self, labels: Array, output: Array) -> Array:
         slope = labels / where_wanted(labels, output)
@@ -51,8 +55,11 @@ class LossMCXENT(WeightedLoss):
         refuse_elements(self, mask, "softmax joins the columns")
         output = activation.forward(pre_output)
         if self.softmax_clip_eps > 0.0:
-            np.clip(output, self.softmax_clip_eps, 1.0 - self.softmax_clip_eps, out=output)
-        return apply_mask(mask, self._weigh(self._element(labels, output))).sum(axis=1)
+            np.maximum(output, self.softmax_clip_eps, out=output)
+            np.minimum(output, 1.0 - self.softmax_clip_eps, out=output)
+        else:
+            output = where_wanted(labels, output)
+        return apply_mask(mask, self._weigh(_surprise(labels, output))).sum(axis=1)
 
     def compute_gradient(
         self, labels: Array, pre_output: Array, activation: IActivation, mask: Array = None
