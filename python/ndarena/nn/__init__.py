@@ -100,6 +100,7 @@ from ndarena.nn.lstm import LSTM, GravesLSTM
 from ndarena.nn.network import MultiLayerNetwork
 from ndarena.nn.normalization import BatchNormalization, LocalResponseNormalization
 from ndarena.nn.output import LossLayer, OutputLayer, RnnLossLayer, RnnOutputLayer
+from ndarena.nn.overview import LayerMemory, MemoryReport
 from ndarena.nn.pooling import SubsamplingLayer
 from ndarena.nn.preprocessors import (
     CnnToFeedForwardPreProcessor,
@@ -260,6 +261,7 @@ __all__ = [
     "LastTimeStepVertex",
     "Layer",
     "LayerConstraint",
+    "LayerMemory",
     "LayerNormalization",
     "LocalResponseNormalization",
     "LossBinaryXENT",
@@ -282,6 +284,7 @@ __all__ = [
     "LossWasserstein",
     "MapSchedule",
     "MaxNormConstraint",
+    "MemoryReport",
     "MergeVertex",
     "MinMaxNormConstraint",
     "MultiLayerConfiguration",

@@ -14,6 +14,7 @@ from ndarena.nn.batches import numeric
 from ndarena.nn.choices import WorkspaceMode, workspace_mode_of
 from ndarena.nn.layer import Flat, Layer, ParamPart, cut
 from ndarena.nn.memory import InferenceMemory, TrainingMemory, is_of_networks
+from ndarena.nn.overview import Overseen
 from ndarena.nn.update import NetworkUpdater
 from ndarena.nn.words import Array, refuse
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Network", "note_workspaces"]
 
 
-class Network(Stored):
+class Network(Stored, Overseen):
     """Base of networks: `MultiLayerNetwork` and `ComputationGraph`."""
 
     layers: list[Layer]

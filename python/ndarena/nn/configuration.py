@@ -38,7 +38,14 @@ if TYPE_CHECKING:
     from ndarena.nn.weight_noise import IWeightNoise
     from ndarena.nn.weights import IWeightInit, WeightInit
 
-__all__ = ["INHERITED", "Completed", "MultiLayerConfiguration", "NetworkConfiguration", "completed"]
+__all__ = [
+    "INHERITED",
+    "Completed",
+    "MultiLayerConfiguration",
+    "NetworkConfiguration",
+    "Node",
+    "completed",
+]
 
 DTYPES = ("float32", "float64")
 INHERITED = (
@@ -176,6 +183,17 @@ def _dtype_name(dtype: object, owner: str) -> str:
     if name not in DTYPES:
         refuse(owner, "dtype", dtype, f"must be one of {', '.join(DTYPES)}")
     return str(name)
+
+
+class Node(NamedTuple):
+    """A layer in its place, with what it takes from the network, or another vertex."""
+
+    name: str
+    thing: Any
+    inputs: tuple[str, ...]
+    preprocessor: InputPreProcessor | None
+    output_type: InputType | None
+    """What comes out, where that is known."""
 
 
 class Completed(NamedTuple):
@@ -334,6 +352,16 @@ class MultiLayerConfiguration(NetworkConfiguration):
         """Return the preprocessors by layer, those that were inferred too."""
         whole: tuple[Completed, ...] = self.__dict__["_whole"]
         return {i: done.preprocessor for i, done in enumerate(whole) if done.preprocessor is not None}
+
+    def complete_nodes(self) -> tuple[Node, ...]:
+        """Return the layers as a graph has them: each is given what the one before it gives."""
+        whole: tuple[Completed, ...] = self.__dict__["_whole"]
+        names = [done.layer.name or f"layer{i}" for i, done in enumerate(whole)]
+        before = ["input", *names]
+        return tuple(
+            Node(name, done.layer, (given,), done.preprocessor, done.output_type)
+            for name, given, done in zip(names, before[:-1], whole, strict=True)
+        )
 
     def to_json(self) -> str:
         """Return DL4J's JSON; a class that it does not have is a `ConfigurationError` that names it."""

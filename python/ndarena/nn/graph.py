@@ -64,7 +64,7 @@ class ComputationGraph(Learner):
         first = len(self.configuration.inputs)
         return [
             (name, index, thing if thing.name is not None else dataclasses.replace(thing, name=name))
-            for index, (name, thing, _, _) in enumerate(self.configuration.complete_nodes(), first)
+            for index, (name, thing, *_) in enumerate(self.configuration.complete_nodes(), first)
             if isinstance(thing, Layer)
         ]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple, NoReturn, Self
+from typing import Any, ClassVar, NoReturn, Self
 
-from ndarena.nn.configuration import NetworkConfiguration, completed
+from ndarena.nn.configuration import NetworkConfiguration, Node, completed
 from ndarena.nn.input_type import InputType
 from ndarena.nn.json_networks import Counts, read_graph, read_json, write_graph
 from ndarena.nn.layer import Layer
@@ -16,18 +16,9 @@ from ndarena.nn.vertex import GraphVertex
 from ndarena.nn.vertices import MergeVertex
 from ndarena.nn.words import ReadOnly, refuse
 
-__all__ = ["ComputationGraphConfiguration", "Node"]
+__all__ = ["ComputationGraphConfiguration"]
 
 Thing = Layer | GraphVertex
-
-
-class Node(NamedTuple):
-    """A vertex in its place: a layer, with what it takes from the network, or another vertex."""
-
-    name: str
-    thing: Thing
-    inputs: tuple[str, ...]
-    preprocessor: InputPreProcessor | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +196,7 @@ class ComputationGraphConfiguration(NetworkConfiguration):
                 given = [types[source] for source in seen]
                 known = [t for t in given if t is not None]
                 types[name] = thing.get_output_type(*known) if len(known) == len(given) else None
-            nodes.append(Node(name, thing, tuple(inputs), preprocessor))
+            nodes.append(Node(name, thing, tuple(inputs), preprocessor, types[name]))
         return nodes
 
     def complete_nodes(self) -> tuple[Node, ...]:
