@@ -9,7 +9,6 @@
 
 mod typed;
 
-use std::sync::atomic::{AtomicIsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use crate::block::{self, Block};
@@ -18,6 +17,7 @@ use crate::cycle::{Home, Placed};
 use crate::error::{Error, Facts, Result, Validity};
 use crate::registry;
 use crate::ring::Tenure;
+use crate::sync::{AtomicIsize, Ordering};
 use crate::workspace::Workspace;
 
 pub use typed::{Array, Moved};

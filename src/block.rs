@@ -29,6 +29,7 @@ use crate::fork::FileLock;
 pub(crate) use crate::fork::{count_forks, fork_steps, forks};
 use crate::holds::Holds;
 use crate::layout::Element;
+use crate::sync;
 
 /// From here on memory is mapped, below it comes from the heap.
 const MAPPED_FROM: usize = 256 << 10;
@@ -85,7 +86,7 @@ pub(crate) struct Block {
     pub(crate) leases: Leases,
     /// Number of arrays with at least one lease: what an escape counts.
     pub(crate) leased_arrays: Leases,
-    retired: AtomicBool,
+    retired: sync::AtomicBool,
 }
 
 #[derive(Debug)]
@@ -171,7 +172,7 @@ impl Block {
     fn new(base: NonNull<u8>, len: usize, source: Source) -> Self {
         HELD.fetch_add(len as u64, Ordering::Relaxed);
         let (leases, leased_arrays) = (Leases::new(), Leases::new());
-        Self { base, len, source, leases, leased_arrays, retired: AtomicBool::new(false) }
+        Self { base, len, source, leases, leased_arrays, retired: sync::AtomicBool::new(false) }
     }
 
     /// Of a file: which ranges are leased, as such a block cannot be replaced by another.

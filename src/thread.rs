@@ -5,6 +5,7 @@
 
 mod frames;
 mod inbox;
+mod mailbox;
 mod scopes;
 mod stack;
 mod tasks;

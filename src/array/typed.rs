@@ -1,11 +1,10 @@
 //! The arrays of a Rust user: handles with element type and shape, read and written inside closures.
 
-use std::sync::atomic::Ordering;
-
 use super::{Buffer, Cut, Destination};
 use crate::error::{Error, Result, Validity};
 use crate::layout::{Dtype, Element, byte_size};
 use crate::registry;
+use crate::sync::Ordering;
 use crate::workspace::Workspace;
 
 /// An array of a Rust user: a handle on a buffer, with element type and shape, in C order.

@@ -1,13 +1,12 @@
 //! What others leave for a thread: scopes of its that ended in another thread, tasks that are over.
 
 use std::ops::RangeInclusive;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::mailbox::Mailbox;
 use super::tasks::TaskId;
 use super::{Left, Thread};
 use crate::block;
-use crate::sync::lock;
+use crate::sync::{AtomicBool, Ordering};
 use crate::workspace::Workspace;
 
 #[derive(Debug)]
@@ -15,10 +14,9 @@ pub(crate) struct Inbox {
     pub(super) forks: u64,
     /// The thread is over; its scopes are closed.
     ended: AtomicBool,
-    full: AtomicBool,
     /// The thread is inside a scope.
     busy: AtomicBool,
-    mail: Mutex<Vec<Mail>>,
+    mail: Mailbox<Mail>,
 }
 
 #[derive(Debug)]
@@ -38,9 +36,8 @@ impl Inbox {
         Self {
             forks: block::forks(),
             ended: AtomicBool::new(false),
-            full: AtomicBool::new(false),
             busy: AtomicBool::new(false),
-            mail: Mutex::default(),
+            mail: Mailbox::new(),
         }
     }
 
@@ -62,8 +59,7 @@ impl Inbox {
     }
 
     pub(super) fn post(&self, mail: Mail) {
-        lock(&self.mail).push(mail);
-        self.full.store(true, Ordering::SeqCst);
+        self.mail.post(mail);
     }
 }
 
@@ -71,16 +67,14 @@ impl Thread {
     /// Attends to what others left: silently, as nobody here asked.
     #[inline]
     pub(super) fn read_inbox(&mut self) {
-        if self.inbox.full.load(Ordering::SeqCst) {
+        if self.inbox.mail.is_full() {
             self.read_mail();
         }
     }
 
     #[cold]
     fn read_mail(&mut self) {
-        self.inbox.full.store(false, Ordering::SeqCst);
-        let mail = std::mem::take(&mut *lock(&self.inbox.mail));
-        for letter in mail {
+        for letter in self.inbox.mail.take() {
             let mut left = Left::default();
             match letter {
                 Mail::Abandoned(serials) => self.exit(&serials, &mut left),
@@ -95,10 +89,7 @@ impl Thread {
 
     /// Attends to scopes whose objects died in other threads.
     pub(super) fn read_losses(&mut self) {
-        let lost = |letter: &Mail| matches!(letter, Mail::Lost(_));
-        let (losses, rest): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut *lock(&self.inbox.mail)).into_iter().partition(lost);
-        *lock(&self.inbox.mail) = rest;
+        let losses = self.inbox.mail.take_if(|letter| matches!(letter, Mail::Lost(_)));
         for letter in losses {
             if let Mail::Lost(serials) = letter {
                 self.lose(&serials);

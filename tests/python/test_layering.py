@@ -23,7 +23,7 @@ CORE = {
     "config": {"error", "layout"},
     "holds": {"sync"},
     "fork": set(),
-    "block": {"clock", "faults", "fork", "holds", "layout"},
+    "block": {"clock", "faults", "fork", "holds", "layout", "sync"},
     "mapping": {"block", "config", "error", "fork", "sync"},
     # one workspace
     "plan": {"layout"},
@@ -46,9 +46,9 @@ CORE = {
         "mapping",
         "sync",
     },
-    "thread": {"workspace", "cycle", "block", "error", "sync"},
+    "thread": {"workspace", "cycle", "block", "error", "latch", "sync"},
     "registry": {"workspace", "thread", "config", "error", "sync"},
-    "array": {"workspace", "registry", "cycle", "ring", "block", "clock", "layout", "error"},
+    "array": {"workspace", "registry", "cycle", "ring", "block", "clock", "layout", "error", "sync"},
     "scope": {"array", "registry", "workspace", "config", "layout", "error"},
     # what is what in a network
     "layer_manager": {"scope", "array", "registry", "workspace", "thread", "config", "layout", "error"},
