@@ -5,6 +5,7 @@ mod access;
 mod arena;
 mod captured;
 mod config;
+mod corpus;
 #[cfg(not(miri))] // which ends the program where memory is exhausted
 mod failing;
 mod layer_manager;

@@ -2,13 +2,15 @@
 //!
 //! The model knows who entered what and when, and what every array holds. After every step it is
 //! compared with the workspaces: contents and validity of all arrays, leased bytes, addresses, counters.
-//! `NDARENA_MODEL_CASES` sets the number of programs.
+//! `NDARENA_MODEL_STEPS` sets the number of steps, and `NDARENA_SEED` which ones.
 
 mod elements;
 mod program;
 mod steps;
+pub mod tape;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 
 use ndarena::{
@@ -17,10 +19,10 @@ use ndarena::{
     scope_out_of_workspaces, set_current_workspace,
 };
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestCaseError};
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 
-use self::elements::{encode, number, with_dtype};
-use self::program::{Step, configurations, step};
+use self::elements::{are, with_dtype};
+use self::program::{Program, Step, program};
 use self::steps::discard;
 use crate::support::{bytes_of, counters};
 
@@ -150,7 +152,17 @@ fn is_unknown(error: &Error) -> bool {
 }
 
 impl World {
-    fn new(choice: [usize; IDS.len()]) -> Self {
+    /// Runs a whole program; the number of its steps.
+    fn run_program(program: &Program) -> Result<usize, TestCaseError> {
+        let mut world = World::new(&program.configurations);
+        for &step in &program.steps {
+            world.run(step)?;
+        }
+        world.end(program.odd)?;
+        Ok(program.steps.len())
+    }
+
+    fn new(configurations: &[WorkspaceConfiguration; IDS.len()]) -> Self {
         let mut world = Self {
             spaces: Vec::new(),
             slots: [0; IDS.len()],
@@ -163,9 +175,8 @@ impl World {
             next_number: 1,
         };
         set_current_workspace(None).unwrap();
-        let known = configurations();
-        for (slot, choice) in choice.into_iter().enumerate() {
-            world.create(slot, &known[choice % known.len()]);
+        for (slot, configuration) in configurations.iter().enumerate() {
+            world.create(slot, configuration);
         }
         world
     }
@@ -328,7 +339,7 @@ impl World {
             prop_assert_eq!(array.generation_id(), root_ref.born.generation);
             let part = &root_ref.numbers[*start..start + array.size()];
             let matching = with_dtype!(array.dtype(), T => {
-                array.read::<T, _>(|values| number(values) == encode(array.dtype(), part))
+                array.read::<T, _>(|values| are(values, part))
             });
             drop(root_ref);
             match matching {
@@ -455,24 +466,36 @@ impl World {
     }
 }
 
-fn cases() -> u32 {
-    let few = if cfg!(miri) { 4 } else { 2000 };
-    std::env::var("NDARENA_MODEL_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(few)
+fn from_environment(name: &str, otherwise: u64) -> u64 {
+    let text = std::env::var(name).ok();
+    text.map_or(otherwise, |text| text.parse().expect("a whole number"))
 }
 
-proptest! {
-    #![proptest_config(Config { cases: cases(), failure_persistence: None, ..Config::default() })]
+/// Draws some programs.
+fn programs(seed: u64, round: u64) -> TestRunner {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    bytes[8..16].copy_from_slice(&round.to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let few = Config { cases: 4, failure_persistence: None, ..Config::default() };
+    TestRunner::new_with_rng(few, rng)
+}
 
-    #[test]
-    fn random_programs_agree_with_plain_vectors(
-        choice in [any::<usize>(), any::<usize>(), any::<usize>()],
-        program in proptest::collection::vec(step(), 1..100),
-        odd in any::<bool>(),
-    ) {
-        let mut world = World::new(choice);
-        for &step in &program {
-            world.run(step)?;
+/// Programs are drawn until so many steps were taken; what fails is made smaller first.
+#[test]
+fn random_programs_agree_with_plain_vectors() {
+    let wanted = from_environment("NDARENA_MODEL_STEPS", if cfg!(miri) { 200 } else { 100_000 });
+    let seed = from_environment("NDARENA_SEED", RandomState::new().hash_one(0));
+    let taken = Cell::new(0);
+    for round in 0_u64.. {
+        if taken.get() >= wanted {
+            break;
         }
-        world.end(odd)?;
+        let done = programs(seed, round).run(&program(), |program| {
+            taken.set(taken.get() + World::run_program(&program)? as u64);
+            Ok(())
+        });
+        done.unwrap_or_else(|violation| panic!("NDARENA_SEED={seed}, round {round}: {violation}"));
     }
+    println!("model: {} steps, NDARENA_SEED={seed}", taken.get());
 }

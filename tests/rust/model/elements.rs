@@ -52,6 +52,10 @@ pub fn write(array: &Array, numbers: &[u32]) -> Result<(), Error> {
     }))
 }
 
+pub fn are<T: Numbered>(values: &[T], numbers: &[u32]) -> bool {
+    values.len() == numbers.len() && values.iter().zip(numbers).all(|(v, &n)| *v == T::of(n))
+}
+
 pub trait Bytes {
     fn bytes(self) -> Vec<u8>;
 }

@@ -1,5 +1,7 @@
 //! Programs: the steps they are made of, and the workspaces they run in.
 
+use std::sync::LazyLock;
+
 use ndarena::{
     AllocationPolicy, EscapePolicy, LearningPolicy, ReusePolicy, Settings, SpillPolicy,
     WorkspaceConfiguration,
@@ -43,7 +45,25 @@ pub enum Step {
     Recreate(usize),
 }
 
-pub fn step() -> impl Strategy<Value = Step> {
+/// What is run: in which workspaces, which steps, and in which order all goes at the end.
+#[derive(Clone, Debug)]
+pub struct Program {
+    pub configurations: [WorkspaceConfiguration; IDS.len()],
+    pub steps: Vec<Step>,
+    pub odd: bool,
+}
+
+pub fn program() -> impl Strategy<Value = Program> {
+    let one = || proptest::sample::select(CONFIGURATIONS.as_slice());
+    let steps = proptest::collection::vec(step(), 1..100);
+    ([one(), one(), one()], steps, any::<bool>()).prop_map(|(configurations, steps, odd)| Program {
+        configurations,
+        steps,
+        odd,
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
     use Step::*;
     let slot = 0..IDS.len();
     let some = 0_usize..1000;
@@ -83,7 +103,7 @@ pub fn step() -> impl Strategy<Value = Step> {
 }
 
 /// The configurations a program's workspaces may have.
-pub fn configurations() -> Vec<WorkspaceConfiguration> {
+pub static CONFIGURATIONS: LazyLock<Vec<WorkspaceConfiguration>> = LazyLock::new(|| {
     let at_reset = |s: &mut Settings| s.policy_reuse = ReusePolicy::AtReset;
     let nd4j = |change: fn(&mut Settings)| {
         let mut settings = Settings::default();
@@ -130,4 +150,4 @@ pub fn configurations() -> Vec<WorkspaceConfiguration> {
         nd4j(|s| ring(s, 0, 3.0)),
         nd4j(|s| ring(s, 900, 1.0)),
     ]
-}
+});
