@@ -102,6 +102,20 @@ def test_memory_follows_from_sizes():
             net.memory_report(wrong)
 
 
+def test_a_graph_is_evaluated_like_a_chain():
+    net, data = graph(), MultiDataSet([X, X[:, :2].copy()], [Y])
+    found = net.evaluate([data, data])
+    right = net.output_single(*data.features).argmax(axis=1) == Y.argmax(axis=1)
+    assert found.row_count == 16
+    assert found.accuracy() == right.mean()
+    vertices = {"out": (nn.OutputLayer(n_out=3), "a"), "other": (nn.OutputLayer(n_out=2), "a")}
+    conf = nn.ComputationGraphConfiguration(
+        inputs=["a"], input_types=[nn.InputType.feed_forward(4)], vertices=vertices, outputs=["out", "other"]
+    )
+    with pytest.raises(ValueError, match="2 outputs"):
+        nn.ComputationGraph(conf).evaluate([data])
+
+
 @pytest.mark.parametrize(
     ("net", "data"),
     [

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from ndarena.data import DataSet, MultiDataSet
+from ndarena.evaluation import Evaluation
 from ndarena.nn.batches import batch_of, inputs_of, numeric
 from ndarena.nn.graph_configuration import ComputationGraphConfiguration
 from ndarena.nn.layer import Layer
@@ -264,6 +265,21 @@ class ComputationGraph(Learner):
         if not isinstance(twin, RecurrentLayer):
             raise TypeError(f"{layer!r} ({type(twin).__name__}) is not recurrent: it has no state")
         return twin
+
+    def evaluate(
+        self, iterator: Iterable[Data] | Data, *, labels: Sequence[str] | None = None, top_n: int = 1
+    ) -> Evaluation:
+        """Return how well a network with one output classifies what the iterator gives.
+
+        With several outputs it is a `ValueError`; `do_evaluation` says which is meant.
+        """
+        if len(self.configuration.outputs) > 1:
+            raise ValueError(
+                f"there are {len(self.configuration.outputs)} outputs; do_evaluation() names one"
+            )
+        evaluation = Evaluation(labels=labels, top_n=top_n)
+        self.do_evaluation(iterator, {0: [evaluation]})
+        return evaluation
 
     def do_evaluation(
         self, iterator: Iterable[Data] | Data, evaluations: Mapping[int, Sequence[E]]
