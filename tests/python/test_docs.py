@@ -23,7 +23,16 @@ DIRECTIVE = re.compile(
 
 
 def test_the_pages_are_there():
-    assert set(PAGES) == {"index", "tutorial", "memory", "performance", "from-nd4j", "layers", "learning"}
+    assert set(PAGES) == {
+        "index",
+        "tutorial",
+        "memory",
+        "performance",
+        "from-nd4j",
+        "networks",
+        "learning",
+        "layers",
+    }
 
 
 @pytest.mark.parametrize("page", PAGES)
