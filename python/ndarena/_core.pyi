@@ -158,6 +158,8 @@ class Scope:
         """The workspace entered; ``None`` if no workspace is current inside."""
     def close(self) -> None:
         """Leave the scope. Closing it again does nothing."""
+    def _leave_apart(self) -> None:
+        """Leave the scope though others inside it stay open, as if they had been entered before it."""
     def __enter__(self) -> Workspace: ...
     def __exit__(
         self,

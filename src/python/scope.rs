@@ -92,6 +92,14 @@ impl PyScope {
         settle(py, &left, None)
     }
 
+    /// Closes the scope wherever it stands; scopes inside it stay open. What one layer hands to the next
+    /// lives in two workspaces in turn, neither inside the other.
+    fn _leave_apart(&self, py: Python<'_>) -> PyResult<()> {
+        let left = self.token.leave_apart().map_err(to_pyerr)?;
+        self.closed.store(true, Ordering::Relaxed);
+        settle(py, &left, None)
+    }
+
     fn __enter__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         self.token.check_open().map_err(to_pyerr)?;
         self.workspace(py)

@@ -431,6 +431,22 @@ impl ScopeToken {
         .unwrap_or_else(|| Err(ended()))
     }
 
+    /// Closes the scope wherever it stands; scopes inside it stay open. Closed already is no error.
+    pub fn leave_apart(&self) -> Result<Left> {
+        on_stack(|t| {
+            let mut left = Left::default();
+            if t.number != self.owner {
+                return if self.is_over(t) { Ok(left) } else { Err(self.foreign(t)) };
+            }
+            t.read_inbox();
+            if let Some(scopes) = t.own_frames(&self.serials.get(), self.workspace())? {
+                scopes.rev().for_each(|at| t.take_out(at, &mut left));
+            }
+            Ok(left)
+        })
+        .unwrap_or_else(|| Err(ended()))
+    }
+
     /// Leaving a `with` block: scopes still open inside are closed first and named.
     pub fn exit(&self) -> Quick<Left> {
         self.exit_with(&mut None)

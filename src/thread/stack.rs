@@ -280,6 +280,27 @@ impl Thread {
         Err(self.scope_error(frame.workspace.as_ref(), reason))
     }
 
+    /// Closes one scope from among others: those inside it stay open, as if they were entered before it.
+    pub(super) fn take_out(&mut self, at: usize, left: &mut Left) {
+        if let [frame, inside, ..] = &mut self.stack.frames[at..] {
+            let before = std::mem::take(&mut frame.previous);
+            if let Current::Innermost = inside.previous {
+                inside.previous = before;
+            }
+            frame.previous = std::mem::take(&mut self.stack.current);
+            let (kind, workspace) = (frame.kind, frame.workspace.clone());
+            self.stack.frames[at..].rotate_left(1);
+            if let (Kind::Full, Some(workspace)) = (kind, workspace) {
+                let (taken, others) = self.stack.frames[at..].split_last_mut().unzip();
+                let mut others = others.into_iter().flatten();
+                if let Some(taken) = taken.filter(|_| others.any(|f| f.inherit(&workspace))) {
+                    taken.kind = Kind::Continued;
+                }
+            }
+        }
+        self.pop(left);
+    }
+
     pub(super) fn close_innermost(&mut self, scopes: &Range<usize>, left: &mut Left) -> Result<()> {
         let cure = "scopes close in reverse order (a coroutine suspended inside a `with` closes it out \
                     of order: write `async with ws.notify_scope_entered():` around an `await`; a \
