@@ -215,6 +215,46 @@ def test_series_of_images_are_steps_of_a_network():
     assert net.output(frames).shape == (N, 2, T)
 
 
+FLAT = nn.InputType.convolutional_flat(4, 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        (FF(6), ROWS[:, :5]),
+        (FF(6), SERIES),
+        (RNN(3), SERIES[:, :2]),
+        (RNN(3), IMAGES),
+        (CNN(4, 3, 2), IMAGES[:, :1]),
+        (CNN(4, 3, 2), IMAGES.reshape(N, -1)),
+        (FLAT, IMAGES.reshape(N, 4, 3, 2)),
+        (FLAT, ROWS),
+    ],
+)
+def test_an_input_that_is_not_what_it_is_said_to_be_is_named(kind, given):
+    layers = (
+        [nn.LSTM(n_out=3), nn.GlobalPoolingLayer()] if isinstance(kind, nn.InputTypeRecurrent) else [dense()]
+    )
+    names = ["it", *(f"h{i}" for i in range(len(layers)))]
+    vertices = {
+        name: (layer, below) for name, layer, below in zip(names[1:], layers, names[:-1], strict=True)
+    }
+    conf = nn.ComputationGraphConfiguration(
+        inputs=["it"], input_types=[kind], vertices={**vertices, "out": (OUT, names[-1])}, outputs=["out"]
+    )
+    net = nn.ComputationGraph(conf)
+    for use in (lambda: net.output(given), lambda: net.fit(MultiDataSet([given], [CLASSES]))):
+        with pytest.raises(ValueError, match=r"input 'it': expected .* not an array of shape") as caught:
+            use()
+        assert str(list(given.shape)) in str(caught.value)
+
+
+def test_a_data_set_without_labels_is_not_learned():
+    net, data = graph("arithmetic")
+    with pytest.raises(ValueError, match="no labels"):
+        net.fit(MultiDataSet(data.features))
+
+
 class Careless(nn.GraphVertex):
     """A vertex that allocates without naming a role."""
 

@@ -96,9 +96,18 @@ def inputs_of(
     features_masks: Sequence[Array] | None = None,
     labels_masks: Sequence[Array] | None = None,
 ) -> Batch:
-    """Return a batch without labels; another number of arrays than the network has inputs: `ValueError`."""
+    """Return a batch without labels.
+
+    Raises
+    ------
+    ValueError
+        Another number of arrays than the network has inputs, or one that is not what the input is said to be.
+    """
     inputs, outputs = len(wiring.inputs), len(wiring.outputs)
     arrays = [numeric(x, "features") for x in _counted(features, inputs, "features")]
+    for name, kind, x in zip(wiring.inputs, wiring.input_types, arrays, strict=False):
+        if not kind.takes(tuple(x.shape)):
+            raise ValueError(f"input {name!r}: expected {kind}, not an array of shape {list(x.shape)}")
     return Batch(
         tuple(arrays),
         (None,) * outputs,
@@ -129,7 +138,7 @@ def batch_of(data: DataSet | MultiDataSet, wiring: Wiring, dtype: np.dtype[Any])
         neither rows nor elements.
     """
     whole = _several(data)
-    if any(y is None for y in whole.labels):
+    if whole.labels is None or any(y is None for y in whole.labels):
         raise ValueError("the data set has no labels")
     batch = inputs_of(whole.features, wiring, dtype, whole.features_masks, whole.labels_masks)
     if not batch.examples:

@@ -80,7 +80,8 @@ class ComputationGraph(Learner):
             if thing.reference is not None:
                 sources += (thing.reference,)
             members.append((node.name, thing.instantiate(index=index, name=node.name), sources, None))
-        return wired(inputs, members, self.configuration.outputs)
+        types = tuple(self.configuration.input_types or ())
+        return dataclasses.replace(wired(inputs, members, self.configuration.outputs), input_types=types)
 
     # Learning.
 

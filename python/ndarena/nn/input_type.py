@@ -48,6 +48,10 @@ class InputType:
         """Tell whether arrays of this type are such as a layer for a kind of input takes."""
         return isinstance(self, kind)
 
+    def takes(self, shape: tuple[int, ...]) -> bool:
+        """Tell whether an array of this shape, the batch included, is of this type."""
+        return shape[1:] == self.shape
+
     def _settle_sizes(self, *names: str) -> None:
         for name in names:
             size = at_least_one(getattr(self, name), type(self).__name__, name)
@@ -91,6 +95,10 @@ class InputTypeRecurrent(InputType):
     def shape(self) -> tuple[int | None, ...]:
         """``(size, time_series_length)``."""
         return self.size, self.time_series_length
+
+    def takes(self, shape: tuple[int, ...]) -> bool:
+        """Tell whether an array is a series of any length, or one step of it."""
+        return len(shape) in {2, 3} and shape[1] == self.size
 
     def __str__(self) -> str:
         """Describe it in words."""
@@ -142,6 +150,10 @@ class InputTypeConvolutionalFlat(_Image):
     def fits(self, kind: type[InputType]) -> bool:
         """Tell whether it is this kind, or features."""
         return kind is InputTypeFeedForward or isinstance(self, kind)
+
+    def takes(self, shape: tuple[int, ...]) -> bool:
+        """Tell whether an array has rows of pixels, or such images."""
+        return shape[1:] in {self.shape, (self.channels, self.height, self.width)}
 
     def __str__(self) -> str:
         """Describe it in words."""

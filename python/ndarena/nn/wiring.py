@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ndarena._core import LayerWorkspaceMgr
+    from ndarena.nn.input_type import InputType
     from ndarena.nn.preprocessors import InputPreProcessor
     from ndarena.nn.words import Array
 
@@ -121,6 +122,8 @@ class Wiring:
     backward: Slots
     """Where epsilons are."""
     is_graph: bool
+    input_types: tuple[InputType, ...] = ()
+    """What goes in, where that is said and nothing else tells it."""
     last_reader: tuple[int, ...] = field(default=())
     """By value the last node that is given it; -1: none."""
 
