@@ -27,6 +27,12 @@ fn with_out<'py>(
     Ok(Some(all))
 }
 
+/// Whether one of them is an array of ours.
+#[inline]
+fn is_ours(objects: &[&Bound<'_, PyAny>]) -> bool {
+    objects.iter().any(|object| object.is_exact_instance_of::<WorkspaceArray>())
+}
+
 /// The ufunc by NumPy's own ways.
 fn general<'py>(
     ufunc: &Ufunc,
@@ -53,8 +59,15 @@ macro_rules! ufunc_functions {
             ) -> Object<'py> {
                 static UFUNC: Ufunc = Ufunc::named(stringify!($name));
                 let inputs = [$($input),+];
+                if let (Some(out), None) = (out, kwargs) {
+                    if is_ours(&inputs) || is_ours(&[out]) {
+                        if UFUNC.fast_into(&inputs, out)? {
+                            return Ok(out.clone());
+                        }
+                    }
+                }
                 let kwargs = with_out(inputs[0].py(), out, kwargs)?;
-                if kwargs.is_none() && inputs.iter().any(|x| x.is_exact_instance_of::<WorkspaceArray>()) {
+                if kwargs.is_none() && is_ours(&inputs) {
                     if let Some(result) = UFUNC.fast(&inputs)? {
                         return Ok(result);
                     }

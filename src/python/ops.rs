@@ -139,7 +139,7 @@ pub fn in_place<'py>(
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = target.py();
     if let (Some(loops), false) = (ufunc.found(py)?.1, ufunc.name == "matmul") {
-        if elementwise::into(loops, &[target.as_any(), other], target)? {
+        if elementwise::into(loops, &[target.as_any(), other], target.as_any())? {
             return Ok(Some(target.clone().into_any()));
         }
     }

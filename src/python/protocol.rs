@@ -41,7 +41,7 @@ impl WorkspaceArray {
         }
         if let ("__call__", Some(target)) = (method, only_out(kwargs)?) {
             if ops::ufuncs::fast_into(ufunc, args, 2, &target)? {
-                return Ok(target.into_any());
+                return Ok(target);
             }
         }
         let inputs = &args.get_slice(2, args.len());
@@ -115,17 +115,15 @@ impl WorkspaceArray {
     }
 }
 
-/// The array of ours that is to take the result, if nothing else is asked for.
-fn only_out<'py>(
-    kwargs: Option<&Bound<'py, PyDict>>,
-) -> PyResult<Option<Bound<'py, WorkspaceArray>>> {
+/// What is to take the result, if nothing else is asked for.
+fn only_out<'py>(kwargs: Option<&Bound<'py, PyDict>>) -> PyResult<Option<Bound<'py, PyAny>>> {
     let Some(kwargs) = kwargs.filter(|kwargs| kwargs.len() == 1) else { return Ok(None) };
     let Some(out) = kwargs.get_item(intern!(kwargs.py(), "out"))? else { return Ok(None) };
     let Ok(out) = out.cast_into_exact::<PyTuple>() else { return Ok(None) };
     if out.len() != 1 {
         return Ok(None);
     }
-    Ok(out.get_item(0)?.cast_into_exact::<WorkspaceArray>().ok())
+    out.get_item(0).map(Some)
 }
 
 /// Whether an operand outside the family of ndarray takes part in ufuncs by itself.

@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from fast_support import fast_paths
+from fast_support import DTYPES, ONE_RESULT, fast_paths, numbers, packed, three_ways
 
 import ndarena
 
@@ -149,3 +149,42 @@ def test_a_stale_output_is_refused(ws):
     for on in (True, False):
         with fast_paths(on=on), pytest.raises(ndarena.StaleArrayError, match="out"):
             np.add(x, x, out=out)
+
+
+@pytest.mark.parametrize("name", [*ONE_RESULT, "matmul"])
+def test_into_plain_arrays(ws, name):
+    """Gradients and parameters are often plain: they take results of workspace arrays directly."""
+    ufunc = getattr(np, name)
+    for dtype in DTYPES:
+        square = numbers(dtype, 16, 1).reshape(4, 4)
+        inputs = [packed(square)] * ufunc.nin
+        with np.errstate(all="ignore"):
+            try:
+                produced = ufunc(*[square] * ufunc.nin).dtype
+            except (TypeError, ValueError):
+                continue
+            for function in (ufunc, getattr(ndarena, name, ufunc)):
+                for target in (
+                    np.zeros((4, 4), produced),
+                    np.zeros((4, 4), produced, order="F"),
+                    np.zeros((2, 4, 4), produced)[1],
+                ):
+                    three_ways(
+                        ws,
+                        lambda *a, f=function: f(*a[:-1], out=a[-1]),
+                        *inputs,
+                        lambda _, t=target: t.copy("K"),
+                    )
+            three_ways(
+                ws, lambda *a, f=ufunc: f(*a[:-1], out=a[-1]), *inputs, lambda _: np.zeros((4, 4), "f2")
+            )
+
+
+def test_into_read_only_and_overlapping_plain_arrays(ws):
+    a = packed(np.arange(6.0))
+    fixed = np.zeros(6)
+    fixed.setflags(write=False)
+    three_ways(ws, lambda x: np.add(x, x, out=fixed), a)
+    three_ways(ws, lambda x: ndarena.add(x, x, out=fixed), a)
+    three_ways(ws, lambda x: np.add(x[:-1], x[1:], out=np.asarray(x)[1:]), a)
+    three_ways(ws, lambda x: ndarena.add(x[:-1], x[1:], out=np.asarray(x)[1:]), a)

@@ -182,16 +182,16 @@ pub(super) fn finish<'py>(
     replay(loops, &PyTuple::new(py, inputs)?, &result)
 }
 
-/// The ufunc on its inputs, into an array of ours that may be one of them. False: nothing has changed.
+/// The ufunc on its inputs, into an array that may be one of them. False: nothing has changed.
 pub fn into<'py>(
     loops: &Loops,
     inputs: &[&Bound<'py, PyAny>],
-    target: &Bound<'py, WorkspaceArray>,
+    target: &Bound<'py, PyAny>,
 ) -> PyResult<bool> {
     if !fast::is_on() || inputs.len() != loops.inputs() {
         return Ok(false);
     }
-    let Some(written) = Packed::of(target.as_any())? else { return Ok(false) };
+    let Some(written) = Packed::of(target)? else { return Ok(false) };
     let mut operands = Vec::with_capacity(2);
     for input in inputs {
         let Some(operand) = Operand::of(input)? else { return Ok(false) };

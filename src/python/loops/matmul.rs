@@ -141,20 +141,20 @@ pub fn call<'py>(
     finish(loops, &[left, right], result, flags).map(Some)
 }
 
-/// The same into an array of ours that lies apart. False: the general path, and nothing has changed that it
+/// The same into an array that lies apart. False: the general path, and nothing has changed that it
 /// does not write.
 pub fn into<'py>(
     loops: &Loops,
     left: &Bound<'py, PyAny>,
     right: &Bound<'py, PyAny>,
-    target: &Bound<'py, WorkspaceArray>,
+    target: &Bound<'py, PyAny>,
 ) -> PyResult<bool> {
     let py = left.py();
     if !fast::is_on() {
         return Ok(false);
     }
     let Some(product) = Product::of(loops, left, right)? else { return Ok(false) };
-    let Some(out) = Matrix::of(target.as_any())? else { return Ok(false) };
+    let Some(out) = Matrix::of(target)? else { return Ok(false) };
     let is_packed = out.array.flags() & (C_CONTIGUOUS | F_CONTIGUOUS) != 0;
     let usable = is_packed
         && *out.axes.shape() == product.shape()

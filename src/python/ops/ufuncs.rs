@@ -4,7 +4,6 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyTuple;
 
-use crate::python::handle::WorkspaceArray;
 use crate::python::loops::{Loops, elementwise, matmul};
 use crate::python::npy::numpy;
 
@@ -45,6 +44,19 @@ impl Ufunc {
     }
 }
 
+impl Ufunc {
+    /// The same into an array. False: the general path, and nothing has changed.
+    #[inline]
+    pub fn fast_into<'py>(
+        &self,
+        inputs: &[&Bound<'py, PyAny>],
+        target: &Bound<'py, PyAny>,
+    ) -> PyResult<bool> {
+        let Some(loops) = self.found(target.py())?.1 else { return Ok(false) };
+        into(loops, self.name == "matmul", inputs, target)
+    }
+}
+
 /// A ufunc on numbers that lie packed, which are the arguments from `first` on; `None`: the general path.
 pub fn fast<'py>(
     ufunc: &Bound<'py, PyAny>,
@@ -62,28 +74,38 @@ pub fn fast<'py>(
     }
 }
 
-/// The same into an array of ours. False: the general path, and nothing has changed.
+/// The same into an array. False: the general path, and nothing has changed.
 pub fn fast_into<'py>(
     ufunc: &Bound<'py, PyAny>,
     args: &Bound<'py, PyTuple>,
     first: usize,
-    target: &Bound<'py, WorkspaceArray>,
+    target: &Bound<'py, PyAny>,
 ) -> PyResult<bool> {
-    if let Some(loops) = Loops::of(ufunc)? {
-        return match (args.len() - first, loops.inputs()) {
-            (1, 1) => elementwise::into(loops, &[&args.get_item(first)?], target),
-            (2, 2) => {
-                let (left, right) = (args.get_item(first)?, args.get_item(first + 1)?);
-                elementwise::into(loops, &[&left, &right], target)
-            }
-            _ => Ok(false),
-        };
-    }
-    match Loops::of_matmul(args.py())? {
-        Some(loops) if loops.ufunc(args.py()).is(ufunc) && args.len() == first + 2 => {
-            matmul::into(loops, &args.get_item(first)?, &args.get_item(first + 1)?, target)
+    let py = args.py();
+    let (loops, is_matmul) = match (Loops::of(ufunc)?, Loops::of_matmul(py)?) {
+        (Some(loops), _) => (loops, false),
+        (None, Some(loops)) if loops.ufunc(py).is(ufunc) => (loops, true),
+        _ => return Ok(false),
+    };
+    match args.len() - first {
+        1 => into(loops, is_matmul, &[&args.get_item(first)?], target),
+        2 => {
+            let (left, right) = (args.get_item(first)?, args.get_item(first + 1)?);
+            into(loops, is_matmul, &[&left, &right], target)
         }
         _ => Ok(false),
+    }
+}
+
+fn into<'py>(
+    loops: &Loops,
+    is_matmul: bool,
+    inputs: &[&Bound<'py, PyAny>],
+    target: &Bound<'py, PyAny>,
+) -> PyResult<bool> {
+    match inputs {
+        [left, right] if is_matmul => matmul::into(loops, left, right, target),
+        _ => elementwise::into(loops, inputs, target),
     }
 }
 
