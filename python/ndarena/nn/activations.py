@@ -114,7 +114,7 @@ class ActivationReLU(IActivation):
     @property
     def keeps_slope(self) -> bool:
         """Without bounds of its own the function is positive where ``x`` is."""
-        return self == ActivationReLU()
+        return self.max is None and self.threshold == self.negative_slope == 0.0
 
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
         """Return ``max(x, 0)``, with the bounds of this object."""
@@ -128,7 +128,7 @@ class ActivationReLU(IActivation):
 
     def backprop(self, x: Array, epsilon: Array, *, out: Array = None) -> Array:
         """Return ``epsilon`` where the function rises as ``x``, times the slope below, 0 above ``max``."""
-        if self == ActivationReLU():
+        if self.keeps_slope:
             return np.multiply(epsilon, x > 0.0, out=out)
         slope = np.where(x >= self.threshold, 1.0, self.negative_slope).astype(x.dtype)
         if self.max is not None:

@@ -47,30 +47,42 @@ class LossMCXENT(WeightedLoss):
         return np.negative(slope, out=slope)
 
     def compute_score_array(
-        self, labels: Array, pre_output: Array, activation: IActivation, mask: Array = None
+        self,
+        labels: Array,
+        pre_output: Array,
+        activation: IActivation,
+        mask: Array = None,
+        *,
+        output: Array = None,
     ) -> Array:
         """Return ``-(labels * log(output)).sum(axis=1)``, ``[N]``."""
         if not isinstance(activation, ActivationSoftmax):
-            return super().compute_score_array(labels, pre_output, activation, mask)
+            return super().compute_score_array(labels, pre_output, activation, mask, output=output)
         refuse_elements(self, mask, "softmax joins the columns")
-        output = activation.forward(pre_output)
+        output = activation.forward(pre_output) if output is None else output
         if self.softmax_clip_eps > 0.0:
-            np.maximum(output, self.softmax_clip_eps, out=output)
+            output = np.maximum(output, self.softmax_clip_eps)
             np.minimum(output, 1.0 - self.softmax_clip_eps, out=output)
         else:
             output = where_wanted(labels, output)
         return apply_mask(mask, self._weigh(_surprise(labels, output))).sum(axis=1)
 
     def compute_gradient(
-        self, labels: Array, pre_output: Array, activation: IActivation, mask: Array = None
+        self,
+        labels: Array,
+        pre_output: Array,
+        activation: IActivation,
+        mask: Array = None,
+        *,
+        output: Array = None,
     ) -> Array:
         """Return the derivative of the summed loss, ``[N, C]``."""
         if not isinstance(activation, ActivationSoftmax):
-            return super().compute_gradient(labels, pre_output, activation, mask)
+            return super().compute_gradient(labels, pre_output, activation, mask, output=output)
         refuse_elements(self, mask, "softmax joins the columns")
-        gradient = activation.forward(pre_output)
+        output = activation.forward(pre_output) if output is None else output
         wanted = labels if self.weights is None else self._weigh(labels.astype(pre_output.dtype))
-        gradient *= wanted.sum(axis=1, keepdims=True)
+        gradient = output * wanted.sum(axis=1, keepdims=True)
         gradient -= wanted
         return apply_mask(mask, gradient)
 
@@ -92,18 +104,30 @@ class LossSparseMCXENT(LossMCXENT):
         return 1
 
     def compute_score_array(
-        self, labels: Array, pre_output: Array, activation: IActivation, mask: Array = None
+        self,
+        labels: Array,
+        pre_output: Array,
+        activation: IActivation,
+        mask: Array = None,
+        *,
+        output: Array = None,
     ) -> Array:
         """Return minus the logarithm of the output of the class, ``[N]``."""
         rows = self._one_hot(labels, pre_output, mask)
-        return super().compute_score_array(rows, pre_output, activation, mask)
+        return super().compute_score_array(rows, pre_output, activation, mask, output=output)
 
     def compute_gradient(
-        self, labels: Array, pre_output: Array, activation: IActivation, mask: Array = None
+        self,
+        labels: Array,
+        pre_output: Array,
+        activation: IActivation,
+        mask: Array = None,
+        *,
+        output: Array = None,
     ) -> Array:
         """Return the derivative of the summed loss, ``[N, C]``."""
         rows = self._one_hot(labels, pre_output, mask)
-        return super().compute_gradient(rows, pre_output, activation, mask)
+        return super().compute_gradient(rows, pre_output, activation, mask, output=output)
 
     @staticmethod
     def _one_hot(labels: Array, pre_output: Array, mask: Array) -> Array:
@@ -158,11 +182,17 @@ class LossBinaryXENT(WeightedLoss):
         return np.clip(output, self.clip_eps, 1.0 - self.clip_eps) if self.clip_eps > 0.0 else output
 
     def compute_score_array(
-        self, labels: Array, pre_output: Array, activation: IActivation, mask: Array = None
+        self,
+        labels: Array,
+        pre_output: Array,
+        activation: IActivation,
+        mask: Array = None,
+        *,
+        output: Array = None,
     ) -> Array:
         """Return the loss of every example, ``[N]``."""
         if not isinstance(activation, ActivationSoftmax):
-            return super().compute_score_array(labels, pre_output, activation, mask)
+            return super().compute_score_array(labels, pre_output, activation, mask, output=output)
         value = pre_output - pre_output.max(axis=1, keepdims=True)
         value -= np.log(np.exp(value).sum(axis=1, keepdims=True))
         value *= labels

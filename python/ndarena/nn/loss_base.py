@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -34,6 +34,9 @@ class ILossFunction:
     1 where an element counts.
     """
 
+    takes_output: ClassVar[bool] = False
+    """Whether the methods take ``output=``: the activation of ``pre_output``, where it is known already."""
+
     def label_columns(self, n: int) -> int:
         """Return how many columns labels have for ``n`` columns of output; by default as many."""
         return n
@@ -58,9 +61,10 @@ class ILossFunction:
         mask: Array = None,
         *,
         average: bool = True,
+        **known: Array,
     ) -> float:
         """Return the sum of the losses, over the number of examples (masked ones too) if ``average``."""
-        total = float(self.compute_score_array(labels, pre_output, activation, mask).sum())
+        total = float(self.compute_score_array(labels, pre_output, activation, mask, **known).sum())
         return total / max(len(labels), 1) if average else total
 
 
@@ -81,6 +85,8 @@ def mean(values: Array) -> Array:
 class Elementwise(ILossFunction):
     """A loss that is a sum over elements, of which each looks at its own label and output only."""
 
+    takes_output: ClassVar[bool] = True
+
     def _element(self, labels: Array, output: Array) -> Array:
         """Return the loss of every element, in memory of its own."""
         raise NotImplementedError
@@ -94,17 +100,31 @@ class Elementwise(ILossFunction):
         return values
 
     def compute_score_array(
-        self, labels: Array, pre_output: Array, activation: IActivation, mask: Array = None
+        self,
+        labels: Array,
+        pre_output: Array,
+        activation: IActivation,
+        mask: Array = None,
+        *,
+        output: Array = None,
     ) -> Array:
         """Return the loss of every example, ``[N]``."""
-        values = self._element(labels, activation.forward(pre_output))
+        output = activation.forward(pre_output) if output is None else output
+        values = self._element(labels, output)
         return apply_mask(mask, self._weigh(values)).sum(axis=1)
 
     def compute_gradient(
-        self, labels: Array, pre_output: Array, activation: IActivation, mask: Array = None
+        self,
+        labels: Array,
+        pre_output: Array,
+        activation: IActivation,
+        mask: Array = None,
+        *,
+        output: Array = None,
     ) -> Array:
         """Return the derivative of the summed loss with respect to ``pre_output``, ``[N, C]``."""
-        slope = apply_mask(mask, self._weigh(self._slope(labels, activation.forward(pre_output))))
+        output = activation.forward(pre_output) if output is None else output
+        slope = apply_mask(mask, self._weigh(self._slope(labels, output)))
         return activation.backprop(pre_output, slope, out=slope)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -221,23 +221,37 @@ class LossCosineProximity(ILossFunction):
     Norms below 1e-5 count as 1e-5. A mask is ``[N, 1]``.
     """
 
+    takes_output: ClassVar[bool] = True
+
     def compute_score_array(
-        self, labels: Array, pre_output: Array, activation: IActivation, mask: Array = None
+        self,
+        labels: Array,
+        pre_output: Array,
+        activation: IActivation,
+        mask: Array = None,
+        *,
+        output: Array = None,
     ) -> Array:
         """Return minus the cosine of every example, ``[N]``."""
         refuse_elements(self, mask, "all columns make one angle")
-        output = activation.forward(pre_output)
+        output = activation.forward(pre_output) if output is None else output
         cosine = (output * labels).sum(axis=1, keepdims=True)
         cosine /= self._norm(labels) * self._norm(output)
         np.negative(cosine, out=cosine)
         return apply_mask(mask, cosine).sum(axis=1)
 
     def compute_gradient(
-        self, labels: Array, pre_output: Array, activation: IActivation, mask: Array = None
+        self,
+        labels: Array,
+        pre_output: Array,
+        activation: IActivation,
+        mask: Array = None,
+        *,
+        output: Array = None,
     ) -> Array:
         """Return the derivative of the summed loss, ``[N, C]``."""
         refuse_elements(self, mask, "all columns make one angle")
-        output = activation.forward(pre_output)
+        output = activation.forward(pre_output) if output is None else output
         norm = self._norm(output)
         slope = output * ((output * labels).sum(axis=1, keepdims=True) / (norm * norm))
         slope -= labels

@@ -44,6 +44,7 @@ class WithLoss(Layer):
         """Forget what the forward pass kept, and the labels."""
         super().clear()
         self.labels: Array = None
+        self._output: Array = None
 
     def compute_score(
         self,
@@ -99,13 +100,14 @@ class WithLoss(Layer):
             rows *= self._rows_of_mask(mask, mgr, FF_WORKING_MEM)
         return rows
 
-    def _loss_of(self, method: str, mgr: LayerWorkspaceMgr, **options: bool) -> Any:
+    def _loss_of(self, method: str, mgr: LayerWorkspaceMgr, **options: Any) -> Any:
+        loss: Any = self.loss
         x, sums, mask = self._sums(mgr)
         labels = self.labels
         if labels is None:
             raise RuntimeError(f"{self.name}: it has no labels")
         batch, n, *places = self._output_of(sums, x).shape
-        expected = [batch, loss_of(self.loss, self._owner()).label_columns(n), *places]
+        expected = [batch, loss.label_columns(n), *places]
         if list(labels.shape) != expected:
             raise ValueError(
                 f"layer {self.index} ({self.name}, {type(self).__name__}): expected labels of shape "
@@ -114,7 +116,9 @@ class WithLoss(Layer):
         labels = self._rows_of(labels, mgr, FF_WORKING_MEM)
         if mask is not None:
             mask = self._rows_of_mask(mask, mgr, FF_WORKING_MEM)
-        return getattr(self.loss, method)(labels, sums, self._function(), mask, **options)
+        if self._output is not None and loss.takes_output:
+            options["output"] = self._output
+        return getattr(loss, method)(labels, sums, self._function(), mask, **options)
 
 
 class OutputLayer(FullyConnected, WithLoss):
@@ -145,9 +149,10 @@ class OutputLayer(FullyConnected, WithLoss):
         self._check_input(x)
         keep = training or self.labels is not None
         sums = self._sums_of(self._rows_of(x, workspace_mgr, FF_WORKING_MEM), workspace_mgr, keep=keep)
+        rows = self._activated(sums, workspace_mgr, training=training, keep=keep)
         if keep:
             self._kept = x, sums, mask
-        rows = self._activated(sums, workspace_mgr, training=training, keep=keep)
+            self._output = rows if mask is None else None
         return self._output_of(self._masked(rows, mask, workspace_mgr), x)
 
     def backprop_gradient(self, epsilon: Array, *, workspace_mgr: LayerWorkspaceMgr) -> Array:
