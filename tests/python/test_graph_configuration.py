@@ -191,6 +191,8 @@ def test_choices_take_the_spellings_of_dl4j():
     )
     assert conf.backprop_type is nn.BackpropType.TRUNCATED_BPTT
     assert conf.cache_mode is nn.CacheMode.NONE
+    modes = graph(training_workspace_mode=None, inference_workspace_mode="none")
+    assert modes.training_workspace_mode is modes.inference_workspace_mode is nn.WorkspaceMode.NONE
     assert conf.convolution_mode is nn.ConvolutionMode.SAME
     assert (conf.tbptt_fwd_length, conf.tbptt_back_length) == (5, None)
     assert graph(tbptt_fwd_length=5, tbptt_back_length=5).tbptt_back_length == 5

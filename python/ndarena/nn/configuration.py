@@ -101,8 +101,8 @@ class NetworkConfiguration:
     mini_batch: bool = True
     seed: int | None = None
     dtype: str = "float32"
-    training_workspace_mode: str | WorkspaceMode = WorkspaceMode.ENABLED
-    inference_workspace_mode: str | WorkspaceMode = WorkspaceMode.ENABLED
+    training_workspace_mode: str | WorkspaceMode | None = WorkspaceMode.ENABLED
+    inference_workspace_mode: str | WorkspaceMode | None = WorkspaceMode.ENABLED
     cache_mode: str | CacheMode | None = CacheMode.NONE
     backprop_type: str | BackpropType = BackpropType.STANDARD
     tbptt_fwd_length: int = 20
@@ -127,8 +127,6 @@ class NetworkConfiguration:
             refuse(owner, "mini_batch", self.mini_batch, "must be True or False")
         self._set("seed", _seed(self.seed, owner))
         self._set("dtype", _dtype_name(self.dtype, owner))
-        if self.cache_mode is None:
-            self._set("cache_mode", CacheMode.NONE)
         for name, kind in CHOICES.items():
             self._set(name, member(kind, getattr(self, name), owner, name))
         for name in ("training_workspace_mode", "inference_workspace_mode"):

@@ -35,10 +35,15 @@ def share_memory(a: Array, b: Array) -> bool:
 
 
 class Choice(policies.Choice):
-    """An enumeration whose members are found by name, without regard to underscores either, as in DL4J."""
+    """An enumeration whose members are found by name, without regard to underscores either, as in DL4J.
+
+    ``None`` is its member ``NONE``, if there is one.
+    """
 
     @classmethod
     def _missing_(cls, value: object) -> Enum | None:
+        if value is None:
+            return cls.__members__.get("NONE")
         if not isinstance(value, str):
             return None
         wanted = value.replace("_", "").upper()
