@@ -177,7 +177,7 @@ impl Arena {
 
     /// The next request of the cycle: on plan, else where it fits, else `None`, and the caller spills.
     /// It ends at most at `limit`, as the last granule may be too short for it.
-    #[inline]
+    #[inline(always)]
     pub fn alloc_below(&mut self, len: u64, limit: u64) -> (Option<u64>, Ticket) {
         debug_assert!(len > 0 && len % self.granule == 0);
         let index = self.letter.births();

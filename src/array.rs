@@ -25,24 +25,35 @@ pub use typed::{Array, Moved};
 /// One piece of workspace memory. Clones are further handles on the same bytes; when the last of them
 /// and the last lease are gone, the memory is free for others.
 #[derive(Clone, Debug)]
-pub struct Buffer(Arc<Cut>);
+pub struct Buffer(Arc<Root>);
 
-/// The same with one owner, who hands out no handles. Dropped, its memory is free for others.
+#[derive(Debug)]
+struct Root {
+    workspace: Workspace,
+    cut: Cut,
+    leases: Leases,
+    /// Of Rust users: number of readers, or −1 for a writer.
+    borrow: AtomicIsize,
+}
+
+/// Memory cut from a workspace, as long as it has one owner, who hands out no handles and lets it
+/// [`die`](Workspace::die).
 #[derive(Debug)]
 pub(crate) struct Cut {
-    workspace: Workspace,
     born: u64,
-    generation: u64,
-    /// The memory, unless it is the arena's, which the workspace tells.
-    block: Option<Weak<Block>>,
     address: usize,
     offset: u64,
     len: usize,
     home: Home,
+    /// What few have.
+    more: Option<Box<More>>,
+}
+
+#[derive(Debug)]
+struct More {
+    /// The memory, unless it is the arena's, which the workspace tells.
+    block: Option<Weak<Block>>,
     tenure: Option<Arc<Tenure>>,
-    leases: Leases,
-    /// Of Rust users: number of readers, or −1 for a writer.
-    borrow: AtomicIsize,
     site: Option<Box<str>>,
 }
 
@@ -66,43 +77,32 @@ pub enum Destination {
     Workspace(Workspace),
 }
 
-impl From<Cut> for Buffer {
-    fn from(cut: Cut) -> Self {
-        Self(Arc::new(cut))
-    }
-}
-
 impl Cut {
-    #[inline]
-    pub(crate) fn new(
-        workspace: Workspace,
-        placed: Placed,
-        len: usize,
-        site: Option<String>,
-    ) -> Self {
+    pub(crate) fn new(born: u64, placed: Placed, len: usize, site: Option<String>) -> Self {
         let Placed { block, address, offset, home, tenure } = placed;
-        Self {
-            born: workspace.clock().now(),
-            generation: workspace.generation_id(),
-            workspace,
-            address,
-            block: block.as_ref().map(Arc::downgrade),
-            offset,
-            len,
-            home,
-            tenure,
-            leases: Leases::new(),
-            borrow: AtomicIsize::new(0),
-            site: site.map(String::into_boxed_str),
-        }
+        let has_more = block.is_some() || tenure.is_some() || site.is_some();
+        let more = has_more.then(|| {
+            let block = block.as_ref().map(Arc::downgrade);
+            Box::new(More { block, tenure, site: site.map(String::into_boxed_str) })
+        });
+        Self { born, address, offset, len, home, more }
     }
 
-    pub(crate) fn workspace(&self) -> &Workspace {
-        &self.workspace
+    /// In a running cycle's arena.
+    #[cfg(feature = "python")]
+    #[inline]
+    pub(crate) fn of_arena(
+        born: u64,
+        (address, offset): (usize, u64),
+        len: usize,
+        home: Home,
+    ) -> Self {
+        Self { born, address, offset, len, home, more: None }
     }
 
+    /// Number of full enters at its birth: the clock counts enters and leaves.
     pub(crate) fn generation_id(&self) -> u64 {
-        self.generation
+        self.born.div_ceil(2)
     }
 
     pub(crate) fn address(&self) -> usize {
@@ -113,24 +113,34 @@ impl Cut {
         self.len
     }
 
+    /// What its death is told by: who takes it back, the place, the time of its birth.
+    #[inline]
+    pub(crate) fn facts_of_death(&self) -> (&Home, (u64, u64), u64) {
+        (&self.home, (self.offset, self.len as u64), self.born)
+    }
+
     pub(crate) fn created_at(&self) -> Option<&str> {
-        self.site.as_deref()
+        self.more.as_ref()?.site.as_deref()
+    }
+
+    fn tenure(&self) -> Option<&Tenure> {
+        self.more.as_ref()?.tenure.as_deref()
     }
 
     /// The time at which alone it is valid; `None` where more than the workspace's clock has a say: in
     /// rings and files, and outside cycles.
     #[cfg(feature = "python")]
-    pub(crate) fn born(&self) -> Option<u64> {
-        let clock_only = self.tenure.is_none() && !self.workspace.is_mapped();
+    pub(crate) fn valid_at(&self, workspace: &Workspace) -> Option<u64> {
+        let clock_only = self.tenure().is_none() && !workspace.is_mapped();
         (clock_only && self.born & 1 == 1).then_some(self.born)
     }
 
-    pub(crate) fn validity(&self) -> Validity {
-        let now = self.workspace.clock().now();
-        if self.workspace.is_destroyed() || self.is_inherited_file() {
+    pub(crate) fn validity(&self, workspace: &Workspace) -> Validity {
+        let now = workspace.clock().now();
+        if workspace.is_destroyed() || self.is_inherited_file(workspace) {
             return Validity::Destroyed;
         }
-        if let Some(tenure) = &self.tenure {
+        if let Some(tenure) = self.tenure() {
             return if tenure.clock.now() == 0 { Validity::Valid } else { Validity::Overwritten };
         }
         if now == self.born {
@@ -143,54 +153,61 @@ impl Cut {
     }
 
     /// In a forked child: the bytes lie in a file that the parent goes on writing to.
-    fn is_inherited_file(&self) -> bool {
-        self.workspace.is_mapped() && self.block().is_some_and(|block| block.is_inherited_file())
+    fn is_inherited_file(&self, workspace: &Workspace) -> bool {
+        workspace.is_mapped()
+            && self.block(workspace).is_some_and(|block| block.is_inherited_file())
     }
 
     /// The memory, if there is any left to look at.
-    fn block(&self) -> Option<Arc<Block>> {
-        match &self.block {
+    fn block(&self, workspace: &Workspace) -> Option<Arc<Block>> {
+        match self.more.as_ref().and_then(|more| more.block.as_ref()) {
             Some(block) => block.upgrade(),
-            None => self.workspace.arena_at(self.born),
+            None => workspace.arena_at(self.born),
         }
     }
 }
 
 impl Buffer {
+    /// The first handle on what was cut from a workspace.
+    pub(crate) fn new(workspace: Workspace, cut: Cut) -> Self {
+        let (leases, borrow) = (Leases::new(), AtomicIsize::new(0));
+        Self(Arc::new(Root { workspace, cut, leases, borrow }))
+    }
+
     /// The workspace it was cut from.
     pub fn workspace(&self) -> &Workspace {
-        self.0.workspace()
+        &self.0.workspace
     }
 
     /// Generation of the workspace at its birth.
     pub fn generation_id(&self) -> u64 {
-        self.0.generation_id()
+        self.0.cut.generation_id()
     }
 
     /// Where its bytes begin. A number to compare; the bytes may be used under a lease only.
     pub fn address(&self) -> usize {
-        self.0.address()
+        self.0.cut.address()
     }
 
     /// Its length in bytes.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.0.cut.len()
     }
 
     /// Whether it has no bytes.
     pub fn is_empty(&self) -> bool {
-        self.0.len == 0
+        self.0.cut.len() == 0
     }
 
     /// `file:line` of its creation, where debug was on.
     pub fn created_at(&self) -> Option<&str> {
-        self.0.created_at()
+        self.0.cut.created_at()
     }
 
     /// The time at which alone it is valid, where the workspace's clock decides alone.
     #[cfg(feature = "python")]
-    pub(crate) fn born(&self) -> Option<u64> {
-        self.0.born()
+    pub(crate) fn valid_at(&self) -> Option<u64> {
+        self.0.cut.valid_at(&self.0.workspace)
     }
 
     /// Whether two handles are of the same memory.
@@ -206,7 +223,7 @@ impl Buffer {
 
     /// Whether the memory is still its own. Never `Closed`: that is of handles.
     pub fn validity(&self) -> Validity {
-        self.0.validity()
+        self.0.cut.validity(&self.0.workspace)
     }
 
     /// `Err(Error::Stale)` unless the memory is still its own.
@@ -225,7 +242,7 @@ impl Buffer {
     /// What is known of it, and of its workspace now.
     pub(crate) fn facts(&self) -> Box<Facts> {
         let mut facts = self.0.workspace.facts();
-        facts.array_generation = Some(self.0.generation);
+        facts.array_generation = Some(self.generation_id());
         facts.created_at = self.created_at().map(str::to_owned);
         facts
     }
@@ -240,8 +257,8 @@ impl Buffer {
     }
 
     fn hold(&self) -> Result<Lease> {
-        let cut = &*self.0;
-        let Some(block) = cut.block() else {
+        let Root { workspace, cut, leases, .. } = &*self.0;
+        let Some(block) = cut.block(workspace) else {
             return Err(self.stale(self.why_gone()));
         };
         if block.is_inherited_file() {
@@ -250,16 +267,16 @@ impl Buffer {
         let fork_steps = block.holds().map_or(0, |_| block::fork_steps());
         block.count_up();
         cut.hold(&block);
-        let held = match &cut.tenure {
+        let held = match cut.tenure() {
             Some(tenure) => clock::lease(&tenure.clock, &tenure.leases, 0),
-            None => cut.workspace.clock().now() == cut.born,
+            None => workspace.clock().now() == cut.born,
         };
         if !held {
             cut.release(&block);
-            give_back(&block, &cut.workspace);
+            give_back(&block, workspace);
             return Err(self.stale(self.why_gone()));
         }
-        if cut.leases.up() == 0 {
+        if leases.up() == 0 {
             block.leased_arrays.up();
         }
         Ok(Lease { buffer: self.clone(), block, fork_steps })
@@ -340,13 +357,13 @@ fn unknown(id: &str) -> Error {
 
 impl Cut {
     fn hold(&self, block: &Block) {
-        if let (Some(holds), None) = (block.holds(), &self.tenure) {
+        if let (Some(holds), None) = (block.holds(), self.tenure()) {
             holds.add(self.offset, self.len as u64, self.born);
         }
     }
 
     fn release(&self, block: &Block) {
-        if let (Some(holds), None) = (block.holds(), &self.tenure) {
+        if let (Some(holds), None) = (block.holds(), self.tenure()) {
             holds.remove(self.offset, self.born);
         }
     }
@@ -354,23 +371,24 @@ impl Cut {
     /// A fork fell into the life of a lease on a file: the child may look at the bytes from now on, so
     /// the parent never gives them to others.
     fn leave_to_child(&self, block: &Block) {
-        if let (Some(holds), None, false) = (block.holds(), &self.tenure, block.is_inherited_file())
+        if let (Some(holds), None, false) =
+            (block.holds(), self.tenure(), block.is_inherited_file())
         {
             holds.leave_to_child(self.offset, self.born);
         }
     }
 }
 
-impl Drop for Cut {
+impl Drop for Root {
     fn drop(&mut self) {
-        self.workspace.die(&self.home, (self.offset, self.len as u64), self.born);
+        self.workspace.die(&self.cut);
     }
 }
 
 impl Lease {
     /// Where the bytes begin. Others may hold leases on the same bytes: writes race as in NumPy.
     pub fn as_ptr(&self) -> *mut u8 {
-        self.block.at(self.buffer.0.offset, self.buffer.0.len as u64)
+        self.block.at(self.buffer.0.cut.offset, self.buffer.0.cut.len as u64)
     }
 
     /// What it keeps.
@@ -381,19 +399,19 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let cut = &*self.buffer.0;
-        if cut.leases.down() {
+        let Root { workspace, cut, leases, .. } = &*self.buffer.0;
+        if leases.down() {
             self.block.leased_arrays.down();
         }
         if self.block.holds().is_some() && self.fork_steps != block::fork_steps() {
             cut.leave_to_child(&self.block);
         } else {
             cut.release(&self.block);
-            if let Some(tenure) = &cut.tenure {
+            if let Some(tenure) = cut.tenure() {
                 tenure.leases.down();
             }
         }
-        give_back(&self.block, &cut.workspace);
+        give_back(&self.block, workspace);
     }
 }
 

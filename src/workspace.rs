@@ -351,11 +351,11 @@ impl Workspace {
 
     /// The same, noting where it was asked for.
     pub fn allocate_at(&self, bytes: usize, zeroed: bool, site: Option<String>) -> Result<Buffer> {
-        self.cut(bytes, zeroed, site).map(Buffer::from)
+        let cut = self.cut(bytes, zeroed, site)?;
+        Ok(Buffer::new(self.clone(), cut))
     }
 
     /// The same, for one owner.
-    #[inline]
     pub(crate) fn cut(&self, bytes: usize, zeroed: bool, site: Option<String>) -> Result<Cut> {
         self.check_may_allocate()?;
         let mode = registry::debug_mode();
@@ -372,7 +372,22 @@ impl Workspace {
             let block = placed.block.clone().or_else(|| self.arena());
             block.inspect(|block| block.fill(placed.offset, bytes as u64, 0));
         }
-        Ok(Cut::new(self.clone(), placed, bytes, site))
+        Ok(Cut::new(self.0.clock.now(), placed, bytes, site))
+    }
+
+    /// The same in the arena of the running cycle, where nothing is to be asked; else `None`, and nothing has
+    /// changed. The calling thread is the owner's.
+    #[cfg(feature = "python")]
+    #[inline(always)]
+    pub(crate) fn cut_at_hand(&self, bytes: usize, zeroed: bool) -> Option<Cut> {
+        debug_assert!(self.is_own());
+        if !self.is_scope_active() || registry::debug_mode() != crate::DebugMode::Disabled {
+            return None;
+        }
+        let mut state = self.0.state.lock();
+        let (place, home) = state.place_at_hand(&self.0.configuration, bytes as u64, zeroed)?;
+        drop(state);
+        Some(Cut::of_arena(self.0.clock.now(), place, bytes, home))
     }
 
     /// Cuts several at once: all of them, or none and the number of the one that was refused.
@@ -393,7 +408,8 @@ impl Workspace {
         };
         let placed = placed.map_err(|(refused, i)| (self.full_error(refused), i))?;
         let buffer = |(placed, &bytes)| {
-            Cut::new(self.clone(), placed, bytes, site.map(str::to_owned)).into()
+            let cut = Cut::new(self.0.clock.now(), placed, bytes, site.map(str::to_owned));
+            Buffer::new(self.clone(), cut)
         };
         Ok(placed.into_iter().zip(sizes).map(buffer).collect())
     }
@@ -440,9 +456,11 @@ impl Workspace {
         error
     }
 
+    /// Takes back what was cut; its owner is gone.
     #[inline]
-    pub(crate) fn die(&self, home: &Home, place: (u64, u64), born: u64) {
+    pub(crate) fn die(&self, cut: &Cut) {
         if let Some(mut state) = self.state() {
+            let (home, place, born) = cut.facts_of_death();
             let running = self.0.clock.now() == born;
             state.die(&self.0.configuration, home, place, running, self.is_debug());
         }

@@ -1,6 +1,6 @@
 //! The arrays of a Rust user: handles with element type and shape, read and written inside closures.
 
-use super::{Buffer, Cut, Destination};
+use super::{Buffer, Destination, Root};
 use crate::error::{Error, Result, Validity};
 use crate::layout::{Dtype, Element, byte_size};
 use crate::registry;
@@ -193,7 +193,7 @@ impl Array {
     }
 
     fn offset(&self) -> u64 {
-        self.buffer.0.offset + self.start as u64
+        self.buffer.0.cut.offset + self.start as u64
     }
 
     fn check(&self, operation: &str) -> Result<()> {
@@ -214,14 +214,14 @@ impl Array {
 }
 
 /// A reader's atomic borrow on the root.
-struct Reading<'a>(&'a Cut);
+struct Reading<'a>(&'a Root);
 
 impl<'a> Reading<'a> {
     fn begin(buffer: &'a Buffer) -> Result<Self> {
-        let cut = &*buffer.0;
+        let root = &*buffer.0;
         let more = |n: isize| (n >= 0).then_some(n + 1);
-        match cut.borrow.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more) {
-            Ok(_) => Ok(Self(cut)),
+        match root.borrow.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more) {
+            Ok(_) => Ok(Self(root)),
             Err(_) => Err(Error::Borrowed { reason: "a `write` closure has it" }),
         }
     }
@@ -234,17 +234,17 @@ impl Drop for Reading<'_> {
 }
 
 /// A writer's.
-struct Writing<'a>(&'a Cut);
+struct Writing<'a>(&'a Root);
 
 impl<'a> Writing<'a> {
     fn begin(buffer: &'a Buffer) -> Result<Self> {
-        let cut = &*buffer.0;
-        if cut.borrow.compare_exchange(0, -1, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+        let root = &*buffer.0;
+        if root.borrow.compare_exchange(0, -1, Ordering::SeqCst, Ordering::SeqCst).is_err() {
             return Err(Error::Borrowed { reason: "another closure has it" });
         }
-        let writing = Self(cut);
+        let writing = Self(root);
         // The lease that `write` itself holds counts one.
-        if cut.leases.count() > 1 {
+        if root.leases.count() > 1 {
             return Err(Error::Borrowed { reason: "a view of it is lent out" });
         }
         Ok(writing)

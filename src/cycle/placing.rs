@@ -14,6 +14,9 @@ use crate::faults::{self, Refuser};
 use crate::layout::align_up;
 use crate::ring::{Place, Tenure};
 
+/// So many bytes are zeroed while others wait.
+#[cfg(feature = "python")]
+const AT_ONCE: u64 = 16 << 10;
 /// What debug fills released memory with.
 pub(super) const POISON: u8 = 0xDD;
 
@@ -40,16 +43,36 @@ impl State {
             return Err(refused_on_demand(request));
         }
         if let (true, DebugMode::Disabled) = (self.in_use, mode) {
-            if let Some(placed) = self.place_where_it_fits(bytes, request) {
-                return Ok(placed);
+            if let Some(((address, offset), home)) = self.place_where_it_fits(bytes, request) {
+                return Ok(Placed { block: None, address, offset, home, tenure: None });
             }
         }
         self.place_anywhere(config, mode, (bytes, request))
     }
 
-    /// In the arena, if it has room; else nothing has changed.
-    #[inline]
-    fn place_where_it_fits(&mut self, bytes: u64, request: u64) -> Option<Placed> {
+    /// Places `bytes` in the arena, if it is there and has room; else nothing has changed.
+    #[cfg(feature = "python")]
+    #[inline(always)]
+    pub(crate) fn place_at_hand(
+        &mut self,
+        config: &WorkspaceConfiguration,
+        bytes: u64,
+        zeroed: bool,
+    ) -> Option<((usize, u64), Home)> {
+        let request = align_up(bytes, config.alignment).filter(|&request| request <= LARGEST)?;
+        if !self.in_use || zeroed && bytes > AT_ONCE {
+            return None;
+        }
+        let placed = self.place_where_it_fits(bytes, request)?;
+        if zeroed {
+            self.block.iter().for_each(|block| block.fill(placed.0.1, bytes, 0));
+        }
+        Some(placed)
+    }
+
+    /// In the arena, if it has room: address, offset, home; else nothing has changed.
+    #[inline(always)]
+    fn place_where_it_fits(&mut self, bytes: u64, request: u64) -> Option<((usize, u64), Home)> {
         let (Shelf::Reusing(arena), Some(block)) = (&mut self.shelf, &self.block) else {
             return None;
         };
@@ -64,7 +87,7 @@ impl State {
         let address = block.at(offset, bytes).addr();
         self.counters.this_cycle += request;
         self.count_placed(request);
-        Some(Placed { block: None, address, offset, home: Home::Arena(ticket), tenure: None })
+        Some(((address, offset), Home::Arena(ticket)))
     }
 
     fn place_anywhere(

@@ -7,7 +7,6 @@
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -15,7 +14,7 @@ use pyo3::types::{PyBool, PyComplex, PyFloat, PyInt, PyString, PyTuple, PyType};
 
 use super::handle::WorkspaceArray;
 use super::npy::{self, ALIGNED, C_CONTIGUOUS, F_CONTIGUOUS, Ndarray, numpy};
-use crate::Workspace;
+use crate::{Workspace, registry};
 
 static ON: AtomicBool = AtomicBool::new(true);
 
@@ -50,10 +49,10 @@ pub fn is_number(type_num: i32) -> bool {
 /// The dtype of a number and the size of an element.
 pub type Number<'py> = (Bound<'py, PyAny>, isize);
 
-/// What was asked for lately, and the dtype it means.
-static LATELY: Mutex<Vec<Known>> = Mutex::new(Vec::new());
+/// What was asked for, and the dtype it means; written once, from the first place on, and read without a
+/// lock. There is room for all classes, dtypes and names of numbers; where it is full, NumPy is asked.
+static KNOWN: [PyOnceLock<Known>; 96] = [const { PyOnceLock::new() }; 96];
 type Known = (Py<PyAny>, Py<PyAny>, isize);
-const REMEMBERED: usize = 8;
 
 /// The dtype of a number that `asked` means, if it surely means the same next time.
 #[inline]
@@ -64,11 +63,15 @@ pub fn number<'py>(
     let Some(asked) = asked else {
         return number(py, Some(py.get_type::<PyFloat>().as_any()));
     };
-    let lately = LATELY.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, dtype, size)) = lately.iter().find(|(key, ..)| key.is(asked)) {
-        return Ok(Some((dtype.bind(py).clone(), *size)));
+    for place in &KNOWN {
+        match place.get(py) {
+            Some((key, dtype, size)) if key.is(asked) => {
+                return Ok(Some((dtype.bind(py).clone(), *size)));
+            }
+            Some(_) => {}
+            None => break,
+        }
     }
-    drop(lately);
     ask(asked)
 }
 
@@ -89,11 +92,25 @@ fn ask<'py>(asked: &Bound<'py, PyAny>) -> PyResult<Option<Number<'py>>> {
     if !is_number(item.type_num) || !npy::builtin_dtype(py, item.type_num)?.is(&dtype) {
         return Ok(None);
     }
-    let entry = (asked.clone().unbind(), dtype.clone().unbind(), item.size);
-    let mut lately = LATELY.lock().unwrap_or_else(PoisonError::into_inner);
-    lately.truncate(REMEMBERED - 1);
-    lately.insert(0, entry);
+    remember(asked, &dtype, item.size);
     Ok(Some((dtype, item.size)))
+}
+
+/// Of a name only the one object that code has it by; others would fill the table.
+fn remember<'py>(asked: &Bound<'py, PyAny>, dtype: &Bound<'py, PyAny>, size: isize) {
+    let py = asked.py();
+    if let Ok(name) = asked.cast_exact::<PyString>() {
+        if !PyString::intern(py, &name.to_string_lossy()).is(name) {
+            return;
+        }
+    }
+    let mut entry = Some((asked.clone().unbind(), dtype.clone().unbind(), size));
+    for place in &KNOWN {
+        place.get_or_init(py, || entry.take().expect("taken once, by the first that is free"));
+        if entry.is_none() {
+            return;
+        }
+    }
 }
 
 /// Whether it is a string that surely names a number; of others NumPy may warn.
@@ -192,21 +209,43 @@ fn plain_length(item: &Bound<'_, PyAny>) -> Option<isize> {
 /// Whether arrays of the workspace can be made without looking at special cases. While it is open, the
 /// calling thread alone can end what was made in it.
 #[inline]
-pub fn is_plain(workspace: &Workspace) -> bool {
+fn is_plain(workspace: &Workspace) -> bool {
     is_on() && workspace.is_scope_active() && !workspace.is_debug() && !workspace.is_dummy()
 }
 
-/// A new packed array of numbers. `None`, and nothing has changed: the general path says why.
+/// The workspace that new arrays go to, if they can be made without looking at special cases.
+#[inline]
+pub fn current() -> Option<Workspace> {
+    if is_on() { registry::current_workspace().filter(is_plain) } else { None }
+}
+
+/// A new packed array of numbers in a workspace of the calling thread. `None`, and nothing has changed: the
+/// general path says why.
 #[inline]
 pub fn array<'py>(
-    workspace: &Workspace,
-    (dtype, size): Number<'py>,
+    workspace: Workspace,
+    number: Number<'py>,
+    shape: &[isize],
+    bytes: usize,
+    (zeroed, fortran): (bool, bool),
+) -> PyResult<Option<Bound<'py, WorkspaceArray>>> {
+    match workspace.cut_at_hand(bytes, zeroed) {
+        Some(cut) => WorkspaceArray::of_cut(workspace, cut, number, shape, fortran).map(Some),
+        None => array_aside(workspace, number, shape, bytes, (zeroed, fortran)),
+    }
+}
+
+/// The same in memory that is not at hand.
+#[cold]
+fn array_aside<'py>(
+    workspace: Workspace,
+    number: Number<'py>,
     shape: &[isize],
     bytes: usize,
     (zeroed, fortran): (bool, bool),
 ) -> PyResult<Option<Bound<'py, WorkspaceArray>>> {
     let Ok(cut) = workspace.cut(bytes, zeroed, None) else { return Ok(None) };
-    WorkspaceArray::of_cut(cut, (dtype, size), shape, fortran).map(Some)
+    WorkspaceArray::of_cut(workspace, cut, number, shape, fortran).map(Some)
 }
 
 /// More bytes are copied by NumPy, while other threads have the interpreter.
@@ -228,7 +267,8 @@ pub fn copy<'py>(
 ) -> PyResult<Option<Bound<'py, WorkspaceArray>>> {
     let (item, flags) = (source.item(), source.flags());
     let is_packed = flags & (C_CONTIGUOUS | F_CONTIGUOUS) != 0 && flags & ALIGNED != 0;
-    if !is_packed || !is_number(item.type_num) || !is_plain(workspace) {
+    let has_room = is_plain(workspace) && workspace.is_own();
+    if !is_packed || !is_number(item.type_num) || !has_room {
         return Ok(None);
     }
     let Some(axes) = source.few_axes() else { return Ok(None) };
@@ -237,7 +277,8 @@ pub fn copy<'py>(
     };
     let number = (source.dtype()?, item.size);
     let fortran = flags & C_CONTIGUOUS == 0;
-    let Some(copy) = array(workspace, number, axes.shape(), bytes, (false, fortran))? else {
+    let Some(copy) = array(workspace.clone(), number, axes.shape(), bytes, (false, fortran))?
+    else {
         return Ok(None);
     };
     let target = copy.get().template(source.object().py())?;
@@ -252,12 +293,12 @@ pub fn empty<'py>(
     dtype: Option<&Bound<'py, PyAny>>,
     zeroed: bool,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
-    if !is_plain(workspace) {
+    if !(is_plain(workspace) && workspace.is_own()) {
         return Ok(None);
     }
     let py = shape.py();
     let Some(shape) = Shape::of(shape) else { return Ok(None) };
     let Some(number) = number(py, dtype)? else { return Ok(None) };
     let Some(bytes) = bytes(&shape, number.1) else { return Ok(None) };
-    Ok(array(workspace, number, &shape, bytes, (zeroed, false))?.map(Bound::into_any))
+    Ok(array(workspace.clone(), number, &shape, bytes, (zeroed, false))?.map(Bound::into_any))
 }

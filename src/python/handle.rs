@@ -1,7 +1,6 @@
 //! `WorkspaceArray`, the handle: a piece of workspace memory with a shape, checked on every use.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
@@ -13,6 +12,7 @@ use super::naming::Call;
 use super::npy::{self, Layout, Ndarray};
 use super::{order, view};
 use crate::array::Cut;
+use crate::latch::Latch;
 use crate::{Buffer, Error, Facts, Lease, Validity, Workspace, registry};
 
 /// An array in the memory of a workspace, with NumPy's surface, valid while its generation is.
@@ -25,17 +25,18 @@ pub struct WorkspaceArray {
     /// Where an unchecked cast to `PyArrayObject` would read data, shape, strides and flags, it
     /// finds null, no axes, and no flag set: neither contiguous nor writeable.
     _blank: [usize; 7],
-    memory: Mutex<Memory>,
+    memory: Latch<Memory>,
     workspace: Workspace,
     generation: u64,
-    /// See `Cut::born`; `u64::MAX` where there is no such time.
-    born: u64,
-    is_closed: AtomicBool,
+    /// See `Cut::valid_at`; `NEVER` where there is no such time, and once the handle is closed.
+    valid_at: AtomicU64,
     template: Py<PyAny>,
 }
 
 /// An array, and its handle if it is one of ours.
 pub type InPlace<'a, 'py> = (Ndarray<'py>, Option<&'a Bound<'py, WorkspaceArray>>);
+
+const NEVER: u64 = u64::MAX;
 
 enum Memory {
     /// Nobody else has it.
@@ -55,37 +56,46 @@ impl WorkspaceArray {
         layout: &Layout<'_, 'py>,
     ) -> PyResult<Bound<'py, Self>> {
         let template = view::template(py, &buffer, layout)?;
-        let facts = (buffer.workspace().clone(), buffer.generation_id(), buffer.born());
-        Self::bind(Memory::Shared(buffer), facts, template)
+        let (generation, valid_at) = (buffer.generation_id(), buffer.valid_at());
+        let workspace = buffer.workspace().clone();
+        Self::bind(workspace, Memory::Shared(buffer), (generation, valid_at), template)
     }
 
     /// A handle on all of `cut`, which has room for a packed array of that dtype, a number's, and shape.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn of_cut<'py>(
+        workspace: Workspace,
         cut: Cut,
-        (dtype, size): (Bound<'py, PyAny>, isize),
+        number: (Bound<'py, PyAny>, isize),
         shape: &[isize],
         fortran: bool,
     ) -> PyResult<Bound<'py, Self>> {
-        let facts = (cut.workspace().clone(), cut.generation_id(), cut.born());
-        let template = view::packed(&cut, (dtype, size), shape, fortran)?;
-        Self::bind(Memory::Own(cut), facts, template)
+        match view::packed((cut.address(), cut.len()), number, shape, fortran) {
+            Ok(template) => {
+                let times = (cut.generation_id(), cut.valid_at(&workspace));
+                Self::bind(workspace, Memory::Own(cut), times, template)
+            }
+            Err(error) => {
+                workspace.die(&cut);
+                Err(error)
+            }
+        }
     }
 
-    #[inline]
+    #[inline(always)]
     fn bind(
+        workspace: Workspace,
         memory: Memory,
-        (workspace, generation, born): (Workspace, u64, Option<u64>),
+        (generation, valid_at): (u64, Option<u64>),
         template: Ndarray<'_>,
     ) -> PyResult<Bound<'_, Self>> {
         let py = template.object().py();
         let array = Self {
             _blank: [0; 7],
-            memory: Mutex::new(memory),
+            memory: Latch::new(memory),
             workspace,
             generation,
-            born: born.unwrap_or(u64::MAX),
-            is_closed: AtomicBool::new(false),
+            valid_at: AtomicU64::new(valid_at.unwrap_or(NEVER)),
             template: template.into_object().unbind(),
         };
         // Whoever looked at operands has not used them yet, and nobody has seen the new memory.
@@ -96,8 +106,7 @@ impl WorkspaceArray {
     /// running cycle, is here. `false` says nothing.
     #[inline]
     pub fn is_at_hand(&self) -> bool {
-        self.workspace.clock().now() == self.born
-            && !self.is_closed.load(Ordering::Relaxed)
+        self.workspace.clock().now() == self.valid_at.load(Ordering::Relaxed)
             && self.workspace.is_own()
     }
 
@@ -112,10 +121,6 @@ impl WorkspaceArray {
             Ok(_) => Ok(None),
             Err(_) => Ok(Ndarray::exact(object)?.map(|array| (array, None))),
         }
-    }
-
-    fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Shape, strides and dtype; works after the end too, and must never reach a user.
@@ -141,8 +146,8 @@ impl WorkspaceArray {
 
     /// Whether the memory is still the array's, and if not, why.
     pub fn validity(&self) -> Validity {
-        match &*self.memory() {
-            Memory::Own(cut) => cut.validity(),
+        match &*self.memory.lock() {
+            Memory::Own(cut) => cut.validity(&self.workspace),
             Memory::Shared(buffer) => buffer.validity(),
             Memory::Closed { .. } => Validity::Closed,
         }
@@ -150,14 +155,14 @@ impl WorkspaceArray {
 
     /// The memory, valid or not; an error if the handle is closed.
     pub fn buffer(&self) -> Result<Buffer, Error> {
-        let mut memory = self.memory();
+        let mut memory = self.memory.lock();
         let created_at = match &mut *memory {
             Memory::Shared(buffer) => return Ok(buffer.clone()),
             Memory::Closed { created_at } => created_at.clone(),
             own @ Memory::Own(_) => {
                 let owned = std::mem::replace(own, Memory::Closed { created_at: None });
                 let Memory::Own(cut) = owned else { unreachable!("matched above") };
-                let buffer = Buffer::from(cut);
+                let buffer = Buffer::new(self.workspace.clone(), cut);
                 *own = Memory::Shared(buffer.clone());
                 return Ok(buffer);
             }
@@ -176,7 +181,7 @@ impl WorkspaceArray {
 
     /// Its bytes, if the handle alone has them and all of them are its own.
     pub fn sole_bytes(&self) -> Option<usize> {
-        match &*self.memory() {
+        match &*self.memory.lock() {
             Memory::Own(cut) => Some(cut.len()),
             Memory::Shared(buffer) if buffer.is_sole() => Some(buffer.len()),
             Memory::Shared(_) | Memory::Closed { .. } => None,
@@ -185,16 +190,18 @@ impl WorkspaceArray {
 
     /// Ends this handle; what others hold on the memory stays.
     pub fn close(&self) {
-        let mut memory = self.memory();
+        let mut memory = self.memory.lock();
         let created_at = match &*memory {
             Memory::Own(cut) => cut.created_at().map(str::to_owned),
             Memory::Shared(buffer) => buffer.created_at().map(str::to_owned),
             Memory::Closed { .. } => return,
         };
-        self.is_closed.store(true, Ordering::Relaxed);
+        self.valid_at.store(NEVER, Ordering::Relaxed);
         let ended = std::mem::replace(&mut *memory, Memory::Closed { created_at });
         drop(memory);
-        drop(ended);
+        if let Memory::Own(cut) = ended {
+            self.workspace.die(&cut);
+        }
     }
 
     /// The array as NumPy may see it, for as long as NumPy wants it, and its memory.
@@ -226,6 +233,15 @@ impl WorkspaceArray {
         let shape: Vec<usize> = template.shape().iter().map(|n| n.unsigned_abs()).collect();
         let dtype = template.dtype()?.str()?;
         Ok(error.of_array(&shape, &dtype.to_string_lossy()))
+    }
+}
+
+impl Drop for WorkspaceArray {
+    #[inline]
+    fn drop(&mut self) {
+        if let Memory::Own(cut) = self.memory.get_mut() {
+            self.workspace.die(cut);
+        }
     }
 }
 

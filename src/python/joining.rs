@@ -12,7 +12,6 @@ use super::handle::{Plan, WorkspaceArray};
 use super::npy::{C_CONTIGUOUS, Ndarray, builtin_dtype, copy_packed};
 use super::order;
 use super::place::Operands;
-use crate::registry;
 
 /// A smaller result is sooner copied.
 const WORTHWHILE: usize = 16 << 10;
@@ -39,9 +38,9 @@ pub fn small<'py>(
     let Some(shape) = joined(&arrays, 0, join) else { return Ok(None) };
     let (dtype, size) = (arrays[0].dtype()?, arrays[0].item().size);
     let bytes = fast::bytes(&shape, size).filter(|&bytes| bytes < WORTHWHILE);
-    let workspace = registry::current_workspace().filter(fast::is_plain);
+    let workspace = fast::current();
     let (Some(bytes), Some(workspace)) = (bytes, workspace) else { return Ok(None) };
-    let made = fast::array(&workspace, (dtype, size), &shape, bytes, (false, false))?;
+    let made = fast::array(workspace, (dtype, size), &shape, bytes, (false, false))?;
     let Some(result) = made else { return Ok(None) };
     let target = result.get().template(args.py())?;
     let mut at = 0;
@@ -62,7 +61,7 @@ pub fn function<'py>(
     kwargs: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = function.py();
-    let Some(workspace) = registry::current_workspace().filter(fast::is_plain) else {
+    let Some(workspace) = fast::current() else {
         return Ok(None);
     };
     let (Some(axis), Some(arrays)) = (axis(args, kwargs)?, arrays(args, Ndarray::exact)?) else {

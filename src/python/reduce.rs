@@ -195,13 +195,13 @@ fn out_for<'py>(
         *place = if i == axis { 1 } else { length };
     }
     let left = &left[..shape.len() - usize::from(!keepdims)];
-    let Some(workspace) = registry::current_workspace().filter(fast::is_plain) else {
+    let Some(workspace) = fast::current() else {
         return Ok(None);
     };
     let Some(dtype) = quick.result(array)? else { return Ok(None) };
     let size = item(&dtype)?.size;
     let Some(bytes) = fast::bytes(left, size) else { return Ok(None) };
-    fast::array(&workspace, (dtype, size), left, bytes, (false, false))
+    fast::array(workspace, (dtype, size), left, bytes, (false, false))
 }
 
 /// NumPy 2.0 and 2.1 write wrong values into `out` when they reduce arrays of some memory orders.

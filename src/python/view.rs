@@ -21,7 +21,6 @@ use pyo3::prelude::*;
 use super::handle::WorkspaceArray;
 use super::npy::{self, Layout, Ndarray};
 use super::order;
-use crate::array::Cut;
 use crate::{Buffer, Lease};
 
 /// The base of every view that leaves the crate: while it lives, the memory is nobody else's.
@@ -55,15 +54,15 @@ pub fn template<'py>(
 /// The same of a packed array of numbers, which fills its memory.
 #[inline]
 pub fn packed<'py>(
-    cut: &Cut,
+    (address, len): (usize, usize),
     (dtype, size): (Bound<'py, PyAny>, isize),
     shape: &[isize],
     fortran: bool,
 ) -> PyResult<Ndarray<'py>> {
-    if order::byte_size(shape, size) != Some(cut.len()) {
+    if order::byte_size(shape, size) != Some(len) {
         return Err(PyBufferError::new_err("the view reaches beyond the memory of its array"));
     }
-    let data = std::ptr::with_exposed_provenance_mut(cut.address());
+    let data = std::ptr::with_exposed_provenance_mut(address);
     // SAFETY: invariant 3: the memory is touched while it is known to be the array's only.
     unsafe { npy::packed(dtype, shape, data, fortran) }
 }

@@ -161,6 +161,8 @@ class Programs(RuleBasedStateMachine):
         self.open, self.arrays, self.serial = [], [], 0
         for ws in self.spaces:
             ws.enable_debug(True)
+            with ws:
+                ws.empty(1)  # else three cycles without an array would be worth a warning
 
     @rule(i=st.integers(0, 2))
     def enter(self, i):

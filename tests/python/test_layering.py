@@ -56,7 +56,7 @@ CORE = {
 
 # The bindings: files of the core (x) and of src/python (python/x). `mod` is the list of what is exported.
 WORDS = {"error", "python/error", "python/foreign", "python/npy", "python/naming", "python/order"}
-HANDLES = {"python/handle", "python/view", "array", "registry", "workspace"}
+HANDLES = {"python/handle", "python/view", "array", "latch", "registry", "workspace"}
 BINDINGS = {
     "mod": {"*"},
     # words and conversions

@@ -28,7 +28,6 @@ use crate::python::handle::WorkspaceArray;
 use crate::python::naming::Call;
 use crate::python::npy::{self, C_CONTIGUOUS, F_CONTIGUOUS, Ndarray};
 use crate::python::place::Operands;
-use crate::registry;
 
 /// What is written in place is remembered up to so many bytes, to be computed again by NumPy if there is
 /// something to report.
@@ -100,7 +99,7 @@ fn compute<'py>(
     let Some((mut strands, orders)) = strands(py, operands, item, &mut cell, flags)? else {
         return Ok(None);
     };
-    let Some(workspace) = registry::current_workspace().filter(fast::is_plain) else {
+    let Some(workspace) = fast::current() else {
         return Ok(None);
     };
     let Some(axes) = first.array.few_axes() else { return Ok(None) };
@@ -108,7 +107,7 @@ fn compute<'py>(
     let size = if produced == item.type_num { item.size } else { npy::item(number)?.size };
     let Some(bytes) = fast::bytes(axes.shape(), size) else { return Ok(None) };
     let layout = (false, orders & C_CONTIGUOUS == 0);
-    let made = fast::array(&workspace, (number.clone(), size), axes.shape(), bytes, layout)?;
+    let made = fast::array(workspace, (number.clone(), size), axes.shape(), bytes, layout)?;
     let Some(result) = made else { return Ok(None) };
     strands[operands.len()] = Strand { address: result.get().template(py)?.data(), step: size };
     let job = Job { loops, entry, walk, strands, flags };
@@ -208,8 +207,7 @@ pub fn reuse<'py>(
     name: &str,
 ) -> PyResult<bool> {
     let py = target.py();
-    let is_here = registry::current_workspace()
-        .is_some_and(|current| fast::is_plain(&current) && current == *target.get().workspace());
+    let is_here = fast::current().is_some_and(|current| current == *target.get().workspace());
     if !is_here || loops.inputs() != 2 {
         return Ok(false);
     }

@@ -13,13 +13,13 @@ use pyo3::prelude::*;
 use super::elementwise::{finish, is_quiet, number_of};
 use super::job::LONG;
 use super::{Flags, Loops, NOTHING, Strand};
+use crate::Buffer;
 use crate::python::error::to_pyerr;
 use crate::python::fast;
 use crate::python::foreign;
 use crate::python::handle::WorkspaceArray;
 use crate::python::npy::{ALIGNED, C_CONTIGUOUS, F_CONTIGUOUS, FewAxes, Ndarray};
 use crate::python::order;
-use crate::{Buffer, registry};
 
 struct Matrix<'a, 'py> {
     array: Ndarray<'py>,
@@ -126,13 +126,13 @@ pub fn call<'py>(
         return Ok(None);
     }
     let Some(product) = Product::of(loops, left, right)? else { return Ok(None) };
-    let Some(workspace) = registry::current_workspace().filter(fast::is_plain) else {
+    let Some(workspace) = fast::current() else {
         return Ok(None);
     };
     let (shape, size) = (product.shape(), product.size);
     let Some(bytes) = fast::bytes(&shape, size) else { return Ok(None) };
     let number = (product.number.clone(), size);
-    let Some(result) = fast::array(&workspace, number, &shape, bytes, (false, false))? else {
+    let Some(result) = fast::array(workspace, number, &shape, bytes, (false, false))? else {
         return Ok(None);
     };
     let out = result.get().template(py)?;
