@@ -14,7 +14,7 @@ use std::sync::{Arc, Weak};
 use crate::block::{self, Block};
 use crate::clock::{self, Leases};
 use crate::cycle::{Home, Placed};
-use crate::error::{Error, Facts, Result, Validity};
+use crate::error::{Error, Facts, Quick, Result, Validity};
 use crate::registry;
 use crate::ring::Tenure;
 use crate::sync::{AtomicIsize, Ordering};
@@ -249,20 +249,25 @@ impl Buffer {
 
     /// Keeps the bytes: counts up, then looks at the clock.
     pub fn lease(&self) -> Result<Lease> {
+        Ok(self.clone().into_lease()?)
+    }
+
+    /// The same, with this handle as the one that the lease holds.
+    pub(crate) fn into_lease(self) -> Quick<Lease> {
         let lease = self.hold()?;
-        if self.0.borrow.load(Ordering::SeqCst) < 0 {
-            return Err(Error::Borrowed { reason: "a `write` closure has it" });
+        if lease.buffer.0.borrow.load(Ordering::SeqCst) < 0 {
+            return Err(Box::new(Error::Borrowed { reason: "a `write` closure has it" }));
         }
         Ok(lease)
     }
 
-    fn hold(&self) -> Result<Lease> {
+    fn hold(self) -> Quick<Lease> {
         let Root { workspace, cut, leases, .. } = &*self.0;
         let Some(block) = cut.block(workspace) else {
-            return Err(self.stale(self.why_gone()));
+            return self.refuse(self.why_gone());
         };
         if block.is_inherited_file() {
-            return Err(self.stale(Validity::Destroyed));
+            return self.refuse(Validity::Destroyed);
         }
         let fork_steps = block.holds().map_or(0, |_| block::fork_steps());
         block.count_up();
@@ -274,12 +279,17 @@ impl Buffer {
         if !held {
             cut.release(&block);
             give_back(&block, workspace);
-            return Err(self.stale(self.why_gone()));
+            return self.refuse(self.why_gone());
         }
         if leases.up() == 0 {
             block.leased_arrays.up();
         }
-        Ok(Lease { buffer: self.clone(), block, fork_steps })
+        Ok(Lease { buffer: self, block, fork_steps })
+    }
+
+    #[cold]
+    fn refuse<T>(&self, validity: Validity) -> Quick<T> {
+        Err(Box::new(self.stale(validity)))
     }
 
     fn why_gone(&self) -> Validity {

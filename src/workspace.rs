@@ -289,6 +289,13 @@ impl Workspace {
         if self.is_own() { Ok(()) } else { Err(self.not_owned(operation)) }
     }
 
+    /// The owner's number.
+    #[cfg(feature = "python")]
+    #[inline]
+    pub(crate) fn owner(&self) -> u64 {
+        self.0.owner
+    }
+
     /// Whether the thread of that number owns it.
     #[inline]
     pub(crate) fn is_of(&self, thread: u64) -> bool {

@@ -84,7 +84,7 @@ impl Array {
     /// Lends the elements, in C order, while `f` runs. Refused while somebody writes.
     pub fn read<T: Element, R>(&self, f: impl FnOnce(&[T]) -> R) -> Result<R> {
         self.check_dtype::<T>()?;
-        let lease = self.buffer.hold().map_err(|e| self.name(e, "read"))?;
+        let lease = self.buffer.clone().hold().map_err(|e| self.name(*e, "read"))?;
         let borrow = Reading::begin(&self.buffer)?;
         let result = lease.block.read(self.offset(), self.size(), f);
         drop(borrow);
@@ -95,7 +95,7 @@ impl Array {
     /// readers, writers, memory lent to Python.
     pub fn write<T: Element, R>(&self, f: impl FnOnce(&mut [T]) -> R) -> Result<R> {
         self.check_dtype::<T>()?;
-        let lease = self.buffer.hold().map_err(|e| self.name(e, "write"))?;
+        let lease = self.buffer.clone().hold().map_err(|e| self.name(*e, "write"))?;
         let borrow = Writing::begin(&self.buffer)?;
         let result = lease.block.write(self.offset(), self.size(), f);
         drop(borrow);
@@ -181,11 +181,11 @@ impl Array {
 
     fn copy_to(&self, target: &Workspace) -> Result<Self> {
         // Held first: the copy must not take the source's place in a ring.
-        let from = self.buffer.hold().map_err(|e| self.name(e, "copy"))?;
+        let from = self.buffer.clone().hold().map_err(|e| self.name(*e, "copy"))?;
         let _reading = Reading::begin(&self.buffer)?;
         let copy = Self::allocate(target, self.dtype, &self.shape, false)?;
         let bytes = self.size() * self.dtype.itemsize();
-        let to = copy.buffer.hold()?;
+        let to = copy.buffer.clone().hold()?;
         from.block.read::<u8, _>(self.offset(), bytes, |source| {
             to.block.write::<u8, _>(copy.offset(), bytes, |target| target.copy_from_slice(source));
         });

@@ -257,7 +257,7 @@ pub fn array_of<'py>(
     object: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let Some((source, _)) = WorkspaceArray::in_place(object)? else { return Ok(None) };
-    Ok(copy(workspace, &source)?.map(Bound::into_any))
+    Ok(copy(workspace, source)?.map(Bound::into_any))
 }
 
 /// A copy of a packed array of numbers, in its order.
@@ -282,7 +282,7 @@ pub fn copy<'py>(
         return Ok(None);
     };
     let target = copy.get().template(source.object().py())?;
-    Ok(npy::copy_packed(source, &target, 0).map(|_| copy))
+    Ok(npy::copy_packed(source, target, 0).map(|_| copy))
 }
 
 /// `empty` or `zeros`, of a shape and a dtype that need no questions, in C order.

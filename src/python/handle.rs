@@ -34,7 +34,7 @@ pub struct WorkspaceArray {
 }
 
 /// An array, and its handle if it is one of ours.
-pub type InPlace<'a, 'py> = (Ndarray<'py>, Option<&'a Bound<'py, WorkspaceArray>>);
+pub type InPlace<'a, 'py> = (&'a Ndarray<'py>, Option<&'a Bound<'py, WorkspaceArray>>);
 
 const NEVER: u64 = u64::MAX;
 
@@ -106,8 +106,18 @@ impl WorkspaceArray {
     /// running cycle, is here. `false` says nothing.
     #[inline]
     pub fn is_at_hand(&self) -> bool {
+        self.is_valid_now() && self.workspace.is_own()
+    }
+
+    /// The same, asked by the thread of that number.
+    #[inline]
+    pub fn is_at_hand_of(&self, thread: u64) -> bool {
+        self.is_valid_now() && self.workspace.is_of(thread)
+    }
+
+    #[inline]
+    fn is_valid_now(&self) -> bool {
         self.workspace.clock().now() == self.valid_at.load(Ordering::Relaxed)
-            && self.workspace.is_own()
     }
 
     /// The array that an object is, to be touched in place until other code runs, and its handle if it is
@@ -119,13 +129,14 @@ impl WorkspaceArray {
                 Ok(Some((ours.get().template(object.py())?, Some(ours))))
             }
             Ok(_) => Ok(None),
-            Err(_) => Ok(Ndarray::exact(object)?.map(|array| (array, None))),
+            Err(_) => Ok(Ndarray::seen(object)?.map(|array| (array, None))),
         }
     }
 
     /// Shape, strides and dtype; works after the end too, and must never reach a user.
-    pub fn template<'py>(&self, py: Python<'py>) -> PyResult<Ndarray<'py>> {
-        let template = Ndarray::exact(self.template.bind(py))?;
+    #[inline]
+    pub fn template<'a, 'py>(&'a self, py: Python<'py>) -> PyResult<&'a Ndarray<'py>> {
+        let template = Ndarray::seen(self.template.bind(py))?;
         template.ok_or_else(|| PyTypeError::new_err("the handle holds no array"))
     }
 
@@ -209,20 +220,20 @@ impl WorkspaceArray {
         match self.lease() {
             Ok(lease) => {
                 let buffer = lease.buffer().clone();
-                Ok(Ok((view::leased(&self.template(py)?, lease)?, buffer)))
+                Ok(Ok((view::leased(self.template(py)?, lease)?, buffer)))
             }
             Err(error) => Ok(Err(self.described(py, error)?)),
         }
     }
 
     fn lease(&self) -> Result<Lease, Error> {
-        self.buffer()?.lease()
+        Ok(self.buffer()?.into_lease()?)
     }
 
     /// A leased view for `operation`, which this array is the `self` of.
     pub fn lend_for<'py>(&self, py: Python<'py>, operation: &str) -> PyResult<Ndarray<'py>> {
         match self.lease() {
-            Ok(lease) => view::leased(&self.template(py)?, lease),
+            Ok(lease) => view::leased(self.template(py)?, lease),
             Err(error) => Err(to_pyerr(self.described(py, error)?.in_operation(operation, "self"))),
         }
     }

@@ -26,11 +26,11 @@ pub fn part<'py>(
     let array = ours.template(slf.py())?;
     let Some(axes) = array.few_axes() else { return Ok(None) };
     let Ok(tuple) = key.cast_exact::<PyTuple>() else {
-        return single(ours, &array, &axes, key);
+        return single(ours, array, &axes, key);
     };
     let all_ints = || tuple.iter_borrowed().all(|key| key.is_exact_instance_of::<PyInt>());
     if tuple.len() == axes.shape().len() && !tuple.is_empty() && all_ints() {
-        return element(&array, key);
+        return element(array, key);
     }
     for (i, key) in tuple.iter_borrowed().enumerate() {
         let Some(&length) = axes.shape().get(i) else { return Ok(None) };
@@ -51,7 +51,7 @@ pub fn part<'py>(
     for (length, stride) in left {
         part.keep(length, stride);
     }
-    part.view(ours, &array).map(Some)
+    part.view(ours, array).map(Some)
 }
 
 /// The same for a key that is no tuple.
@@ -111,7 +111,7 @@ pub fn transposed<'py>(slf: &Bound<'py, WorkspaceArray>) -> PyResult<Option<Boun
     for (&length, &stride) in axes.shape().iter().zip(axes.strides()).rev() {
         view.keep(length, stride);
     }
-    view.view(ours, &array).map(Some)
+    view.view(ours, array).map(Some)
 }
 
 /// Which element an int names, if it is inside.

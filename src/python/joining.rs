@@ -32,8 +32,9 @@ pub fn small<'py>(
     if !fast::is_on() || args.len() != 1 || !kwargs.is_empty() {
         return Ok(None);
     }
-    let at_hand =
-        |item: &Bound<'py, PyAny>| Ok(WorkspaceArray::in_place(item)?.map(|(array, _)| array));
+    let at_hand = |item: &Bound<'py, PyAny>| {
+        Ok(WorkspaceArray::in_place(item)?.map(|(array, _)| array.clone()))
+    };
     let Some(arrays) = arrays(args, at_hand)? else { return Ok(None) };
     let Some(shape) = joined(&arrays, 0, join) else { return Ok(None) };
     let (dtype, size) = (arrays[0].dtype()?, arrays[0].item().size);
@@ -45,7 +46,7 @@ pub fn small<'py>(
     let target = result.get().template(args.py())?;
     let mut at = 0;
     for array in &arrays {
-        match copy_packed(array, &target, at) {
+        match copy_packed(array, target, at) {
             Some(end) => at = end,
             None => return Ok(None),
         }

@@ -14,6 +14,7 @@
 
 #![allow(unsafe_code)]
 
+mod alike;
 pub mod elementwise;
 mod job;
 pub mod matmul;
@@ -62,7 +63,14 @@ pub struct Loops {
     /// By type number of the inputs: which entry of the table, and the type number of the result.
     by_type: [Option<(usize, c_int)>; TYPES],
     takes_rows: bool,
+    /// By entry of the table: it computes in vector registers alone, of which the flags are cheap to read.
+    in_vectors: u64,
 }
+
+/// Arithmetic of which nothing is left to the C library, which raises flags elsewhere, too.
+const IN_VECTORS: [&str; 4] = ["add", "subtract", "multiply", "divide"];
+/// The type numbers of single and double precision.
+const PLAIN_FLOATS: [i8; 2] = [11, 12];
 
 /// Ufuncs of whose loops the tail tells the two zeros apart otherwise than the rest: what they give depends
 /// on how many elements they are given at once, and NumPy may gather rows before it calls them.
@@ -163,7 +171,13 @@ impl Loops {
         }
         let name: String = ufunc.getattr("__name__").and_then(|name| name.extract()).ok()?;
         let takes_rows = !NOT_ROW_BY_ROW.contains(&name.as_str());
-        Some(Self { ufunc: ufunc.clone().unbind(), nin, by_type, takes_rows })
+        let is_arithmetic = IN_VECTORS.contains(&name.as_str());
+        let is_plain =
+            |types: &[i8]| types.iter().all(|t| *t == types[0]) && PLAIN_FLOATS.contains(&types[0]);
+        let entries = types.chunks_exact(nargs).take(64).enumerate();
+        let in_vectors = entries.filter(|(_, types)| is_arithmetic && is_plain(types));
+        let in_vectors = in_vectors.fold(0, |all, (entry, _)| all | 1 << entry);
+        Some(Self { ufunc: ufunc.clone().unbind(), nin, by_type, takes_rows, in_vectors })
     }
 
     /// The function of an entry of the table, and its data.
@@ -187,10 +201,11 @@ impl Loops {
         let Some((function, data)) = self.entry(entry) else { return Flags::IMPOSSIBLE };
         let mut addresses = strands.map(|strand| strand.address);
         let steps = strands.map(|strand| strand.step);
-        Flags::clear();
+        let unit = if self.in_vectors >> entry & 1 == 1 { Unit::Vectors } else { Unit::All };
+        unit.clear();
         // SAFETY: invariants 2 and 3.
         unsafe { function(addresses.as_mut_ptr(), &raw const count, steps.as_ptr(), data) };
-        Flags::read()
+        unit.flags()
     }
 }
 
@@ -230,6 +245,31 @@ fn read_all(py: Python<'_>) -> PyResult<Vec<Loops>> {
     known.sort_by_key(|loops| loops.ufunc.as_ptr().addr());
     known.dedup_by_key(|loops| loops.ufunc.as_ptr().addr());
     Ok(known)
+}
+
+/// Which registers tell what happened.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    All,
+    /// Those of vectors alone; all others may have raised something earlier.
+    Vectors,
+}
+
+impl Unit {
+    #[inline]
+    fn clear(self) {
+        if !(self == Self::Vectors && Flags::of_vectors() == Some(Flags::NONE)) {
+            Flags::clear();
+        }
+    }
+
+    #[inline]
+    fn flags(self) -> Flags {
+        match self {
+            Self::Vectors => Flags::of_vectors().unwrap_or_else(Flags::read),
+            Self::All => Flags::read(),
+        }
+    }
 }
 
 /// Floating-point errors that happened since they were cleared.
@@ -300,6 +340,23 @@ impl Flags {
         // SAFETY: invariant 4: a name that ends in NUL, and bits of NumPy's.
         let result = unsafe { give(name.as_ptr(), bits) };
         if result < 0 { Err(PyErr::fetch(py)) } else { Ok(()) }
+    }
+
+    /// Those of the vector registers, where they have a register of their own.
+    #[cfg(all(unix, target_arch = "x86_64"))]
+    #[inline]
+    fn of_vectors() -> Option<Self> {
+        let mut register = 0_u32;
+        // SAFETY: writes the four bytes of the register, and nothing else.
+        unsafe {
+            std::arch::asm!("stmxcsr [{}]", in(reg) &raw mut register, options(nostack, preserves_flags));
+        }
+        c_int::try_from(register).ok().map(|register| Self(register & fenv::ERRORS))
+    }
+
+    #[cfg(not(all(unix, target_arch = "x86_64")))]
+    fn of_vectors() -> Option<Self> {
+        None
     }
 
     /// None.

@@ -145,7 +145,7 @@ pub fn method<'py>(
         let args = (view.into_object(), axis, &none, &none, false);
         return foreign::call(reducer, args, None).map(Some);
     }
-    let Some(out) = out_for(quick, &array, &axis, keepdims)? else { return Ok(None) };
+    let Some(out) = out_for(quick, array, &axis, keepdims)? else { return Ok(None) };
     let (view, target) = (ours.lend_for(py, name)?, out.get().lend_for(py, name)?);
     let args = (view.into_object(), axis, &none, target.into_object(), keepdims);
     foreign::call(reducer, args, None)?;

@@ -202,6 +202,7 @@ UNSAFE = {
     "python/foreign",
     "python/handler",
     "python/loops",
+    "python/loops/alike",
     "python/loops/elementwise",
     "python/loops/job",
     "python/loops/matmul",

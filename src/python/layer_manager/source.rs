@@ -33,7 +33,7 @@ impl<'py> Source<'py> {
         let py = object.py();
         let (view, memory) = match ours.get().lend(py)? {
             Ok((view, buffer)) => (view, Ok(buffer)),
-            Err(error) => (ours.get().template(py)?, Err(error)),
+            Err(error) => (ours.get().template(py)?.clone(), Err(error)),
         };
         Ok(Self { view, memory: Some(memory), object, method })
     }

@@ -19,6 +19,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 
+use super::alike;
 use super::job::{Job, Operand, Packed, walk};
 use super::scalar::Scalar;
 use super::{Flags, Loops, NOTHING, Strand, Strands};
@@ -70,15 +71,19 @@ pub fn call<'py>(
     if !fast::is_on() || inputs.len() != loops.inputs() {
         return Ok(None);
     }
-    let py = inputs[0].py();
-    let mut both = [None, None];
-    for (place, input) in both.iter_mut().zip(inputs) {
-        let Some(operand) = Operand::of(input)? else { return Ok(None) };
-        *place = Some(operand);
-    }
-    match both {
-        [Some(one), None] => compute(py, loops, &[one]),
-        [Some(left), Some(right)] => compute(py, loops, &[left, right]),
+    match *inputs {
+        [one] => {
+            let Some(one) = Operand::of(one)? else { return Ok(None) };
+            compute(inputs[0].py(), loops, &[one])
+        }
+        [left, right] => {
+            if let Some(result) = alike::call(loops, left, right)? {
+                return Ok(Some(result));
+            }
+            let Some(left) = Operand::of(left)? else { return Ok(None) };
+            let Some(right) = Operand::of(right)? else { return Ok(None) };
+            compute(inputs[0].py(), loops, &[left, right])
+        }
         _ => Ok(None),
     }
 }
@@ -128,7 +133,7 @@ fn flags_among(loops: &Loops, operands: &[Operand<'_, '_>]) -> Option<usize> {
     let types = [left.array.item().type_num, right.array.item().type_num];
     let place = types.iter().position(|&t| t == BOOL)?;
     let usable = SINGLE_AND_DOUBLE.contains(&types[1 - place])
-        && left.array.has_shape_of(&right.array)
+        && left.array.has_shape_of(right.array)
         && loops.takes_rows();
     usable.then_some(place)
 }
@@ -229,7 +234,7 @@ pub fn reuse<'py>(
     let usable = produced == item.type_num
         && is_whole
         && written.array.is_writeable()
-        && written.array.has_shape_of(&first.array)
+        && written.array.has_shape_of(first.array)
         && written.orders & orders != 0
         && meets(&operands, &written, true) == Some(true);
     if !usable {
@@ -264,7 +269,7 @@ fn write<'py>(
     };
     let usable = written.array.has_dtype(number)
         && written.array.is_writeable()
-        && written.array.has_shape_of(&first.array)
+        && written.array.has_shape_of(first.array)
         && written.orders & orders != 0
         && (!is_input || bytes <= REMEMBERED);
     if !usable {
@@ -300,12 +305,12 @@ fn meets(operands: &[Operand<'_, '_>], written: &Packed<'_, '_>, may_be: bool) -
     let mut is_input = false;
     for operand in operands {
         let Operand::Packed(read) = operand else { continue };
-        if apart(&written.array, &read.array) {
+        if apart(written.array, read.array) {
             continue;
         }
         let is_same = may_be
             && read.array.data() == written.array.data()
-            && read.array.has_shape_of(&written.array);
+            && read.array.has_shape_of(written.array);
         if !is_same {
             return None;
         }
@@ -358,8 +363,9 @@ fn ignores_underflow(py: Python<'_>) -> PyResult<bool> {
 }
 
 /// Whether the loop set an exception; it is dropped, as NumPy will set it again.
+#[inline]
 fn raised(py: Python<'_>) -> bool {
-    PyErr::take(py).is_some()
+    PyErr::occurred(py) && PyErr::take(py).is_some()
 }
 
 /// The same by NumPy's own machinery, which warns, raises or calls back as the user has it.

@@ -22,7 +22,7 @@ pub(super) const LONG: isize = 2048;
 
 /// An array whose elements follow each other without gaps.
 pub(super) struct Packed<'a, 'py> {
-    pub(super) array: Ndarray<'py>,
+    pub(super) array: &'a Ndarray<'py>,
     pub(super) ours: Option<&'a Bound<'py, WorkspaceArray>>,
     /// `C_CONTIGUOUS`, `F_CONTIGUOUS`, or both.
     pub(super) orders: c_int,
@@ -115,7 +115,7 @@ pub(super) fn walk(loops: &Loops, operands: &[Operand<'_, '_>]) -> Option<(Walk,
         [Operand::Scalar(_), Operand::Packed(one)] => Some((straight(one.array.size()), 1)),
         [Operand::Packed(left), Operand::Packed(right)] => {
             let size = left.array.size();
-            if left.array.has_shape_of(&right.array) {
+            if left.array.has_shape_of(right.array) {
                 return (left.orders & right.orders != 0).then(|| (straight(size), 0));
             }
             if !loops.takes_rows() {

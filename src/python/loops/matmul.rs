@@ -22,7 +22,7 @@ use crate::python::npy::{ALIGNED, C_CONTIGUOUS, F_CONTIGUOUS, FewAxes, Ndarray};
 use crate::python::order;
 
 struct Matrix<'a, 'py> {
-    array: Ndarray<'py>,
+    array: &'a Ndarray<'py>,
     ours: Option<&'a Bound<'py, WorkspaceArray>>,
     axes: FewAxes,
 }
@@ -99,7 +99,7 @@ impl<'a, 'py> Product<'a, 'py> {
     ) -> PyResult<Flags> {
         let ([m, p], n) = (self.shape(), self.first.axes.shape()[1]);
         let mut strands = [NOTHING; 3];
-        for (place, array) in strands.iter_mut().zip([&self.first.array, &self.second.array, out]) {
+        for (place, array) in strands.iter_mut().zip([self.first.array, self.second.array, out]) {
             *place = Strand { address: array.data(), step: 0 };
         }
         let (rows, columns) = (self.first.axes.strides(), self.second.axes.strides());
@@ -137,7 +137,7 @@ pub fn call<'py>(
     };
     let out = result.get().template(py)?;
     // SAFETY: invariants 1 and 2; the result is new, in a workspace that only this thread ends.
-    let flags = unsafe { product.run(py, loops, &out, &[shape[1] * size, size]) }?;
+    let flags = unsafe { product.run(py, loops, out, &[shape[1] * size, size]) }?;
     finish(loops, &[left, right], result, flags).map(Some)
 }
 
@@ -167,6 +167,6 @@ pub fn into<'py>(
     }
     let _pin = out.pin()?;
     // SAFETY: invariants 1 and 2; the result lies apart from the operands, and is pinned.
-    let flags = unsafe { product.run(py, loops, &out.array, out.axes.strides()) }?;
+    let flags = unsafe { product.run(py, loops, out.array, out.axes.strides()) }?;
     is_quiet(py, flags)
 }

@@ -76,14 +76,24 @@ impl FewAxes {
 
 /// An object whose type is exactly `numpy.ndarray`.
 #[derive(Clone)]
+#[repr(transparent)]
 pub struct Ndarray<'py>(Bound<'py, PyAny>);
 
 impl<'py> Ndarray<'py> {
     /// The object as an array, if it is exactly one.
     pub fn exact(object: &Bound<'py, PyAny>) -> PyResult<Option<Self>> {
+        Ok(Self::seen(object)?.cloned())
+    }
+
+    /// The same, without a reference of its own.
+    #[inline]
+    pub fn seen<'a>(object: &'a Bound<'py, PyAny>) -> PyResult<Option<&'a Self>> {
         let ndarray = api(object.py())?.ndarray;
-        let is_exact = ptr::eq(object.get_type_ptr(), ndarray);
-        Ok(is_exact.then(|| Self(object.clone())))
+        if !ptr::eq(object.get_type_ptr(), ndarray) {
+            return Ok(None);
+        }
+        // SAFETY: an `Ndarray` is nothing but such an object, and is laid out like it (invariant 2).
+        Ok(Some(unsafe { &*ptr::from_ref(object).cast::<Self>() }))
     }
 
     /// An object of which that is known.
@@ -213,6 +223,14 @@ impl<'py> Ndarray<'py> {
         let descr = unsafe { (*self.fields()).descr };
         // SAFETY: the dtype of a living array.
         unsafe { read_item(descr) }
+    }
+
+    /// Whether both have the same dtype, the object.
+    pub fn has_dtype_of(&self, other: &Self) -> bool {
+        // SAFETY: invariant 2.
+        let own = unsafe { (*self.fields()).descr };
+        // SAFETY: invariant 2.
+        ptr::eq(own, unsafe { (*other.fields()).descr })
     }
 
     /// Whether its dtype is exactly this object.
