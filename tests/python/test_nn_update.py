@@ -83,6 +83,18 @@ def test_penalties_follow_their_schedules():
         assert net.calc_regularization_score() == pytest.approx(wanted)
 
 
+def test_penalties_and_decay_are_the_same_in_pieces(monkeypatch):
+    fields = {"l1": 0.25, "l2_bias": 0.5, "weight_decay": 0.125, "bias_init": 1.0}
+    steps, scores = [], []
+    for piece in (1 << 16, 7):
+        monkeypatch.setattr("ndarena.nn.update.PIECE", piece)
+        net = network(**fields)
+        steps.append(step_of(net))
+        scores.append(net.calc_regularization_score())
+    np.testing.assert_array_equal(*steps)
+    assert scores[0] == pytest.approx(scores[1], rel=1e-12)
+
+
 @pytest.mark.parametrize(
     ("rule", "apply_lr", "factor"),
     [(nn.Sgd(0.5), True, 0.5), (nn.Sgd(0.5), False, 1.0), (nn.NoOp(), True, 1.0), (nn.AdaDelta(), True, 1.0)],

@@ -11,7 +11,7 @@ from ndarena._core import empty_like
 from ndarena.nn.gradient_normalization import Normalization, divide
 from ndarena.nn.layer import ParamKind
 from ndarena.nn.schedules import value_at
-from ndarena.nn.updaters import NoOp
+from ndarena.nn.updaters import PIECE, NoOp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -181,28 +181,34 @@ class NetworkUpdater:
     def _penalise(self, block: Block, gradient: Array, iteration: int, epoch: int) -> None:
         """Add the derivatives of the penalties to the gradient."""
         for paid in block.regularizations:
-            l1 = value_at(paid.l1, iteration, epoch)
-            if l1:
-                weights = self._params[paid.part]
-                scratch = np.sign(weights, out=empty_like(weights))
-                scratch *= l1
-                gradient[paid.part] += scratch
-            self._add_weights(gradient, paid.part, value_at(paid.l2, iteration, epoch))
+            self._add(gradient, paid.part, value_at(paid.l1, iteration, epoch), signs=True)
+            self._add(gradient, paid.part, value_at(paid.l2, iteration, epoch))
 
     def _decay(self, block: Block, step: Array, iteration: int, epoch: int) -> None:
         """Add what weight decay takes away to the step."""
         rate = block.rule.get_learning_rate(iteration, epoch)
         rate = 1.0 if rate is None else rate
-        self._add_weights(step, slice(block.start, block.stop), block.rule.get_weight_decay() * rate)
+        self._add(step, slice(block.start, block.stop), block.rule.get_weight_decay() * rate)
         for paid in block.regularizations:
             decay = value_at(paid.decay, iteration, epoch)
-            self._add_weights(step, paid.part, decay * rate if paid.apply_lr else decay)
+            self._add(step, paid.part, decay * rate if paid.apply_lr else decay)
 
-    def _add_weights(self, vector: Array, where: slice, factor: float) -> None:
-        """Add the parameters of a place, times a factor."""
-        if factor:
-            weights = self._params[where]
-            vector[where] += np.multiply(weights, factor, out=empty_like(weights))
+    def _add(self, vector: Array, where: slice, factor: float, *, signs: bool = False) -> None:
+        """Add the parameters of a place, or their signs, times a factor."""
+        if not factor:
+            return
+        scratch = empty_like(self._params[where][:PIECE])
+        for own, room in self._pieces(where, scratch):
+            weights = self._params[own]
+            np.multiply(np.sign(weights, out=room) if signs else weights, factor, out=room)
+            vector[own] += room
+
+    @staticmethod
+    def _pieces(where: slice, scratch: Array) -> Iterator[tuple[slice, Array]]:
+        """Go through a place in pieces that stay in the cache, each with room for as many numbers."""
+        for start in range(where.start, where.stop, PIECE):
+            own = slice(start, min(start + PIECE, where.stop))
+            yield own, scratch[: own.stop - own.start]
 
     def constrain(self) -> None:
         """Make the parameters fulfil the constraints, in place."""
@@ -223,7 +229,9 @@ class NetworkUpdater:
                 l1 = value_at(paid.l1, iteration, epoch)
                 square = value_at(paid.l2, iteration, epoch) + value_at(paid.decay, iteration, epoch)
                 if l1:
-                    total += l1 * float(np.abs(weights, out=empty_like(weights)).sum())
+                    scratch = empty_like(weights[:PIECE])
+                    for own, room in self._pieces(paid.part, scratch):
+                        total += l1 * float(np.abs(self._params[own], out=room).sum())
                 if square:
                     total += 0.5 * square * float(weights @ weights)
         return total
