@@ -15,8 +15,6 @@ from ndarena.nn.sliding import SlidingLayer
 from ndarena.nn.weights import scheme_of
 from ndarena.nn.windows import (
     NO_EDGES,
-    PIXEL,
-    Window,
     batch_first,
     batch_last,
     mask_of_windows,
@@ -26,7 +24,6 @@ from ndarena.nn.windows import (
 if TYPE_CHECKING:
     from ndarena._core import LayerWorkspaceMgr
     from ndarena.nn.layer import Flat
-    from ndarena.nn.windows import Windows
     from ndarena.nn.words import Array
 
 __all__ = ["Convolution1DLayer", "ConvolutionLayer"]
@@ -191,11 +188,6 @@ class Convolution1DLayer(ConvolutionLayer):
     stride: int | tuple[int, ...] = 1
     padding: int | tuple[int, ...] = 0
     dilation: int | tuple[int, ...] = 1
-
-    def _windows(self) -> Windows:
-        mode = ConvolutionMode(self.convolution_mode or ConvolutionMode.TRUNCATE)
-        fields = (self.kernel_size, self.stride, self.padding, self.dilation)
-        return Window(*cast("tuple[int, int, int, int]", fields), mode), PIXEL
 
     def get_output_type(self, input_type: InputType) -> InputType:
         """Return ``n_out`` features of a step per window; windows that do not fit are refused."""

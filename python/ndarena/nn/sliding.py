@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from ndarena.nn.choices import ConvolutionMode
 from ndarena.nn.input_type import InputType, InputTypeConvolutional
 from ndarena.nn.layer import Layer
-from ndarena.nn.windows import Window, mask_of_windows, sizes
+from ndarena.nn.windows import mask_of_windows, sizes, windows_of
 from ndarena.nn.words import Array, member, refuse
 
 if TYPE_CHECKING:
@@ -56,9 +56,7 @@ class SlidingLayer(Layer):
     def _windows(self) -> Windows:
         """Return the windows along the height and the width."""
         mode = ConvolutionMode(self.convolution_mode or ConvolutionMode.TRUNCATE)
-        fields = (self.kernel_size, self.stride, self.padding, self.dilation)
-        down, across = zip(*cast("list[tuple[int, int]]", fields), strict=True)
-        return Window(*down, mode), Window(*across, mode)  # type: ignore[call-arg]
+        return windows_of(self.kernel_size, self.stride, self.padding, self.dilation, mode)
 
     def _type_of_windows(self, input_type: InputType, channels: int) -> InputType:
         """Return images with a pixel per window; a window that does not fit is refused."""

@@ -27,6 +27,7 @@ __all__ = [
     "cells_inside",
     "mask_of_windows",
     "sizes",
+    "windows_of",
     "with_edges",
     "without_edges",
 ]
@@ -93,6 +94,24 @@ class Window(NamedTuple):
 
 Windows = tuple[Window, Window]
 PIXEL = Window(1, 1, 0, 1, ConvolutionMode.TRUNCATE)
+
+
+@lru_cache(maxsize=256)
+def windows_of(
+    kernel: int | tuple[int, ...],
+    stride: int | tuple[int, ...],
+    padding: int | tuple[int, ...],
+    dilation: int | tuple[int, ...],
+    mode: ConvolutionMode,
+) -> Windows:
+    """Return the windows along the height and the width; single numbers are those of series."""
+    fields = (kernel, stride, padding, dilation)
+    down, *across = (Window(*n, mode) for n in zip(*map(_each, fields), strict=True))  # type: ignore[call-arg]
+    return down, (across[0] if across else PIXEL)
+
+
+def _each(numbers: int | tuple[int, ...]) -> tuple[int, ...]:
+    return numbers if isinstance(numbers, tuple) else (numbers,)
 
 
 @lru_cache(maxsize=256)
