@@ -13,7 +13,8 @@ import ndarena
 from ndarena import ConfigurationError, ScopeError, StaleArrayError, Workspace, WorkspaceArray, nn
 from ndarena.data import ArrayDataSetIterator, DataSet, DataSetIterator
 
-MODES = ["NONE", "ENABLED"]
+MODES = ["NONE", "ENABLED", "SINGLE", "SEPARATE"]
+pytestmark = pytest.mark.filterwarnings("ignore:.*_workspace_mode=:DeprecationWarning")
 PAIRS = list(itertools.product(MODES, MODES))
 X, Y = examples(8, 5, 3)
 

@@ -160,8 +160,8 @@ class Network(Stored, Overseen):
         """Change the modes inside a ``with`` block; what is not given stays."""
         before = self._training_mode, self._inference_mode
         modes = (
-            before[0] if training is None else _mode(training, "training"),
-            before[1] if inference is None else _mode(inference, "inference"),
+            before[0] if training is None else _mode(training, "training_workspace_mode"),
+            before[1] if inference is None else _mode(inference, "inference_workspace_mode"),
         )
         self._training_mode, self._inference_mode = modes
         try:

@@ -46,10 +46,10 @@ def mask_of(value: Array, dtype: np.dtype[Any], what: str) -> Array:
 class Batch(NamedTuple):
     """What is handed over at once: an array, or ``None``, per input and output of the network."""
 
-    features: tuple[Array, ...]
-    labels: tuple[Array, ...]
-    features_masks: tuple[Array, ...]
-    labels_masks: tuple[Array, ...]
+    features: list[Array]
+    labels: list[Array]
+    features_masks: list[Array]
+    labels_masks: list[Array]
 
     @property
     def examples(self) -> int:
@@ -72,12 +72,11 @@ class Batch(NamedTuple):
             )
         (time,) = times
 
-        def cut(arrays: tuple[Array, ...], like: tuple[Array, ...], steps: slice) -> tuple[Array, ...]:
-            pairs = zip(arrays, like, strict=True)
-            return tuple(
+        def cut(arrays: list[Array], like: list[Array], steps: slice) -> list[Array]:
+            return [
                 a[..., steps] if a is not None and of.ndim == 3 and a.shape[-1] == time else a
-                for a, of in pairs
-            )
+                for a, of in zip(arrays, like, strict=True)
+            ]
 
         for start in range(0, time, length):
             steps = slice(start, start + length)
@@ -109,8 +108,8 @@ def inputs_of(
         if not kind.takes(tuple(x.shape)):
             raise ValueError(f"input {name!r}: expected {kind}, not an array of shape {list(x.shape)}")
     return Batch(
-        tuple(arrays),
-        (None,) * outputs,
+        arrays,
+        [None] * outputs,
         _masks(features_masks, inputs, dtype, "features_mask"),
         _masks(labels_masks, outputs, dtype, "labels_mask"),
     )
@@ -122,10 +121,10 @@ def _counted(arrays: Sequence[Array], count: int, what: str) -> Sequence[Array]:
     return arrays
 
 
-def _masks(masks: Sequence[Array] | None, count: int, dtype: np.dtype[Any], what: str) -> tuple[Array, ...]:
+def _masks(masks: Sequence[Array] | None, count: int, dtype: np.dtype[Any], what: str) -> list[Array]:
     if masks is None:
-        return (None,) * count
-    return tuple(mask_of(mask, dtype, what) for mask in _counted(masks, count, f"{what}s"))
+        return [None] * count
+    return [mask_of(mask, dtype, what) for mask in _counted(masks, count, f"{what}s")]
 
 
 def batch_of(data: DataSet | MultiDataSet, wiring: Wiring, dtype: np.dtype[Any]) -> Batch:
@@ -149,13 +148,13 @@ def batch_of(data: DataSet | MultiDataSet, wiring: Wiring, dtype: np.dtype[Any])
     for own, mask in zip(labels, batch.labels_masks, strict=True):
         if mask is not None:
             _check_mask(list(mask.shape), own.shape)
-    return batch._replace(labels=tuple(labels))
+    return Batch(batch.features, labels, batch.features_masks, batch.labels_masks)
 
 
 def _several(data: DataSet | MultiDataSet) -> Any:
     """Return a data set with lists of arrays."""
     if isinstance(data, DataSet):
-        return Batch((data.features,), (data.labels,), (data.features_mask,), (data.labels_mask,))
+        return Batch([data.features], [data.labels], [data.features_mask], [data.labels_mask])
     return data
 
 

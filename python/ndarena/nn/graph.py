@@ -107,7 +107,7 @@ class ComputationGraph(Learner):
         return dict(zip(self.wiring.inputs, batch.features, strict=True)) | hidden
 
     def _remember(self, batch: Batch) -> None:
-        self.input = tuple(x if isinstance(x, np.ndarray) else None for x in batch.features)
+        self.input = [x if isinstance(x, np.ndarray) else None for x in batch.features]
 
     def calculate_gradients(
         self,

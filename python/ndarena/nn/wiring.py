@@ -124,21 +124,19 @@ class Wiring:
     is_graph: bool
     input_types: tuple[InputType, ...] = ()
     """What goes in, where that is said and nothing else tells it."""
-    last_reader: tuple[int, ...] = field(default=())
+    hidden: tuple[Node, ...] = field(init=False)
+    """The nodes that are no outputs."""
+    last_reader: tuple[int, ...] = field(init=False)
     """By value the last node that is given it; -1: none."""
 
     def __post_init__(self) -> None:
-        """Find the last readers."""
+        """Find the last readers, and what is no output."""
         last = [NOWHERE] * (len(self.inputs) + len(self.nodes))
         for node in self.nodes:
             for source in node.sources:
                 last[source] = node.index
         object.__setattr__(self, "last_reader", tuple(last))
-
-    @property
-    def hidden(self) -> tuple[Node, ...]:
-        """The nodes that are no outputs."""
-        return tuple(node for node in self.nodes if node.output is None)
+        object.__setattr__(self, "hidden", tuple(node for node in self.nodes if node.output is None))
 
     @property
     def workers(self) -> int:
