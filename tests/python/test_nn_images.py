@@ -455,3 +455,59 @@ def test_the_gradient_of_the_input_is_computed_only_where_it_is_asked_for():
     table, below = net.calculate_gradients(x, y)
     assert asked == [False, True]
     assert below.shape == x.shape and below.any() and "0_W" in table
+
+
+def of_pixels(x, y):
+    """Make a network whose output is an image."""
+    layers = [
+        nn.ConvolutionLayer(n_out=4, kernel_size=3, convolution_mode="same", activation="tanh"),
+        nn.ConvolutionLayer(n_out=y.shape[1], kernel_size=1, activation="identity"),
+        nn.CnnLossLayer(activation="softmax"),
+    ]
+    given = InputType.convolutional(*x.shape[2:], x.shape[1])
+    return nn.MultiLayerNetwork(
+        nn.MultiLayerConfiguration(
+            layers=layers, input_type=given, dtype="float64", seed=2, updater=nn.Adam(0.01)
+        )
+    )
+
+
+def test_pixels_are_told_apart():
+    x = images(8, 1)
+    y = np.concatenate([x > 0.2, x <= 0.2], axis=1).astype(float)
+    net = of_pixels(x, y)
+    net.fit(x, y, epochs=150)
+    assert np.mean(net.output(x).argmax(axis=1) == y.argmax(axis=1)) > 0.95
+
+
+@pytest.mark.parametrize("shape", [(4, 1), (4, 7, 6), (4, 1, 7, 6)])
+def test_examples_that_are_masked_add_nothing(shape):
+    x = images(4)
+    y = np.eye(3)[np.random.default_rng(3).integers(0, 3, (4, 7, 6))].transpose(0, 3, 1, 2)
+    mask = np.ones(shape)
+    mask[1] = 0.0
+    kept, net = [0, 2, 3], of_pixels(x, y)
+    masked, fewer = ndarena.data.DataSet(x, y, None, mask), ndarena.data.DataSet(x[kept], y[kept])
+    assert np.isclose(net.score(masked) * 4, net.score(fewer) * 3)
+    gradients = [net.compute_gradient_and_score(data)[1] for data in (masked, fewer)]
+    assert np.allclose(*gradients, rtol=1e-10)
+    assert not net.output(x, labels_mask=mask)[1].any()
+
+
+@pytest.mark.parametrize(
+    ("shape", "height", "width"), [((3, 1, 7, 6), 5, 5), ((3, 1, 7, 1), 5, 6), ((3, 1, 1, 6), 7, 5)]
+)
+def test_masks_of_images_go_through_a_network(shape, height, width):
+    layers = [
+        nn.ConvolutionLayer(n_out=4, kernel_size=2, activation="tanh"),
+        nn.GlobalPoolingLayer(pooling_type="avg"),
+        nn.OutputLayer(n_out=3),
+    ]
+    conf = nn.MultiLayerConfiguration(
+        layers=layers, input_type=InputType.convolutional(7, 6, 3), dtype="float64", seed=2
+    )
+    net, x, mask = nn.MultiLayerNetwork(conf), images(3), np.ones(shape)
+    mask[:, :, 4:] = 0.0
+    mask[..., 4:] = 0.0
+    seen = x[:, :, :height, :width]
+    assert np.allclose(net.output(x, features_mask=mask), net.output(seen))

@@ -159,10 +159,11 @@ def _several(data: DataSet | MultiDataSet) -> Any:
 
 
 def _check_mask(mask: list[int], labels: tuple[int, ...]) -> None:
-    """Refuse what has neither a number per row nor one per element."""
+    """Refuse what has neither a number per row nor one per element; of images also one per example."""
     n, *places = labels[:1] + labels[2:]
     rows = [n, *places] if places else [n, 1]
-    if mask not in [list(labels), rows, [n, 1, *places]]:
+    whole = [n, 1] if len(places) == 2 else rows
+    if mask not in [list(labels), rows, whole, [n, 1, *places]]:
         raise ValueError(f"labels_mask must have shape {list(labels)} or {rows}, not {mask}")
 
 
