@@ -101,6 +101,18 @@ def test_a_saturated_output_of_no_wanted_class_costs_nothing(loss):
     assert np.isfinite(loss.compute_gradient(np.array([[1.0, 0.0]]), z, act)).all()
 
 
+def test_two_terms_and_softmax_weigh_the_gradient_itself():
+    act, weights = function("softmax"), np.array(WEIGHTS)
+    plain = nn.LossBinaryXENT().compute_gradient(ONE_HOT, Z, act, ROWS)
+    share = act(Z)
+    slope = (share - ONE_HOT) / (share * (1.0 - share))
+    np.testing.assert_allclose(plain, share * (slope - (slope * share).sum(axis=1, keepdims=True)) * ROWS)
+    weighed = nn.LossBinaryXENT(weights=WEIGHTS)
+    np.testing.assert_allclose(weighed.compute_gradient(ONE_HOT, Z, act, ROWS), plain * weights)
+    scores = weighed.compute_score_array(ONE_HOT, Z, act)
+    np.testing.assert_allclose(scores, -(weights * ONE_HOT * np.log(share)).sum(axis=1))
+
+
 @pytest.mark.parametrize("loss", [nn.LossMCXENT(), nn.LossCosineProximity()], ids=repr)
 def test_a_mask_of_elements_is_refused_where_columns_are_joined(loss):
     for method in (loss.compute_score_array, loss.compute_gradient):
@@ -133,6 +145,38 @@ def test_the_layer_takes_indices_as_labels():
     np.testing.assert_array_equal(nets[0].params(), nets[1].params())
     with pytest.raises(ValueError, match=r"expected labels of shape \[20, 1\], not \[20, 3\]"):
         nets[1].fit(x, np.eye(3)[indices[:, 0]])
+
+
+@every_case
+def test_an_output_that_is_known_is_taken_and_stays(loss, activation, labels):
+    act = function(activation)
+    output = act(Z)
+    kept = output.copy()
+    for method in (loss.compute_score, loss.compute_score_array, loss.compute_gradient):
+        for mask in (None, ROWS):
+            got = method(labels, Z, act, mask, output=output)
+            np.testing.assert_array_equal(got, method(labels, Z, act, mask))
+    np.testing.assert_array_equal(output, kept)
+
+
+def test_a_loss_of_ones_own_need_not_know_of_outputs():
+    class Own(nn.ILossFunction):
+        def compute_score_array(self, labels, pre_output, activation, mask=None):
+            return nn.LossMSE().compute_score_array(labels, pre_output, activation, mask)
+
+        def compute_gradient(self, labels, pre_output, activation, mask=None):
+            return nn.LossMSE().compute_gradient(labels, pre_output, activation, mask)
+
+    nets = [
+        nn.MultiLayerNetwork(
+            nn.MultiLayerConfiguration(layers=[nn.OutputLayer(n_in=3, n_out=3, loss=loss)], seed=1)
+        )
+        for loss in (Own(), "mse")
+    ]
+    for net in nets:
+        net.fit(Z, SHARES)
+    np.testing.assert_array_equal(nets[0].params(), nets[1].params())
+    assert nets[0].score() == nets[1].score()
 
 
 def test_weights_are_one_per_column():

@@ -145,8 +145,8 @@ class LossSparseMCXENT(LossMCXENT):
 class LossBinaryXENT(WeightedLoss):
     """The cross-entropy of columns that are true or false each by itself (DL4J: ``LossBinaryXENT``).
 
-    With softmax the score is ``-sum(labels * log(output))``; the gradient is that of the two terms, as in
-    DL4J, and so not its derivative.
+    With softmax the score is ``-sum(labels * log(output))``; the gradient is that of the two terms, and what
+    is weighed is the gradient itself, as in DL4J, so it is not the derivative of the score.
 
     Parameters
     ----------
@@ -198,3 +198,19 @@ class LossBinaryXENT(WeightedLoss):
         value *= labels
         np.negative(value, out=value)
         return apply_mask(mask, self._weigh(value)).sum(axis=1)
+
+    def compute_gradient(
+        self,
+        labels: Array,
+        pre_output: Array,
+        activation: IActivation,
+        mask: Array = None,
+        *,
+        output: Array = None,
+    ) -> Array:
+        """Return the derivative of the summed loss with two terms, ``[N, C]``."""
+        if self.weights is None or not isinstance(activation, ActivationSoftmax):
+            return super().compute_gradient(labels, pre_output, activation, mask, output=output)
+        output = activation.forward(pre_output) if output is None else output
+        slope = apply_mask(mask, self._slope(labels, output))
+        return self._weigh(activation.backprop(pre_output, slope, out=slope))

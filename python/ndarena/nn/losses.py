@@ -183,8 +183,7 @@ class LossKLD(Elementwise):
         return value
 
     def _slope(self, labels: Array, output: Array) -> Array:
-        labels, output = np.clip(labels, CLIP, 1.0), np.clip(output, CLIP, 1.0)
-        slope = labels / output
+        slope = labels / np.maximum(output, CLIP)
         return np.negative(slope, out=slope)
 
 
