@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ndarena._core import functions
 from ndarena.nn.words import Array, Choice, member, number, refuse
 
 __all__ = [
@@ -119,21 +120,21 @@ class ActivationReLU(IActivation):
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
         """Return ``max(x, 0)``, with the bounds of this object."""
         if self.threshold == self.negative_slope == 0.0:
-            out = np.maximum(x, 0.0, out=out)
+            out = functions.maximum(x, 0.0, out=out)
         else:
             below = (x - self.threshold) * self.negative_slope
-            value = np.where(x >= self.threshold, x, below)
+            value = functions.where(x >= self.threshold, x, below)
             out = value if out is None else _copied(value, out)
-        return out if self.max is None else np.minimum(out, self.max, out=out)
+        return out if self.max is None else functions.minimum(out, self.max, out=out)
 
     def backprop(self, x: Array, epsilon: Array, *, out: Array = None) -> Array:
         """Return ``epsilon`` where the function rises as ``x``, times the slope below, 0 above ``max``."""
         if self.keeps_slope:
-            return np.multiply(epsilon, x > 0.0, out=out)
-        slope = np.where(x >= self.threshold, 1.0, self.negative_slope).astype(x.dtype)
+            return functions.multiply(epsilon, x > 0.0, out=out)
+        slope = functions.where(x >= self.threshold, 1.0, self.negative_slope).astype(x.dtype)
         if self.max is not None:
             slope *= x < self.max
-        return np.multiply(epsilon, slope, out=out)
+        return functions.multiply(epsilon, slope, out=out)
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ class _Pointwise(IActivation):
 
     def backprop(self, x: Array, epsilon: Array, *, out: Array = None) -> Array:
         """Return ``epsilon`` times the derivative at ``x``."""
-        return np.multiply(epsilon, self._slope(x), out=out)
+        return functions.multiply(epsilon, self._slope(x), out=out)
 
     def _settle(self, field: str) -> None:
         """Store a field as a float."""
@@ -159,8 +160,8 @@ class ActivationReLU6(_Pointwise):
 
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
         """Return ``min(max(x, 0), 6)``."""
-        out = np.maximum(x, 0.0, out=out)
-        return np.minimum(out, 6.0, out=out)
+        out = functions.maximum(x, 0.0, out=out)
+        return functions.minimum(out, 6.0, out=out)
 
     def _slope(self, x: Array) -> Array:
         return (x > 0.0) & (x < 6.0)
@@ -178,7 +179,7 @@ class ActivationThresholdedReLU(_Pointwise):
 
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
         """Return ``x`` where it is above ``theta``, else 0."""
-        return np.multiply(x, x > self.theta, out=out)
+        return functions.multiply(x, x > self.theta, out=out)
 
     def _slope(self, x: Array) -> Array:
         return x > self.theta
@@ -186,7 +187,7 @@ class ActivationThresholdedReLU(_Pointwise):
 
 def _either(above: Array, x: Array, below: float) -> Array:
     """Return 1 where ``above`` is true, ``below`` elsewhere, in the dtype of ``x``."""
-    return np.where(above, x.dtype.type(1.0), x.dtype.type(below))
+    return functions.where(above, x.dtype.type(1.0), x.dtype.type(below))
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,7 @@ class ActivationLReLU(_Pointwise):
 
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
         """Return ``x`` or ``alpha * x``."""
-        return np.multiply(x, self._slope(x), out=out)
+        return functions.multiply(x, self._slope(x), out=out)
 
     def _slope(self, x: Array) -> Array:
         return _either(x >= 0.0, x, self.alpha)
@@ -209,17 +210,17 @@ class ActivationLReLU(_Pointwise):
 
 def _bent(x: Array, alpha: float, out: Array) -> Array:
     """Return ``x`` above 0, ``alpha * (exp(x) - 1)`` below."""
-    below = np.minimum(x, 0.0)
-    np.expm1(below, out=below)
+    below = functions.minimum(x, 0.0)
+    functions.expm1(below, out=below)
     below *= alpha
-    out = np.maximum(x, 0.0, out=out)
+    out = functions.maximum(x, 0.0, out=out)
     out += below
     return out
 
 
 def _bent_slope(x: Array, alpha: float, above: Array) -> Array:
-    slope = np.minimum(x, 0.0)
-    np.exp(slope, out=slope)
+    slope = functions.minimum(x, 0.0)
+    functions.exp(slope, out=slope)
     if alpha != 1.0:
         slope *= _either(above, x, alpha)
     return slope
@@ -261,11 +262,11 @@ class ActivationSELU(_Pointwise):
 
 def _sigmoid(x: Array, out: Array = None) -> Array:
     """Return ``1 / (1 + exp(-x))``, exact in both tails, of which one ends where ``exp`` would overflow."""
-    out = np.maximum(x, 1.0 - math.log(np.finfo(x.dtype).max), out=out)
-    np.negative(out, out=out)
-    np.exp(out, out=out)
+    out = functions.maximum(x, 1.0 - math.log(np.finfo(x.dtype).max), out=out)
+    functions.negative(out, out=out)
+    functions.exp(out, out=out)
     out += 1.0
-    return np.divide(1.0, out, out=out)
+    return functions.divide(1.0, out, out=out)
 
 
 def _sigmoid_slope(s: Array) -> Array:
@@ -293,9 +294,9 @@ class ActivationHardSigmoid(_Pointwise):
 
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
         """Return values from 0 to 1."""
-        out = np.multiply(x, 0.2, out=out)
+        out = functions.multiply(x, 0.2, out=out)
         out += 0.5
-        return np.clip(out, 0.0, 1.0, out=out)
+        return functions.clip(out, 0.0, 1.0, out=out)
 
     def _slope(self, x: Array) -> Array:
         slope = (np.abs(x) <= 2.5).astype(x.dtype)
@@ -306,7 +307,7 @@ class ActivationHardSigmoid(_Pointwise):
 def _tanh_slope(t: Array) -> Array:
     """Return ``1 - t ** 2`` in the memory of ``t``, the derivative of a tanh whose value is ``t``."""
     t *= t
-    return np.subtract(1.0, t, out=t)
+    return functions.subtract(1.0, t, out=t)
 
 
 @dataclass(frozen=True)
@@ -315,10 +316,10 @@ class ActivationTanH(_Pointwise):
 
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
         """Return values between -1 and 1."""
-        return np.tanh(x, out=out)
+        return functions.tanh(x, out=out)
 
     def _slope(self, x: Array) -> Array:
-        return _tanh_slope(np.tanh(x))
+        return _tanh_slope(functions.tanh(x))
 
 
 @dataclass(frozen=True)
@@ -327,7 +328,7 @@ class ActivationHardTanH(_Pointwise):
 
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
         """Return values from -1 to 1."""
-        return np.clip(x, -1.0, 1.0, out=out)
+        return functions.clip(x, -1.0, 1.0, out=out)
 
     def _slope(self, x: Array) -> Array:
         return np.abs(x) <= 1.0
@@ -339,11 +340,11 @@ class ActivationRectifiedTanh(_Pointwise):
 
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
         """Return ``max(0, tanh(x))``."""
-        out = np.tanh(x, out=out)
-        return np.maximum(out, 0.0, out=out)
+        out = functions.tanh(x, out=out)
+        return functions.maximum(out, 0.0, out=out)
 
     def _slope(self, x: Array) -> Array:
-        slope = _tanh_slope(np.tanh(x))
+        slope = _tanh_slope(functions.tanh(x))
         slope *= x > 0.0
         return slope
 
@@ -358,7 +359,7 @@ class ActivationRationalTanh(_Pointwise):
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
         """Return values between -1.7159 and 1.7159."""
         y = self._bounded(x)
-        rest = np.divide(-1.0, self._divisor(y))
+        rest = functions.divide(-1.0, self._divisor(y))
         rest += 1.0
         rest *= 1.7159
         return np.copysign(rest, x, out=out)
@@ -378,7 +379,7 @@ class ActivationRationalTanh(_Pointwise):
         """Return ``abs(2 / 3 * x)``, but not more than where the function has reached its limit."""
         y = np.abs(x)
         y *= 2.0 / 3.0
-        return np.minimum(y, 1e5, out=y)
+        return functions.minimum(y, 1e5, out=y)
 
     @staticmethod
     def _divisor(y: Array) -> Array:
@@ -392,7 +393,7 @@ class ActivationSoftPlus(_Pointwise):
 
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
         """Return values above 0; exact in both tails, without overflow."""
-        return np.logaddexp(x, 0.0, out=out)
+        return functions.logaddexp(x, 0.0, out=out)
 
     def _slope(self, x: Array) -> Array:
         return _sigmoid(x)
@@ -404,7 +405,7 @@ class ActivationSoftSign(_Pointwise):
 
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
         """Return values between -1 and 1."""
-        return np.divide(x, self._divisor(x), out=out)
+        return functions.divide(x, self._divisor(x), out=out)
 
     def _slope(self, x: Array) -> Array:
         divisor = self._divisor(x)
@@ -420,7 +421,7 @@ class ActivationSoftSign(_Pointwise):
 
 def _gated(x: Array, factor: float, out: Array) -> Array:
     """Return ``x * sigmoid(factor * x)``."""
-    return np.multiply(x, _sigmoid(x if factor == 1.0 else x * factor), out=out)
+    return functions.multiply(x, _sigmoid(x if factor == 1.0 else x * factor), out=out)
 
 
 def _gated_slope(x: Array, factor: float) -> Array:
@@ -462,7 +463,7 @@ class ActivationMish(_Pointwise):
 
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
         """Return ``x`` times the gate."""
-        return np.multiply(x, self._gate(x), out=out)
+        return functions.multiply(x, self._gate(x), out=out)
 
     def _slope(self, x: Array) -> Array:
         gate = self._gate(x)
@@ -474,8 +475,8 @@ class ActivationMish(_Pointwise):
 
     @staticmethod
     def _gate(x: Array) -> Array:
-        gate = np.logaddexp(x, 0.0)
-        return np.tanh(gate, out=gate)
+        gate = functions.logaddexp(x, 0.0)
+        return functions.tanh(gate, out=gate)
 
 
 @dataclass(frozen=True)
@@ -484,7 +485,7 @@ class ActivationCube(_Pointwise):
 
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
         """Return the third power."""
-        return np.multiply(x * x, x, out=out)
+        return functions.multiply(x * x, x, out=out)
 
     def _slope(self, x: Array) -> Array:
         slope = x * x
@@ -498,16 +499,16 @@ class ActivationSoftmax(IActivation):
 
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
         """Return ``exp(x)`` over its sum along axis 1."""
-        share = np.subtract(x, x.max(axis=1, keepdims=True), out=out)
-        share = np.exp(share, out=share)
-        return np.divide(share, share.sum(axis=1, keepdims=True), out=share)
+        share = functions.subtract(x, x.max(axis=1, keepdims=True), out=out)
+        share = functions.exp(share, out=share)
+        return functions.divide(share, share.sum(axis=1, keepdims=True), out=share)
 
     def backprop(self, x: Array, epsilon: Array, *, out: Array = None) -> Array:
         """Return ``epsilon`` times the Jacobian of every example."""
         share = self.forward(x)
         product = epsilon * share
         inner = epsilon - product.sum(axis=1, keepdims=True)
-        return np.multiply(share, inner, out=out)
+        return functions.multiply(share, inner, out=out)
 
 
 class Activation(Choice):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ndarena._core import functions
 from ndarena.nn.activations import ActivationSoftmax, IActivation
 from ndarena.nn.loss_base import CLIP, WeightedLoss, apply_mask, refuse_elements, where_wanted
 from ndarena.nn.words import Array, number
@@ -15,9 +16,9 @@ __all__ = ["LossBinaryXENT", "LossMCXENT", "LossNegativeLogLikelihood", "LossSpa
 
 def _surprise(labels: Array, output: Array) -> Array:
     """Return ``-labels * log(output)``, in the memory of the output."""
-    np.log(output, out=output)
+    functions.log(output, out=output)
     output *= labels
-    return np.negative(output, out=output)
+    return functions.negative(output, out=output)
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class LossMCXENT(WeightedLoss):
 
     def _slope(self, labels: Array, output: Array) -> Array:
         slope = labels / where_wanted(labels, output)
-        return np.negative(slope, out=slope)
+        return functions.negative(slope, out=slope)
 
     def compute_score_array(
         self,
@@ -61,8 +62,8 @@ class LossMCXENT(WeightedLoss):
         refuse_elements(self, mask, "softmax joins the columns")
         output = activation.forward(pre_output) if output is None else output
         if self.softmax_clip_eps > 0.0:
-            output = np.maximum(output, self.softmax_clip_eps)
-            np.minimum(output, 1.0 - self.softmax_clip_eps, out=output)
+            output = functions.maximum(output, self.softmax_clip_eps)
+            functions.minimum(output, 1.0 - self.softmax_clip_eps, out=output)
         else:
             output = where_wanted(labels, output)
         return apply_mask(mask, self._weigh(_surprise(labels, output))).sum(axis=1)
@@ -165,12 +166,12 @@ class LossBinaryXENT(WeightedLoss):
 
     def _element(self, labels: Array, output: Array) -> Array:
         output = self._clipped(output)
-        value = np.log(output)
+        value = functions.log(output)
         value *= labels
-        rest = np.log(1.0 - output)
+        rest = functions.log(1.0 - output)
         rest *= 1.0 - labels
         value += rest
-        return np.negative(value, out=value)
+        return functions.negative(value, out=value)
 
     def _slope(self, labels: Array, output: Array) -> Array:
         output = self._clipped(output)
@@ -179,7 +180,7 @@ class LossBinaryXENT(WeightedLoss):
         return slope
 
     def _clipped(self, output: Array) -> Array:
-        return np.clip(output, self.clip_eps, 1.0 - self.clip_eps) if self.clip_eps > 0.0 else output
+        return functions.clip(output, self.clip_eps, 1.0 - self.clip_eps) if self.clip_eps > 0.0 else output
 
     def compute_score_array(
         self,
@@ -194,9 +195,9 @@ class LossBinaryXENT(WeightedLoss):
         if not isinstance(activation, ActivationSoftmax):
             return super().compute_score_array(labels, pre_output, activation, mask, output=output)
         value = pre_output - pre_output.max(axis=1, keepdims=True)
-        value -= np.log(np.exp(value).sum(axis=1, keepdims=True))
+        value -= functions.log(functions.exp(value).sum(axis=1, keepdims=True))
         value *= labels
-        np.negative(value, out=value)
+        functions.negative(value, out=value)
         return apply_mask(mask, self._weigh(value)).sum(axis=1)
 
     def compute_gradient(

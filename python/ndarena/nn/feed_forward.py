@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from ndarena._core import ArrayType, LayerWorkspaceMgr
+from ndarena._core import ArrayType, LayerWorkspaceMgr, functions
 from ndarena.nn.activations import Activation, IActivation, activation_of
 from ndarena.nn.choices import GradientNormalization
 from ndarena.nn.input_type import InputType, InputTypeFeedForward
@@ -227,7 +227,7 @@ class FullyConnected(FeedForwardLayer):
         """Return ``rows @ W`` in the place of activations."""
         weights = self.param_table["W"]
         sums: Array = mgr.create_uninitialized(ACTIVATIONS, (len(rows), self.n_out), weights.dtype)
-        return np.matmul(rows, weights, out=sums)
+        return functions.matmul(rows, weights, out=sums)
 
     def _sums_of(self, rows: Array, mgr: LayerWorkspaceMgr, *, keep: bool) -> Array:
         """Return what the activation function is given; ``keep`` where a backward pass may come."""
@@ -249,11 +249,11 @@ class FullyConnected(FeedForwardLayer):
 
     def _gradient_of_product(self, rows: Array, delta: Array, mgr: LayerWorkspaceMgr) -> Array:
         weights = self.param_table["W"]
-        np.matmul(delta.T, rows, out=self.gradient_table["W"].T)  # the transposed view lies in C order
+        functions.matmul(delta.T, rows, out=self.gradient_table["W"].T)  # the transposed view lies in C order
         if not self.epsilon_is_read:
             return None
         below: Array = mgr.create_uninitialized(ACTIVATION_GRAD, (len(delta), len(weights)), weights.dtype)
-        return np.matmul(delta, weights.T, out=below)
+        return functions.matmul(delta, weights.T, out=below)
 
     def _from_forward(self) -> tuple[Array, Array, Array]:
         if self._kept is None:
@@ -335,7 +335,7 @@ class DenseLayer(FullyConnected):
         if keep:
             self._standardized = standardized
         sums: Array = mgr.create_uninitialized(ACTIVATIONS, values.shape, values.dtype) if keep else values
-        np.multiply(values, self.param_table["g"], out=sums)
+        functions.multiply(values, self.param_table["g"], out=sums)
         if self.has_bias:
             sums += self.param_table["b"]
         return sums

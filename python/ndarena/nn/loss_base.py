@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from ndarena._core import functions
 from ndarena.nn.words import Array, refuse
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ class WeightedLoss(Elementwise):
 
 def where_wanted(labels: Array, output: Array) -> Array:
     """Return the output, 1 where the label is 0: whatever is there, it counts for nothing."""
-    return np.where(labels == 0.0, output.dtype.type(1.0), output)
+    return functions.where(labels == 0.0, output.dtype.type(1.0), output)
 
 
 def refuse_elements(loss: ILossFunction, mask: Array, reason: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from ndarena._core import functions
 from ndarena.nn.cross_entropies import LossBinaryXENT, LossMCXENT, LossNegativeLogLikelihood, LossSparseMCXENT
 from ndarena.nn.loss_base import (
     CLIP,
@@ -82,7 +83,7 @@ class LossL1(WeightedLoss):
 
     def _slope(self, labels: Array, output: Array) -> Array:
         error = output - labels
-        return np.sign(error, out=error)
+        return functions.sign(error, out=error)
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class LossMAPE(WeightedLoss):
 
     def _slope(self, labels: Array, output: Array) -> Array:
         sign = output - labels
-        np.sign(sign, out=sign)
+        functions.sign(sign, out=sign)
         sign /= np.abs(labels)
         sign *= 100.0
         return mean(sign)
@@ -131,8 +132,8 @@ class LossMSLE(WeightedLoss):
 
     @staticmethod
     def _error(labels: Array, output: Array) -> Array:
-        error = np.log1p(output)
-        error -= np.log1p(labels)
+        error = functions.log1p(output)
+        error -= functions.log1p(labels)
         return error
 
 
@@ -145,14 +146,14 @@ class LossHinge(Elementwise):
 
     def _slope(self, labels: Array, output: Array) -> Array:
         slope = (_missing(labels, output) > 0.0) * labels
-        return np.negative(slope, out=slope)
+        return functions.negative(slope, out=slope)
 
 
 def _missing(labels: Array, output: Array) -> Array:
     """Return ``max(0, 1 - labels * output)``."""
     value = labels * output
-    np.subtract(1.0, value, out=value)
-    return np.maximum(value, 0.0, out=value)
+    functions.subtract(1.0, value, out=value)
+    return functions.maximum(value, 0.0, out=value)
 
 
 @dataclass(frozen=True)
@@ -176,15 +177,15 @@ class LossKLD(Elementwise):
     """``sum(labels * log(labels / output))``, both kept between 1e-10 and 1 (DL4J: ``LossKLD``)."""
 
     def _element(self, labels: Array, output: Array) -> Array:
-        labels, output = np.clip(labels, CLIP, 1.0), np.clip(output, CLIP, 1.0)
+        labels, output = functions.clip(labels, CLIP, 1.0), functions.clip(output, CLIP, 1.0)
         value = labels / output
-        np.log(value, out=value)
+        functions.log(value, out=value)
         value *= labels
         return value
 
     def _slope(self, labels: Array, output: Array) -> Array:
-        slope = labels / np.maximum(output, CLIP)
-        return np.negative(slope, out=slope)
+        slope = labels / functions.maximum(output, CLIP)
+        return functions.negative(slope, out=slope)
 
 
 @dataclass(frozen=True)
@@ -193,13 +194,13 @@ class LossPoisson(Elementwise):
 
     def _element(self, labels: Array, output: Array) -> Array:
         value = where_wanted(labels, output)
-        np.log(value, out=value)
+        functions.log(value, out=value)
         value *= labels
-        return np.subtract(output, value, out=value)
+        return functions.subtract(output, value, out=value)
 
     def _slope(self, labels: Array, output: Array) -> Array:
         slope = labels / where_wanted(labels, output)
-        return np.subtract(1.0, slope, out=slope)
+        return functions.subtract(1.0, slope, out=slope)
 
 
 @dataclass(frozen=True)
@@ -236,7 +237,7 @@ class LossCosineProximity(ILossFunction):
         output = activation.forward(pre_output) if output is None else output
         cosine = (output * labels).sum(axis=1, keepdims=True)
         cosine /= self._norm(labels) * self._norm(output)
-        np.negative(cosine, out=cosine)
+        functions.negative(cosine, out=cosine)
         return apply_mask(mask, cosine).sum(axis=1)
 
     def compute_gradient(
@@ -260,8 +261,8 @@ class LossCosineProximity(ILossFunction):
 
     @staticmethod
     def _norm(rows: Array) -> Array:
-        norm = np.sqrt((rows * rows).sum(axis=1, keepdims=True))
-        return np.maximum(norm, 1e-5, out=norm)
+        norm = functions.sqrt((rows * rows).sum(axis=1, keepdims=True))
+        return functions.maximum(norm, 1e-5, out=norm)
 
 
 class LossFunction(Choice):

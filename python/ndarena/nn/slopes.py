@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ndarena._core import functions
 from ndarena.nn.activations import ActivationIdentity, ActivationSigmoid, ActivationTanH
 
 if TYPE_CHECKING:
@@ -23,13 +24,13 @@ def _identity(value: Array, epsilon: Array) -> None:
 
 def _sigmoid(value: Array, epsilon: Array) -> None:
     epsilon *= value
-    np.subtract(1.0, value, out=value)
+    functions.subtract(1.0, value, out=value)
     value *= epsilon
 
 
 def _tanh(value: Array, epsilon: Array) -> None:
     value *= value
-    np.subtract(1.0, value, out=value)
+    functions.subtract(1.0, value, out=value)
     value *= epsilon
 
 

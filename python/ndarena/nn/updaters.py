@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ndarena._core import empty_like
+from ndarena._core import empty_like, functions
 from ndarena.nn.schedules import ISchedule, number_or_schedule, value_at
 from ndarena.nn.words import Array, number
 
@@ -82,7 +82,7 @@ def _settle_schedules(rule: IUpdater, *fields: str) -> None:
 
 def _move_mean(mean: Array, value: Array, keep: float, scratch: Array) -> None:
     """Move a running mean, in place; ``scratch`` may be ``value``."""
-    np.multiply(value, 1.0 - keep, out=scratch)
+    functions.multiply(value, 1.0 - keep, out=scratch)
     mean *= keep
     mean += scratch
 
@@ -97,7 +97,7 @@ class NoOp(IUpdater):
 
     def apply(self, gradient: Array, state: Array, *, iteration: int, epoch: int, out: Array = None) -> Array:
         """Return the gradient."""
-        return gradient if out is gradient else np.multiply(gradient, 1.0, out=out)
+        return gradient if out is gradient else functions.multiply(gradient, 1.0, out=out)
 
     def get_learning_rate(self, iteration: int, epoch: int) -> None:
         """Return ``None``."""
@@ -176,7 +176,7 @@ class Sgd(_Rated):
 
     def apply(self, gradient: Array, state: Array, *, iteration: int, epoch: int, out: Array = None) -> Array:
         """Return the gradient times the learning rate."""
-        return np.multiply(gradient, self.get_learning_rate(iteration, epoch), out=out)
+        return functions.multiply(gradient, self.get_learning_rate(iteration, epoch), out=out)
 
 
 @dataclass(frozen=True)
@@ -208,11 +208,11 @@ class Nesterovs(_Rated):
         self, gradient: Array, state: list[Array], step: Array, scratch: Pair, factors: tuple[float, ...]
     ) -> None:
         (velocity,), (kept, _), (rate, momentum) = state, scratch, factors
-        np.multiply(velocity, momentum, out=kept)
-        np.multiply(gradient, rate, out=step)
-        np.subtract(kept, step, out=velocity)
-        np.multiply(velocity, 1.0 + momentum, out=step)
-        np.subtract(kept, step, out=step)
+        functions.multiply(velocity, momentum, out=kept)
+        functions.multiply(gradient, rate, out=step)
+        functions.subtract(kept, step, out=velocity)
+        functions.multiply(velocity, 1.0 + momentum, out=step)
+        functions.subtract(kept, step, out=step)
 
 
 @dataclass(frozen=True)
@@ -251,11 +251,11 @@ class Adam(_Rated):
     ) -> None:
         (mean, square, *others), (divisor, other), (rate,) = state, scratch, factors
         _move_mean(mean, gradient, self.beta1, divisor)
-        np.multiply(gradient, gradient, out=divisor)
+        functions.multiply(gradient, gradient, out=divisor)
         _move_mean(square, divisor, self.beta2, divisor)
-        np.sqrt(self._square(square, others), out=divisor)
+        functions.sqrt(self._square(square, others), out=divisor)
         divisor += self.epsilon
-        np.divide(self._direction(mean, gradient, other), divisor, out=step)
+        functions.divide(self._direction(mean, gradient, other), divisor, out=step)
         step *= rate
 
     def _square(self, square: Array, others: list[Array]) -> Array:
@@ -307,7 +307,7 @@ class AMSGrad(Adam):
 
     def _square(self, square: Array, others: list[Array]) -> Array:
         (largest,) = others
-        return np.maximum(largest, square, out=largest)
+        return functions.maximum(largest, square, out=largest)
 
 
 @dataclass(frozen=True)
@@ -316,7 +316,7 @@ class Nadam(Adam):
 
     def _direction(self, mean: Array, gradient: Array, scratch: Array) -> Array:
         # beta1 * mean + (1 - beta1) * gradient, as a way from one to the other
-        np.subtract(mean, gradient, out=scratch)
+        functions.subtract(mean, gradient, out=scratch)
         scratch *= self.beta1
         scratch += gradient
         return scratch
@@ -342,9 +342,9 @@ class AdaMax(Adam):
         (mean, largest), (divisor, _), (rate,) = state, scratch, factors
         _move_mean(mean, gradient, self.beta1, divisor)
         largest *= self.beta2
-        np.maximum(largest, np.abs(gradient, out=divisor), out=largest)
-        np.maximum(largest, np.finfo(divisor.dtype).tiny, out=divisor)
-        np.divide(mean, divisor, out=step)
+        functions.maximum(largest, np.abs(gradient, out=divisor), out=largest)
+        functions.maximum(largest, np.finfo(divisor.dtype).tiny, out=divisor)
+        functions.divide(mean, divisor, out=step)
         step *= rate
 
 
@@ -379,10 +379,10 @@ class AdaGrad(_Rated):
         self, gradient: Array, state: list[Array], step: Array, scratch: Pair, factors: tuple[float, ...]
     ) -> None:
         (total,), (divisor, _), (rate,) = state, scratch, factors
-        total += np.multiply(gradient, gradient, out=divisor)
-        np.sqrt(total, out=divisor)
+        total += functions.multiply(gradient, gradient, out=divisor)
+        functions.sqrt(total, out=divisor)
         divisor += self.epsilon
-        np.divide(gradient, divisor, out=step)
+        functions.divide(gradient, divisor, out=step)
         step *= rate
 
 
@@ -421,11 +421,11 @@ class RmsProp(_Rated):
         self, gradient: Array, state: list[Array], step: Array, scratch: Pair, factors: tuple[float, ...]
     ) -> None:
         (mean,), (divisor, _), (rate,) = state, scratch, factors
-        np.multiply(gradient, gradient, out=divisor)
+        functions.multiply(gradient, gradient, out=divisor)
         _move_mean(mean, divisor, self.rms_decay, divisor)
-        np.sqrt(mean, out=divisor)
+        functions.sqrt(mean, out=divisor)
         divisor += self.epsilon
-        np.divide(gradient, divisor, out=step)
+        functions.divide(gradient, divisor, out=step)
         step *= rate
 
 
@@ -460,14 +460,14 @@ class AdaDelta(_Piecewise):
         self, gradient: Array, state: list[Array], step: Array, scratch: Pair, factors: tuple[float, ...]
     ) -> None:
         (gradients, steps), (factor, divisor) = state, scratch
-        np.multiply(gradient, gradient, out=factor)
+        functions.multiply(gradient, gradient, out=factor)
         _move_mean(gradients, factor, self.rho, factor)
-        np.add(steps, self.epsilon, out=factor)
-        np.add(gradients, self.epsilon, out=divisor)
+        functions.add(steps, self.epsilon, out=factor)
+        functions.add(gradients, self.epsilon, out=divisor)
         factor /= divisor
-        np.sqrt(factor, out=factor)
-        np.multiply(gradient, factor, out=step)
-        np.multiply(step, step, out=factor)
+        functions.sqrt(factor, out=factor)
+        functions.multiply(gradient, factor, out=step)
+        functions.multiply(step, step, out=factor)
         _move_mean(steps, factor, self.rho, factor)
 
     def get_learning_rate(self, iteration: int, epoch: int) -> None:
