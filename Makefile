@@ -1,7 +1,8 @@
 # What a person types. `make` alone lists it.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-rust test-loom test-python numpy-tests array-api lint format cross-check docs bench bench-smoke \
+.PHONY: help demo test test-rust test-loom test-python numpy-tests numpy-tests-all clients prove-python \
+	soak array-api lint format cross-check docs bench bench-smoke \
 	instructions instructions-update wheel clean check
 
 # The virtual environment, and the Python it is made with: the first that is new enough and can make one.
@@ -41,6 +42,21 @@ test-python: $(VENV)/.test ## the tests of the package
 numpy-tests: $(VENV)/.test ## NumPy's own tests of arrays and ufuncs, inside a capture that poisons its memory
 	NDARENA_CAPTURE_FLOOR=64 PYTHONPATH=tests/numpy_suite $(python) -m pytest -c tests/numpy_suite/pytest.ini \
 		--pyargs numpy._core.tests.test_multiarray numpy._core.tests.test_umath $(NUMPY_TESTS)
+
+numpy-tests-all: $(VENV)/.test ## all of NumPy's suites, inside a capture that poisons its memory and plain, compared
+	$(python) tools/numpy_suites.py
+
+clients: $(VENV)/.clients ## SciPy, pandas, scikit-learn and others on memory of workspaces, the same bits; what is not there is listed
+	$(python) -m pytest -n auto -rs tests/clients
+
+# At length what `make test-python` does in short. SEED=n takes other calls.
+prove-python: $(VENV)/.test ## nonsense for every callable, faults at every point, code of others at every moment, readers, forks
+	NONSENSE_CALLS=100000 NONSENSE_SEED=$(or $(SEED),1) READER_GRANTS=340000 $(python) -m pytest -n auto -o timeout=900 \
+		tests/python/test_nonsense.py tests/python/test_reentry.py \
+		tests/python/test_faults.py tests/python/test_contention.py tests/python/test_processes.py
+
+soak: $(VENV)/.test ## everything at once for SOAK_MINUTES (30); a report and a picture in target/soak
+	$(python) tools/soak.py --minutes $(or $(SOAK_MINUTES),30)
 
 array-api: $(VENV)/.array-api $(array_api_tests)/array-api/spec ## the array API's own tests, fetched unless ARRAY_API_TESTS=folder has them
 	cd $(array_api_tests) && PYTHONPATH=$(CURDIR)/tests/array_api ARRAY_API_TESTS_MODULE="exec('from attached import xp')" \
@@ -110,7 +126,7 @@ check: # ends make if something is missing
 # A stamp per extra: the package, built and installed with what the extra needs. Python files need no new build.
 sources := Cargo.toml Cargo.lock pyproject.toml $(shell find src -name '*.rs')
 
-$(VENV)/.demo $(VENV)/.test $(VENV)/.lint $(VENV)/.docs $(VENV)/.array-api $(VENV)/.bench: $(VENV)/.maturin $(sources)
+$(VENV)/.demo $(VENV)/.test $(VENV)/.lint $(VENV)/.docs $(VENV)/.array-api $(VENV)/.bench $(VENV)/.clients: $(VENV)/.maturin $(sources)
 	VIRTUAL_ENV=$(abspath $(VENV)) $(VENV)/bin/maturin develop --release --extras $(patsubst .%,%,$(notdir $@))
 	@touch $@
 
