@@ -14,7 +14,7 @@ from support import KIB, MIB, eventually, fixed, held_bytes, ring
 import ndarena as nd
 from ndarena import Workspace
 
-GRANTS = int(os.environ.get("READER_GRANTS", "20000"))
+GRANTS = int(os.environ.get("READER_GRANTS", "6000"))
 """So many leases are to be granted to readers; at length a million."""
 
 
