@@ -433,7 +433,7 @@ def test_a_network_of_images_trains_with_flat_memory(mode):
         net.fit(x, y)
         net.output(x)
 
-    newly_faulted, newly_held = measure(turn, warm=100, turns=4, windows=30)
+    newly_faulted, newly_held = measure(turn, warm=100, turns=20)
     assert (newly_faulted, newly_held) == (0, 0)
     assert not any(ws.spilled_size for ws in ndarena.get_all_workspaces_for_current_thread())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -92,8 +91,10 @@ class _Block:
 
     def _pairs(self, images: Plain) -> Iterator[tuple[Plain, Plain]]:
         """Go through the cells of the kernel: their part of the columns, and of the images."""
-        for (i, down), (j, across) in product(*map(enumerate, self._taps)):
-            yield self._cells[:, i, j], images[:, down, across]
+        rows, columns = self._taps
+        for i, down in enumerate(rows):
+            for j, across in enumerate(columns):
+                yield self._cells[:, i, j], images[:, down, across]
 
     def gather(self, images: Plain) -> None:
         """Fill the columns from the images."""
