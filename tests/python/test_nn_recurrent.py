@@ -288,6 +288,21 @@ def test_a_wrong_field_is_refused_by_name(make, field):
 
 
 @pytest.mark.parametrize(
+    "layer",
+    [Bidirectional(LSTM_TANH), LastTimeStep(LSTM_TANH), nn.GlobalPoolingLayer()],
+    ids=["both ways", "last", "pooled"],
+)
+def test_what_needs_whole_series_is_not_learned_in_pieces(layer):
+    with pytest.raises(ConfigurationError, match="needs whole series") as info:
+        nn.MultiLayerConfiguration(
+            layers=[layer, nn.LossLayer()],
+            input_type=nn.InputType.recurrent(3),
+            backprop_type="truncated_bptt",
+        )
+    assert info.value.field == "backprop_type" and type(layer).__name__ in str(info.value)
+
+
+@pytest.mark.parametrize(
     ("use", "words"),
     [
         (lambda t: t.activate(series(), workspace_mgr=MGR, mask=np.ones((4, 1))), "a mask of shape [4, 5]"),

@@ -217,6 +217,8 @@ def completed(  # noqa: PLR0913 - what there is to know of a layer's place
     Without a type of the input the fields of the layer tell it, where they can.
     """
     whole = conf.with_inherited(layer)
+    if conf.backprop_type is BackpropType.TRUNCATED_BPTT and not whole.takes_pieces:
+        refuse(owner, "backprop_type", conf.backprop_type.name, "this layer needs whole series, not pieces")
     if given is None:
         given = whole.own_input_type(first=first)
     else:

@@ -53,6 +53,7 @@ class GlobalPoolingLayer(Layer):
     """
 
     inherits_dropout: ClassVar[bool] = False
+    takes_pieces: ClassVar[bool] = False
 
     pooling_type: str | PoolingType = "max"
     pnorm: int = 2

@@ -119,6 +119,8 @@ class Layer(Declared):
     """The kind of input the layer takes; ``None``: any."""
     takes_indices: ClassVar[bool] = False
     """Whether the input is made of indices below ``n_in``, so that ``n_in`` is not its size."""
+    takes_pieces: ClassVar[bool] = True
+    """Whether a series may come in pieces, as truncated backpropagation has them."""
 
     inherits_dropout: ClassVar[bool] = True
     """Whether a dropout of the whole network acts on the layer's input; one of its own always does."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from dataclasses import field
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
 import numpy as np
 
@@ -36,6 +36,8 @@ class _Wrapper(RecurrentLayer):
     layer : Layer
         The layer inside.
     """
+
+    takes_pieces: ClassVar[bool] = False
 
     layer: Layer = field(kw_only=False)
 
