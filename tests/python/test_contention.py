@@ -29,6 +29,7 @@ def switch_often():
 def read(box, stop, counts, torn, how):
     """Look at the owner's newest array as often as possible; every view shows one value only."""
     while not stop.is_set():
+        time.sleep(0)  # the owner has its turns, too
         a = box[0]
         if a is None:
             continue
@@ -61,7 +62,7 @@ def test_readers_against_a_looping_owner(switch_often, kind, record_property):
         reader.start()
     turns = 0
     try:
-        while not torn and len(counts) < GRANTS:
+        while not torn and (len(counts) < GRANTS or turns < 50):
             with ws:
                 a = ws.full(256, float(turns))
                 box[0] = a
@@ -77,7 +78,6 @@ def test_readers_against_a_looping_owner(switch_often, kind, record_property):
     assert torn == []
     assert not any(reader.is_alive() for reader in readers)
     record_property("granted", len(counts))
-    assert turns > 3
     del a
     box[0] = None
     ws.destroy_workspace()
