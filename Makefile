@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo test test-rust test-loom test-python numpy-tests numpy-tests-all clients prove-python \
-	soak array-api lint format cross-check docs bench bench-smoke \
+	soak prove fuzz array-api lint format cross-check docs bench bench-smoke \
 	instructions instructions-update wheel clean check
 
 # The virtual environment, and the Python it is made with: the first that is new enough and can make one.
@@ -32,7 +32,7 @@ test: test-rust test-loom test-python ## every test, Rust and Python
 test-rust: check ## the tests of the core, without Python
 	cargo test --locked
 
-test-loom: check ## the model of "who frees, who leases"
+test-loom: check ## the interleavings of who frees and who leases, in models and in the crate itself
 	RUSTFLAGS="--cfg loom" cargo test --locked --release --lib --target-dir target/loom loom_
 
 test-python: $(VENV)/.test ## the tests of the package
@@ -57,6 +57,12 @@ prove-python: $(VENV)/.test ## nonsense for every callable, faults at every poin
 
 soak: $(VENV)/.test ## everything at once for SOAK_MINUTES (30); a report and a picture in target/soak
 	$(python) tools/soak.py --minutes $(or $(SOAK_MINUTES),30)
+
+prove: check ## the proofs of SAFETY.md, with a table in target/prove; PROOFS="model miri" runs some, SEED=n those programs
+	$(PYTHON) tools/prove.py $(PROOFS) $(if $(SEED),--seed $(SEED))
+
+fuzz: check ## ten million programs that a fuzzer makes; EXECUTIONS= says how many
+	$(PYTHON) tools/prove.py fuzz --executions $(or $(EXECUTIONS),10000000) $(if $(SEED),--seed $(SEED))
 
 array-api: $(VENV)/.array-api $(array_api_tests)/array-api/spec ## the array API's own tests, fetched unless ARRAY_API_TESTS=folder has them
 	cd $(array_api_tests) && PYTHONPATH=$(CURDIR)/tests/array_api ARRAY_API_TESTS_MODULE="exec('from attached import xp')" \

@@ -7,6 +7,8 @@
 //! ```
 //! A handle is checked at each use; a lease keeps the bytes from everybody else until it is dropped.
 
+#[cfg(all(test, loom))]
+mod loom_models;
 mod typed;
 
 use std::sync::{Arc, Weak};

@@ -221,6 +221,7 @@ impl Block {
     /// One less; true if that was the last.
     pub(crate) fn count_down(&self) -> bool {
         let last = self.leases.down();
+        sync::then_look();
         #[cfg(all(unix, not(miri)))]
         self.file_lock().inspect(|lock| lock.count_down());
         last
@@ -237,6 +238,7 @@ impl Block {
 
     pub(crate) fn set_retired(&self, retired: bool) {
         self.retired.store(retired, Ordering::SeqCst);
+        sync::then_look();
     }
 
     /// Address of a range. The bytes behind it may be used under a lease only.

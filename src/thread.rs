@@ -18,7 +18,9 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use crate::block;
 use crate::error::{Error, Facts, Result};
-use crate::sync::lock;
+#[cfg(loom)]
+use crate::sync::LocalCell;
+use crate::sync::{lock, thread_locals};
 use crate::workspace::{Shared, Workspace};
 
 use stack::{Current, Stack};
@@ -37,7 +39,7 @@ static NUMBERS: AtomicU64 = AtomicU64::new(1);
 /// Of all threads, by depth of forks: see `workspace::ALL`.
 static INBOXES: [Mutex<Vec<Weak<Inbox>>>; 16] = [const { Mutex::new(Vec::new()) }; 16];
 
-thread_local! {
+thread_locals! {
     static THREAD: RefCell<Thread> = RefCell::new(Thread::new());
     /// The thread's number, and the forks at which it was drawn.
     static NUMBER: Cell<(u64, u64)> = const { Cell::new((0, 0)) };

@@ -226,7 +226,8 @@ def room_of(name):
 
 
 def sources():
-    return {name_of(path): path.read_text(encoding="utf-8") for path in sorted(SRC.rglob("*.rs"))}
+    paths = [path for path in sorted(SRC.rglob("*.rs")) if path.stem != "loom_models"]
+    return {name_of(path): path.read_text(encoding="utf-8") for path in paths}
 
 
 def code_of(text):
