@@ -25,7 +25,8 @@ class Declared:
 
     def __setattr__(self, name: str, value: object) -> None:
         """Set an attribute of a twin."""
-        self._refuse_change(name)
+        if name in type(self).__dataclass_fields__ or "_memory" not in self.__dict__:  # type: ignore[attr-defined]
+            self._refuse_change(name)
         object.__setattr__(self, name, value)
 
     def __delattr__(self, name: str) -> None:

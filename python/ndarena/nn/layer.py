@@ -319,12 +319,12 @@ class Layer(Declared):
     @property
     def param_table(self) -> dict[str, Flat]:
         """The parameters, views by name."""
-        return self._working().param_table
+        return (self.__dict__.get("_memory") or self._working()).param_table
 
     @property
     def gradient_table(self) -> dict[str, Flat]:
         """The gradients, views by name."""
-        return self._working().gradient_table
+        return (self.__dict__.get("_memory") or self._working()).gradient_table
 
     @property
     def param_layout(self) -> list[ParamPart]:
