@@ -438,6 +438,20 @@ def test_a_network_of_images_trains_with_flat_memory(mode):
     assert not any(ws.spilled_size for ws in ndarena.get_all_workspaces_for_current_thread())
 
 
+@pytest.mark.filterwarnings("ignore:.*_workspace_mode=:DeprecationWarning")
+def test_modes_differ_in_memory_as_they_promise():
+    sizes, (x, y) = {}, digits(32)
+    for mode in ("SEPARATE", "ENABLED", "SINGLE"):
+        net = lenet(training_workspace_mode=mode, inference_workspace_mode=mode)
+        for _ in range(4):
+            net.fit(x, y)
+            net.output(x)
+        workspaces = ndarena.get_all_workspaces_for_current_thread()
+        sizes[mode] = sum(ws.current_size for ws in workspaces)
+        ndarena.destroy_all_workspaces_for_current_thread()
+    assert 0 < sizes["SEPARATE"] <= sizes["ENABLED"] < sizes["SINGLE"]
+
+
 def test_the_gradient_of_the_input_is_computed_only_where_it_is_asked_for():
     net, (x, y) = lenet(dtype="float64"), digits(dtype="float64")
     asked = []

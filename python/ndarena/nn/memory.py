@@ -86,7 +86,8 @@ class _Memory:
         cycles = 2 * (wiring.workers + (0 if wiring.is_graph else wiring.preprocessors))
         wishes = {WORK: _learning(0.02, "OVER_TIME", cycles)}
         if self._mode is WorkspaceMode.SEPARATE:
-            return wishes | dict.fromkeys((EXTERNAL, FORWARD, BACKWARD), activations_configuration())
+            whole = activations_configuration()
+            return wishes | {EXTERNAL: whole, FORWARD: whole, BACKWARD: _learning(0.02)}
         slots = _learning(0.02, "OVER_TIME", wiring.workers)
         count = max(wiring.forward.count, wiring.backward.count)
         return wishes | {_slot(wiring, slot): slots for slot in range(count)}
