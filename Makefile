@@ -59,7 +59,7 @@ soak: $(VENV)/.test ## everything at once for SOAK_MINUTES (30); a report and a 
 	$(python) tools/soak.py --minutes $(or $(SOAK_MINUTES),30)
 
 prove: check ## the proofs of SAFETY.md, with a table in target/prove; PROOFS="model miri" runs some, SEED=n those programs
-	$(PYTHON) tools/prove.py $(PROOFS) $(if $(SEED),--seed $(SEED))
+	$(PYTHON) tools/prove.py $(PROOFS) $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS))
 
 fuzz: check ## ten million programs that a fuzzer makes; EXECUTIONS= says how many
 	$(PYTHON) tools/prove.py fuzz --executions $(or $(EXECUTIONS),10000000) $(if $(SEED),--seed $(SEED))

@@ -125,7 +125,6 @@ def proofs(steps: int, seconds: int, executions: int, seed: int) -> list[Proof]:
                 "target/miri",
                 "--",
                 *TOUCHING,
-                "model::",
                 *LONG_IN_MIRI,
             ],
             r"(\d+) passed",
