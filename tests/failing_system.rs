@@ -9,6 +9,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use ndarena::internals::{Refusals, Refuser, refuse};
 use ndarena::{
     Array, DebugMode, Error, Lease, ReusePolicy, Settings, SpillPolicy, Workspace, allocated_bytes,
     registry,
@@ -165,6 +166,40 @@ fn a_system_that_refuses_now_and_then_does_no_harm() {
             assert_eq!(ws.stats().retired_size, 0);
         }
         assert!(refused > 0, "nothing was refused");
+    }
+    assert_eq!(allocated_bytes(), start);
+}
+
+/// Some cycles in which these requests are refused, and some in which none are; how many were refused.
+fn cycles_with_refusals(kind: fn(&mut Settings), of: Refuser, refusals: Refusals) -> u64 {
+    let ws = workspace(kind);
+    let mut kept = Vec::new();
+    refuse(of, refusals);
+    (0..12).for_each(|turn| stubborn_cycle(&ws, turn, &mut kept));
+    let refused = refuse(of, Refusals::None).refused;
+    for (lease, value) in &kept {
+        assert!(bytes_of(lease).iter().all(|b| b == value), "leased bytes changed");
+    }
+    let small = cycle(&ws, || bytes(&ws, 100, 1).detach::<u8>().unwrap());
+    assert_eq!(small, [1; 100]);
+    ws.destroy_workspace().unwrap();
+    drop(kept);
+    assert_eq!(ws.stats().retired_size, 0);
+    refused
+}
+
+#[test]
+fn whichever_request_is_refused_all_is_as_it_was() {
+    let _turn = turn();
+    let start = allocated_bytes();
+    for of in [Refuser::System, Refuser::Arena] {
+        for kind in kinds() {
+            let every: u64 =
+                (1..8).map(|n| cycles_with_refusals(kind, of, Refusals::Every(n))).sum();
+            assert!(every > 0, "nothing was refused");
+            let behind = |n| cycles_with_refusals(kind, of, Refusals::From(n));
+            assert!((1..).find(|&n| behind(n) == 0).is_some_and(|n| n > 1));
+        }
     }
     assert_eq!(allocated_bytes(), start);
 }
