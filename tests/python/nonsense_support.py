@@ -29,15 +29,15 @@ ROOMS = {"nn.": nn, "data.": data, "evaluation.": evaluation, "memory.": memory,
 SERVED = ["this_cycle_allocations", "peak_size", "current_offset", "host_offset", "primary_offset"]
 SERVED += ["requests_on_plan", "requests_dynamic"]
 """Counters of requests: NumPy may refuse to go on after its result's memory was served, and given back."""
-PROCESS_WIDE = {"memory.tune_malloc", "_core._set_fault", "__class__"}
+PROCESS_WIDE = {"memory.tune_malloc", "_core._set_fault", "_core._fail_allocations", "__class__"}
 """What changes the process for all that comes after it, and what is no method."""
 
 
 class Stage:
     """Workspaces in every state, with their arrays, while `outer` and `ws` are open."""
 
-    def __init__(self) -> None:
-        self.outer = ndarena.Workspace(SMALL, "OUTER")
+    def __init__(self, outer: ndarena.Workspace) -> None:
+        self.outer = outer
         self.ws = ndarena.get_workspace_for_current_thread(SMALL, id="HERE")
         self.closed = ndarena.get_workspace_for_current_thread(SMALL, id="CLOSED")
         with self.closed:
@@ -45,7 +45,6 @@ class Stage:
         self.destroyed = ndarena.Workspace(SMALL, "DESTROYED")
         self.destroyed.destroy_workspace()
         self.ring = ndarena.Workspace(RING, "RING")
-        self.outer.notify_scope_entered()
         self.scope = self.ws.notify_scope_entered()
         self.array = self.ws.array(np.arange(6.0).reshape(2, 3))
         self.far = self.outer.ones(3)
@@ -81,8 +80,11 @@ class Stage:
 @contextlib.contextmanager
 def stage() -> Iterator[Stage]:
     """Set a stage, and clear the thread of everything afterwards, whatever happened on it."""
+    outer = ndarena.Workspace(SMALL, "OUTER")
     try:
-        yield Stage()
+        # The end of the block closes all scopes inside, also one out of workspaces, and says so.
+        with contextlib.suppress(ndarena.ScopeError), outer:
+            yield Stage(outer)
     finally:
         ndarena.set_debug_mode("DISABLED")
         leave_all()
