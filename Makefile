@@ -53,7 +53,7 @@ clients: $(VENV)/.clients ## SciPy, pandas, scikit-learn and others on memory of
 prove-python: $(VENV)/.test ## nonsense for every callable, faults at every point, code of others at every moment, readers, forks
 	NONSENSE_CALLS=100000 NONSENSE_SEED=$(or $(SEED),1) READER_GRANTS=340000 $(python) -m pytest -n auto -o timeout=900 \
 		tests/python/test_nonsense.py tests/python/test_reentry.py \
-		tests/python/test_faults.py tests/python/test_contention.py tests/python/test_processes.py
+		tests/python/test_faults.py tests/python/test_contention.py tests/python/test_processes.py tests/python/test_balance.py
 
 soak: $(VENV)/.test ## everything at once for SOAK_MINUTES (30); a report and a picture in target/soak
 	$(python) tools/soak.py --minutes $(or $(SOAK_MINUTES),30)
