@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from ndarena._core import (
     ArrayType,
@@ -19,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from ndarena._core import Workspace
-    from ndarena.nn.wiring import Node, Wiring
+    from ndarena._core import Scope, Workspace
+    from ndarena.nn.wiring import Node, Slots, Wiring
 
 __all__ = ["OUTPUT_MEM", "InferenceMemory", "TrainingMemory", "activations_configuration", "is_of_networks"]
 
@@ -144,14 +143,75 @@ class _Memory:
         """Enter workspaces by name."""
         if len(names) == 1:
             return self._entrances[names[0]].notify_scope_entered(T.ACTIVATIONS)
-        with ExitStack() as stack:
-            for name in names:
-                stack.enter_context(self._entrances[name].notify_scope_entered(T.ACTIVATIONS))
-            return stack.pop_all()
+        return Held([self._entrances[name] for name in names])
+
+    def _in_turn(self, slots: Slots, separate: str) -> Held:
+        """Return what enters and leaves slots; in other modes than ENABLED it is one workspace."""
+        if self._mode is WorkspaceMode.ENABLED:
+            names = [_slot(self._wiring, slot) for slot in range(slots.count)]
+            return InTurn([self._entrances[name] for name in names], slots)
+        return Held([self._entrances[name] for name in self._names(self._name("", separate))])
+
+    def _places(self, slots: Slots, separate: str) -> list[str]:
+        """Return the workspace in which each node's slot is."""
+        if self._mode is WorkspaceMode.ENABLED:
+            return [_slot(self._wiring, slot) for slot in slots.of]
+        return [self._name("", separate)] * len(slots.of)
 
     def _names(self, *names: str) -> list[str]:
         """Return each of these workspaces once, as far as there are any."""
         return [name for name in dict.fromkeys(names) if name in self._workspaces]
+
+
+class Held:
+    """Workspaces that are open from beginning to end, whatever slots nodes have."""
+
+    def __init__(self, entrances: Sequence[LayerWorkspaceMgr]) -> None:
+        self._entrances = entrances
+        self._scopes: dict[int, Scope] = {}
+
+    def __enter__(self) -> Self:
+        """Enter them."""
+        for slot in range(len(self._entrances)):
+            self._enter(slot)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave what is still open, the innermost first."""
+        for slot in reversed(list(self._scopes)):
+            self._scopes.pop(slot)._leave_apart()  # noqa: SLF001 - the core's, for this
+
+    def _enter(self, slot: int) -> None:
+        self._scopes[slot] = self._entrances[slot].notify_scope_entered(T.ACTIVATIONS)
+
+    def begin(self, node: Node) -> None:
+        """Get ready for what a node gives."""
+
+    def end(self, node: Node) -> None:
+        """Let go of what nobody needs when a node has worked."""
+
+
+class InTurn(Held):
+    """Slots that are open while what lies in them is needed; none lies inside another."""
+
+    def __init__(self, entrances: Sequence[LayerWorkspaceMgr], slots: Slots) -> None:
+        super().__init__(entrances)
+        self._slots = slots
+
+    def __enter__(self) -> Self:
+        """Enter nothing yet."""
+        return self
+
+    def begin(self, node: Node) -> None:
+        """Enter the slot of a node."""
+        slot = self._slots.of[node.index]
+        if slot not in self._scopes:
+            self._enter(slot)
+
+    def end(self, node: Node) -> None:
+        """Leave the slots that are free again when a node has worked."""
+        for slot in self._slots.ends[node.index]:
+            self._scopes.pop(slot)._leave_apart()  # noqa: SLF001 - the core's, for this
 
 
 def _found(name: str, conf: WorkspaceConfiguration) -> Workspace:
@@ -169,11 +229,7 @@ class TrainingMemory(_Memory):
         self.forward = self._manager(self._forward_places(given, result))
         self._whole = self._names(given, result)
         scratch = {"INPUT": given, "ACTIVATIONS": self._name(WORK), **self._scratch_places()}
-        if mode is WorkspaceMode.ENABLED:
-            places = [_slot(wiring, slot) for slot in wiring.backward.of]
-        else:
-            places = [self._name("", BACKWARD)] * len(wiring.nodes)
-        self._epsilons = self._names(*places)
+        places = self._places(wiring.backward, BACKWARD)
         self._backward = [self._manager(scratch | {"ACTIVATION_GRAD": place}) for place in places]
 
     def _wishes(self) -> dict[str, WorkspaceConfiguration]:
@@ -192,9 +248,9 @@ class TrainingMemory(_Memory):
         """Enter the scratch of the updater."""
         return self._held(self._whole[-1:])
 
-    def epsilons(self) -> AbstractContextManager[object]:
-        """Enter what holds the epsilons."""
-        return self._held(self._epsilons)
+    def epsilons(self) -> Held:
+        """Return what holds the epsilons."""
+        return self._in_turn(self._wiring.backward, BACKWARD)
 
 
 class InferenceMemory(_Memory):
@@ -202,18 +258,10 @@ class InferenceMemory(_Memory):
 
     def __init__(self, wiring: Wiring, mode: WorkspaceMode) -> None:
         super().__init__(wiring, mode)
-        self._result = self._results()
-        self._held_results = self._names(*self._result)
+        self._result = self._places(wiring.forward, FORWARD)
         self._forward = [self._layer(node) for node in wiring.nodes]
         work = self._name(WORK)
         self.detached = self._manager(self._forward_places(work, work), T.ACTIVATIONS)
-
-    def _results(self) -> list[str]:
-        """Return where the result of each node is."""
-        slots = self._wiring.forward.of
-        if self._mode is WorkspaceMode.ENABLED:
-            return [_slot(self._wiring, slot) for slot in slots]
-        return [self._name("", FORWARD)] * len(slots)
 
     def _layer(self, node: Node) -> LayerWorkspaceMgr:
         own = self._result[node.index]
@@ -227,6 +275,6 @@ class InferenceMemory(_Memory):
         """Return the manager of a node."""
         return self._forward[node.index]
 
-    def results(self) -> AbstractContextManager[object]:
-        """Enter what holds the activations."""
-        return self._held(self._held_results)
+    def results(self) -> Held:
+        """Return what holds the activations."""
+        return self._in_turn(self._wiring.forward, FORWARD)

@@ -140,16 +140,24 @@ class TrainingPass(_Pass):
         read_by_outputs = {source for node in self.wiring.outputs for source in node.sources}
         for value in set(range(len(self.values))) - read_by_outputs:
             self.values[value] = None
-        with self._memory.epsilons():
+        kept: list[np.ndarray[Any, Any] | None] = [None] * len(self.wiring.inputs)
+        with self._memory.epsilons() as slots:
             for node in reversed(self.wiring.nodes):
-                if node.output is not None:
-                    self.run(node, self._finish(node, outside))
-                elif not node.is_input and self._epsilons[node.value]:
-                    self.run(node, self._step(node))
-            first = len(self.wiring.inputs) if self.wiring.is_graph else 0
-            arrived = self._epsilons[first : first + len(self.wiring.inputs)]
+                if not node.is_input:
+                    slots.begin(node)
+                    self._backward_through(node, outside)
+                if node.is_first and keep_epsilons:
+                    arrived = self._epsilons[node.value if node.is_input else node.sources[0]]
+                    kept[node.sources[0]] = _plain_sum(arrived)
+                slots.end(node)
             self._epsilons.clear()
-            return [_plain_sum(epsilons) for epsilons in arrived] if keep_epsilons else []
+        return kept
+
+    def _backward_through(self, node: Node, outside: Sequence[Array] | None) -> None:
+        if node.output is not None:
+            self.run(node, self._finish(node, outside))
+        elif self._epsilons[node.value]:
+            self.run(node, self._step(node))
 
     def score(self, penalty: Callable[[], float]) -> float:
         """Return the score of the batch."""
@@ -263,18 +271,18 @@ class InferencePass(_Pass):
         """Return what ``deliver`` makes of the outputs, in their order; they end when it returns."""
         delivered: dict[int, Any] = {}
         last_reader = self.wiring.last_reader
-        with self._memory.results():
+        with self._memory.results() as slots:
             for node in self.wiring.nodes:
+                slots.begin(node)
                 mgr = self._memory.forward(node)
-                if node.output is None:
-                    self.run(node, lambda node=node, mgr=mgr: self.forward(node, mgr))  # type: ignore[misc]
-                else:
-                    self.run(node, lambda node=node, mgr=mgr: self.forward(node, mgr))  # type: ignore[misc]
+                self.run(node, lambda node=node, mgr=mgr: self.forward(node, mgr))  # type: ignore[misc]
+                if node.output is not None:
                     delivered[node.output] = deliver(node, self.values[node.value])
                     self.values[node.value] = None
                 for source in node.sources:
                     if last_reader[source] == node.index:
                         self.values[source] = None
+                slots.end(node)
         return [delivered[i] for i in range(len(self.wiring.outputs))]
 
     def scored(self, labels: Sequence[Array], score: Callable[[Any], Any]) -> list[Any]:
