@@ -1,6 +1,7 @@
 """What the tests of networks share: recordings, small networks, data."""
 
 import gc
+import importlib.util
 import json
 from pathlib import Path
 
@@ -11,6 +12,16 @@ import ndarena
 from ndarena import nn
 
 RECORDINGS = Path(__file__).parents[1] / "conformance" / "networks"
+
+
+def load_replayer():
+    spec = importlib.util.spec_from_file_location("replay_networks", RECORDINGS / "replay.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+replayer = load_replayer()
 
 
 def recorded(section):

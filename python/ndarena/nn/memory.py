@@ -82,11 +82,11 @@ class _Memory:
         if self._mode is WorkspaceMode.SINGLE:
             return {SINGLE: activations_configuration().replace(policy_reuse="AT_RESET")}
         wiring = self._wiring
+        if self._mode is WorkspaceMode.SEPARATE:
+            exact = activations_configuration().replace(policy_allocation="STRICT")
+            return dict.fromkeys((EXTERNAL, FORWARD, BACKWARD, WORK), exact)
         cycles = 2 * (wiring.workers + (0 if wiring.is_graph else wiring.preprocessors))
         wishes = {WORK: _learning(0.02, "OVER_TIME", cycles)}
-        if self._mode is WorkspaceMode.SEPARATE:
-            whole = activations_configuration()
-            return wishes | {EXTERNAL: whole, FORWARD: whole, BACKWARD: _learning(0.02)}
         slots = _learning(0.02, "OVER_TIME", wiring.workers)
         count = max(wiring.forward.count, wiring.backward.count)
         return wishes | {_slot(wiring, slot): slots for slot in range(count)}
