@@ -120,7 +120,7 @@ def test_separate_is_the_smallest_and_single_the_largest(case):
 
 
 class Peaks(nn.TrainingListener):
-    """Notes the most that was alive: of one array per cycle its size, where nothing is reused all there is."""
+    """Notes the most that was alive; where nothing is used again in a cycle, all that was made in one."""
 
     def __init__(self):
         self.most = {}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ndarena.nn.wiring import Wiring
     from ndarena.nn.words import Array
 
-__all__ = ["Batch", "batch_of", "epochs_of", "inputs_of", "numeric"]
+__all__ = ["Batch", "batch_of", "epochs_of", "errors_of", "inputs_of", "numeric"]
 
 
 def numeric(value: Array, what: str) -> Array:
@@ -113,6 +113,17 @@ def inputs_of(
         _masks(features_masks, inputs, dtype, "features_mask"),
         _masks(labels_masks, outputs, dtype, "labels_mask"),
     )
+
+
+def errors_of(epsilons: Sequence[Array], outputs: Sequence[Array], dtype: np.dtype[Any]) -> list[Array]:
+    """Return the derivatives of errors to the outputs; others than one of each shape: `ValueError`."""
+    errors = []
+    for given, output in zip(_counted(epsilons, len(outputs), "epsilons"), outputs, strict=True):
+        error = in_dtype(numeric(given, "epsilon"), dtype)
+        if error.shape != output.shape:
+            raise ValueError(f"epsilon must have the shape {list(output.shape)}, not {list(error.shape)}")
+        errors.append(error)
+    return errors
 
 
 def _counted(arrays: Sequence[Array], count: int, what: str) -> Sequence[Array]:

@@ -15,7 +15,7 @@ from ndarena._core import (
 )
 from ndarena.errors import ScopeError
 from ndarena.nn.base import Network, note_workspaces
-from ndarena.nn.batches import batch_of, epochs_of, numeric
+from ndarena.nn.batches import batch_of, epochs_of, errors_of
 from ndarena.nn.choices import BackpropType, WorkspaceMode
 from ndarena.nn.layer import cut
 from ndarena.nn.memory import OUTPUT_MEM, TrainingMemory, activations_configuration
@@ -170,6 +170,7 @@ class Learner(Network):
 
     def _forget(self) -> None:
         """Let go of what the layers kept for the backward pass."""
+        self._outside = None
         for node in self.wiring.nodes:
             node.twin.clear()
 
@@ -206,8 +207,9 @@ class Learner(Network):
         work, self._outside = self._outside, None
         if work is None:
             raise RuntimeError("feed_forward(x, training=True, keep_inputs=True) must come first")
+        outputs = [work.values[node.value] for node in self.wiring.outputs]
+        errors = errors_of(epsilons, outputs, self.dtype)
         with self._alone():
-            errors = [numeric(e, "epsilon").astype(self.dtype, copy=False) for e in epsilons]
             below = work.backward(errors, keep_epsilons=True)
         return self._gradient.copy(), below
 

@@ -19,7 +19,7 @@ __all__ = ["LossLayer", "OutputLayer", "RnnLossLayer", "RnnOutputLayer", "WithLo
 
 ACTIVATIONS = ArrayType.ACTIVATIONS
 ACTIVATION_GRAD = ArrayType.ACTIVATION_GRAD
-FF_WORKING_MEM = ArrayType.FF_WORKING_MEM
+FF_WORKING_MEM, BP_WORKING_MEM = ArrayType.FF_WORKING_MEM, ArrayType.BP_WORKING_MEM
 
 
 class WithLoss(Layer):
@@ -120,6 +120,19 @@ class WithLoss(Layer):
             options["output"] = self._output
         return getattr(loss, method)(labels, sums, self._function(), mask, **options)
 
+    def _delta(self, epsilon: Array, mgr: LayerWorkspaceMgr) -> Array:
+        """Return the derivative to what the activation function was given, in rows.
+
+        It is that of the loss, or of an error from outside, of which ``epsilon`` is that to the activation.
+        """
+        if epsilon is None:
+            return self._loss_of("compute_gradient", mgr)
+        _, sums, mask = self._sums(mgr)
+        rows = self._rows_of(epsilon, mgr, BP_WORKING_MEM)
+        if mask is not None:
+            rows = rows * self._rows_of_mask(mask, mgr, BP_WORKING_MEM)
+        return self._function().backprop(sums, rows)
+
 
 class OutputLayer(FullyConnected, WithLoss):
     """A fully connected layer with a loss (DL4J: ``OutputLayer``); its ``labels`` are ``[batch, n_out]``.
@@ -158,11 +171,12 @@ class OutputLayer(FullyConnected, WithLoss):
     def backprop_gradient(self, epsilon: Array, *, workspace_mgr: LayerWorkspaceMgr) -> Array:
         """Return the derivative of the summed loss with respect to the input, in its shape.
 
-        ``epsilon`` is ``None``: the loss takes its place. Without a forward pass in training: `RuntimeError`.
+        ``epsilon`` is ``None``, or the derivative of an error from outside to the activation, which takes the
+        place of the loss. Without a forward pass in training: `RuntimeError`.
         """
         x, _, _ = self._from_forward()
-        delta = self._loss_of("compute_gradient", workspace_mgr)
-        rows = self._rows_of(x, workspace_mgr, ArrayType.BP_WORKING_MEM)
+        delta = self._delta(epsilon, workspace_mgr)
+        rows = self._rows_of(x, workspace_mgr, BP_WORKING_MEM)
         below = self._gradient_from(rows, delta, workspace_mgr)
         return None if below is None else self._output_of(below, x)
 
@@ -215,9 +229,10 @@ class LossLayer(WithLoss):
     def backprop_gradient(self, epsilon: Array, *, workspace_mgr: LayerWorkspaceMgr) -> Array:
         """Return the derivative of the summed loss with respect to the input, in its shape.
 
-        ``epsilon`` is ``None``: the loss takes its place. Without a forward pass in training: `RuntimeError`.
+        ``epsilon`` is ``None``, or the derivative of an error from outside to the activation, which takes the
+        place of the loss. Without a forward pass in training: `RuntimeError`.
         """
-        delta = self._loss_of("compute_gradient", workspace_mgr)
+        delta = self._delta(epsilon, workspace_mgr)
         x, _ = self._from_forward()
         return self._output_of(workspace_mgr.leverage_to(ACTIVATION_GRAD, delta), x)
 
