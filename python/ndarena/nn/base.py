@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ndarena.nn.wiring import Wiring
 
 __all__ = ["Network", "note_workspaces"]
+
+M = TypeVar("M", TrainingMemory, InferenceMemory)
 
 
 class Network(Stored, Overseen):
@@ -171,20 +173,17 @@ class Network(Stored, Overseen):
 
     def _training(self) -> TrainingMemory:
         """Return this thread's memory for training, as the mode is."""
-        mode = self._training_mode
-        memory: TrainingMemory | None = vars(self._here).get(f"training {mode.name}")
-        if memory is None or not memory.is_usable():
-            memory = TrainingMemory(self.wiring, mode)
-            setattr(self._here, f"training {mode.name}", memory)
-        return memory
+        return self._memory(TrainingMemory, self._training_mode)
 
     def _inference(self, *, training: bool = False) -> InferenceMemory:
         """Return this thread's memory for a forward pass alone; as training it goes by that mode."""
-        mode = self._training_mode if training else self._inference_mode
-        memory: InferenceMemory | None = vars(self._here).get(f"inference {mode.name}")
+        return self._memory(InferenceMemory, self._training_mode if training else self._inference_mode)
+
+    def _memory(self, kind: type[M], mode: WorkspaceMode) -> M:
+        known: dict[Any, Any] = self._here.__dict__
+        memory: M | None = known.get((kind, mode))
         if memory is None or not memory.is_usable():
-            memory = InferenceMemory(self.wiring, mode)
-            setattr(self._here, f"inference {mode.name}", memory)
+            memory = known[kind, mode] = kind(self.wiring, mode)
         return memory
 
     # Listeners.

@@ -186,7 +186,7 @@ class ComputationGraph(Learner):
             return delivered(result, workspace, targets[node.output or 0], batch.features)
 
         work = self._inference_pass(batch, training=training)
-        return self._outputs(work, deliver, training=training)
+        return self._outputs(work, deliver)
 
     def _outputs_of_all(self, batches: Iterable[Any], *, training: bool) -> list[Flat]:
         parts = []

@@ -230,11 +230,10 @@ class Learner(Network):
             wiring = wiring.apart()
         return kind(wiring, memory, self.dtype, batch, training=training)
 
-    def _outputs(
-        self, work: InferencePass, deliver: Callable[[Node, Array], Any], *, training: bool = False
-    ) -> list[Any]:
+    @staticmethod
+    def _outputs(work: InferencePass, deliver: Callable[[Node, Array], Any]) -> list[Any]:
         results = work.outputs(deliver)
-        self._inference(training=training).settle()
+        work.memory.settle()
         return results
 
     def _next_outputs(self, batch: Batch, workspace: Workspace | None, *, one_step: bool) -> list[Any]:

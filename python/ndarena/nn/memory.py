@@ -73,6 +73,7 @@ class _Memory:
         self._debug = get_debug_mode()
         wishes = self._wishes() if self.enabled else {}
         self._workspaces = {name: _found(name, conf) for name, conf in wishes.items()}
+        self._used = tuple(self._workspaces.values())
         self._settled = not self.enabled
         self._entrances = {name: self._manager({"ACTIVATIONS": name}) for name in wishes}
         self._scratch = self._manager({"FF_WORKING_MEM": self._name(WORK)})
@@ -99,9 +100,10 @@ class _Memory:
 
     def is_usable(self) -> bool:
         """Tell whether this is still what the thread has."""
-        if self._debug is not get_debug_mode():
-            return False
-        return not any(ws.is_destroyed for ws in self._workspaces.values())
+        for ws in self._used:
+            if ws.is_destroyed:
+                return False
+        return self._debug is get_debug_mode()
 
     def settle(self) -> None:
         """Size the workspaces after the first turn, whatever number of cycles they were to wait for."""

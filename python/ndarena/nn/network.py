@@ -149,7 +149,7 @@ class MultiLayerNetwork(Learner):
             return delivered(result, workspace, out, batch.features)
 
         work = self._inference_pass(batch, training=training)
-        return self._outputs(work, deliver, training=training)[0]
+        return self._outputs(work, deliver)[0]
 
     def _output_of_all(self, batches: DataSetIterator, *, training: bool) -> Flat:
         parts = [

@@ -265,16 +265,16 @@ class InferencePass(_Pass):
         training: bool = False,
     ) -> None:
         super().__init__(wiring, memory, dtype, batch, training=training)
-        self._memory = memory
+        self.memory = memory
 
     def outputs(self, deliver: Callable[[Node, Array], Any]) -> list[Any]:
         """Return what ``deliver`` makes of the outputs, in their order; they end when it returns."""
         delivered: dict[int, Any] = {}
         last_reader = self.wiring.last_reader
-        with self._memory.results() as slots:
+        with self.memory.results() as slots:
             for node in self.wiring.nodes:
                 slots.begin(node)
-                mgr = self._memory.forward(node)
+                mgr = self.memory.forward(node)
                 self.run(node, lambda node=node, mgr=mgr: self.forward(node, mgr))  # type: ignore[misc]
                 if node.output is not None:
                     delivered[node.output] = deliver(node, self.values[node.value])
@@ -308,7 +308,7 @@ class InferencePass(_Pass):
             if node.is_input:
                 self._pass_on(node)
                 continue
-            self.run(node, lambda node=node: self.forward(node, self._memory.detached))  # type: ignore[misc]
+            self.run(node, lambda node=node: self.forward(node, self.memory.detached))  # type: ignore[misc]
             entry = detach(self.values[node.value])
             if any(share_memory(entry, earlier) for earlier in self.values[: node.value]):
                 entry = entry.copy()
