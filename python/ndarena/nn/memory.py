@@ -173,15 +173,19 @@ class Held:
         self._scopes: dict[int, Scope] = {}
 
     def __enter__(self) -> Self:
-        """Enter them."""
-        for slot in range(len(self._entrances)):
-            self._enter(slot)
+        """Enter them, all or none."""
+        try:
+            for slot in range(len(self._entrances)):
+                self._enter(slot)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         """Leave what is still open, the innermost first."""
-        for slot in reversed(list(self._scopes)):
-            self._scopes.pop(slot)._leave_apart()  # noqa: SLF001 - the core's, for this
+        while self._scopes:
+            self._scopes.popitem()[1]._leave_apart()  # noqa: SLF001 - the core's, for this
 
     def _enter(self, slot: int) -> None:
         self._scopes[slot] = self._entrances[slot].notify_scope_entered(T.ACTIVATIONS)
