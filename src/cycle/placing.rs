@@ -60,7 +60,8 @@ impl State {
         zeroed: bool,
     ) -> Option<((usize, u64), Home)> {
         let request = align_up(bytes, config.alignment).filter(|&request| request <= LARGEST)?;
-        if !self.in_use || zeroed && bytes > AT_ONCE {
+        let is_refused = faults::refuses(Refuser::Arena);
+        if !self.in_use || is_refused || zeroed && bytes > AT_ONCE {
             return None;
         }
         let placed = self.place_where_it_fits(bytes, request)?;
