@@ -87,7 +87,16 @@ def sanitized(name: str, what: str, flag: str, more: Command, chosen: Command) -
 def proofs(steps: int, seconds: int, executions: int, seed: int) -> list[Proof]:
     """List the proofs in their order."""
     core = ["cargo", *TESTS, *PROFILE]
-    fuzz = [*CARGO, "fuzz", "run", "--target-dir", "target/fuzz", "model", str(FOUND), "fuzz/corpus/model"]
+    fuzz = [
+        *CARGO,
+        "fuzz",
+        "run",
+        "--target-dir",
+        "target/fuzz",
+        "model",
+        str(FOUND.relative_to(ROOT)),
+        "fuzz/corpus/model",
+    ]
     ends = [f"-max_total_time={seconds}"] if seconds else [f"-runs={executions}"]
     return [
         Proof(
