@@ -16,6 +16,7 @@ SECTIONS = (
     "layer_errors",
     "models",
     "normalizers",
+    "evaluation",
 )
 
 

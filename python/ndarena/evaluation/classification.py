@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from ndarena.evaluation import text
+from ndarena.evaluation import matrix_json, ratios, text
+from ndarena.evaluation.base import JsonForm
 from ndarena.evaluation.rows import kept_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ndarena.evaluation.ratios import Counts
+
 __all__ = ["Evaluation"]
 
 Averaging = Literal["macro", "micro"] | None
 Matrix = np.ndarray[Any, np.dtype[np.int64]]
-Counts = tuple[int, int, int, int]  # true positives, true negatives, false positives, false negatives
 TWO = 2
 
 
-def _ratio(part: float, whole: float) -> float:
-    return part / whole if whole else 0.0
-
-
-def _matthews(tp: int, tn: int, fp: int, fn: int) -> float:
-    product = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
-    return (tp * tn - fp * fn) / math.sqrt(product) if product else math.nan
-
-
-class Evaluation:
+class Evaluation(JsonForm):
     """Counts which class was predicted for which, and what follows from it (DL4J: ``Evaluation``).
 
     Parameters
@@ -55,6 +47,8 @@ class Evaluation:
     ValueError
         A setting out of its range; in every metric: nothing was evaluated yet.
     """
+
+    java_class = "org.nd4j.evaluation.classification.Evaluation"
 
     def __init__(  # noqa: PLR0913 - the settings of DL4J
         self,
@@ -261,11 +255,11 @@ class Evaluation:
 
     def precision(self, class_index: int | None = None, *, averaging: Averaging = None) -> float:
         """Return which part of the predictions of a class was right."""
-        return self._metric(lambda tp, _tn, fp, _fn: _ratio(tp, tp + fp), class_index, averaging, _predicted)
+        return self._metric(ratios.precision, class_index, averaging, _predicted)
 
     def recall(self, class_index: int | None = None, *, averaging: Averaging = None) -> float:
         """Return which part of the rows of a class was found."""
-        return self._metric(lambda tp, _tn, _fp, fn: _ratio(tp, tp + fn), class_index, averaging, _actual)
+        return self._metric(ratios.recall, class_index, averaging, _actual)
 
     def f1(self, class_index: int | None = None, *, averaging: Averaging = None) -> float:
         """Return the harmonic mean of precision and recall."""
@@ -280,32 +274,23 @@ class Evaluation:
         if class_index is None and self.num_classes == TWO:
             positive = self.binary_positive_class
             class_index = 1 if positive is None or averaging is not None else positive
-
-        def of(tp: int, _tn: int, fp: int, fn: int) -> float:
-            precision, recall = _ratio(tp, tp + fp), _ratio(tp, tp + fn)
-            return _ratio((1 + beta**2) * precision * recall, beta**2 * precision + recall)
-
-        return self._metric(of, class_index, averaging, _both)
+        return self._metric(ratios.f_beta(beta), class_index, averaging, _both)
 
     def g_measure(self, class_index: int | None = None, *, averaging: Averaging = None) -> float:
         """Return the geometric mean of precision and recall."""
-        return self._metric(
-            lambda tp, _tn, fp, fn: math.sqrt(_ratio(tp, tp + fp) * _ratio(tp, tp + fn)),
-            class_index,
-            averaging,
-        )
+        return self._metric(ratios.g_measure, class_index, averaging)
 
     def matthews_correlation(self, class_index: int | None = None, *, averaging: Averaging = None) -> float:
         """Return Matthews' correlation coefficient; NaN for 0/0."""
-        return self._metric(_matthews, class_index, averaging)
+        return self._metric(ratios.matthews, class_index, averaging)
 
     def false_positive_rate(self, class_index: int | None = None, *, averaging: Averaging = None) -> float:
         """Return for which part of the rows of other classes this one was predicted."""
-        return self._metric(lambda _tp, tn, fp, _fn: _ratio(fp, fp + tn), class_index, averaging)
+        return self._metric(ratios.false_positive_rate, class_index, averaging)
 
     def false_negative_rate(self, class_index: int | None = None, *, averaging: Averaging = None) -> float:
         """Return for which part of the rows of a class another one was predicted."""
-        return self._metric(lambda tp, _tn, _fp, fn: _ratio(fn, fn + tp), class_index, averaging)
+        return self._metric(ratios.false_negative_rate, class_index, averaging)
 
     def false_alarm_rate(self) -> float:
         """Return the mean of false positive rate and false negative rate."""
@@ -326,6 +311,8 @@ class Evaluation:
 
     def stats(self) -> str:
         """Return the report, DL4J's to the character."""
+        if not self.row_count:
+            return "Evaluation: No data available (no evaluation has been performed)"
         lines = ["", "", "========================Evaluation Metrics========================"]
         lines.append(f" # of classes:    {self.num_classes}")
         lines.append(f" Accuracy:        {text.number(self.accuracy())}")
@@ -363,6 +350,45 @@ class Evaluation:
     def confusion_matrix_text(self) -> str:
         """Return the matrix as `stats` shows it."""
         return text.confusion_matrix_text(self._seen().tolist(), self.class_names)
+
+    # JSON.
+
+    def tree(self) -> dict[str, Any]:
+        """Return the fields as DL4J names them."""
+        matrix = self._matrix
+        counts = [self._counts(i) for i in range(len(matrix))] if matrix is not None and matrix.any() else []
+        return {
+            "axis": self.axis,
+            "binaryPositiveClass": self.binary_positive_class,
+            "topN": self.top_n,
+            "topNCorrectCount": self._top_n_correct,
+            "topNTotalCount": self.top_n_total_count,
+            **matrix_json.counters(counts),
+            "confusion": None if matrix is None else matrix_json.tree_of(matrix),
+            "numRowCounter": self.row_count,
+            "labelsList": None if matrix is None else self._names or [str(i) for i in range(len(matrix))],
+            "binaryDecisionThreshold": self.binary_decision_threshold,
+            "costArray": None if self.cost_array is None else self.cost_array.tolist(),
+            "maxWarningClassesToPrint": 16,
+        }
+
+    @classmethod
+    def of_tree(cls, tree: dict[str, Any]) -> Self:
+        """Return the object that has these fields."""
+        evaluation = cls(
+            labels=tree["labelsList"],
+            top_n=tree["topN"],
+            binary_decision_threshold=tree["binaryDecisionThreshold"],
+            cost_array=tree["costArray"],
+            binary_positive_class=tree["binaryPositiveClass"],
+            axis=tree["axis"],
+        )
+        if tree["confusion"] is not None:
+            read = matrix_json.matrix_of(tree["confusion"])
+            matrix = evaluation._begin(len(read))
+            matrix += read
+        evaluation._top_n_correct = tree["topNCorrectCount"]
+        return evaluation
 
 
 def _predicted(counts: Counts) -> int:

@@ -6,33 +6,85 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["kept_rows"]
+__all__ = ["check_probabilities", "kept_elements", "kept_rows"]
 
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
+Kept = np.ndarray[Any, np.dtype[np.bool_]]
 
 
-def kept_rows(labels: Any, predictions: Any, mask: Any, axis: int) -> tuple[Matrix, Matrix]:
+def kept_rows(labels: Any, predictions: Any, mask: Any, axis: int = 1) -> tuple[Matrix, Matrix]:
     """Return labels and predictions as ``[rows, classes]`` without the masked rows.
 
     Raises
     ------
     ValueError
-        Shapes that do not agree, a mask that fits neither, or NaN among the predictions kept.
+        Shapes that do not agree, a mask that does not fit the rows, labels that are no probabilities, or NaN
+        among the predictions kept.
     """
+    y, p, places = _rows(labels, predictions, axis)
+    if mask is not None:
+        keep = _kept(np.asarray(mask), places)
+        if keep is None:
+            raise ValueError(f"the mask must have shape {list(places)}, not {list(np.shape(mask))}")
+        y, p = y[keep], p[keep]
+    check_probabilities(y, "labels")
+    _refuse_nan(p)
+    return y, p
+
+
+def kept_elements(labels: Any, predictions: Any, mask: Any, axis: int = 1) -> tuple[Matrix, Matrix, Kept]:
+    """Return labels, predictions and what of them counts, all ``[rows, columns]``.
+
+    A mask may have a value per row, or one per element.
+
+    Raises
+    ------
+    ValueError
+        As in `kept_rows`, except that labels may be any numbers.
+    """
+    y, p, places = _rows(labels, predictions, axis)
+    keep = np.ones(y.shape, np.bool_)
+    if mask is not None:
+        m = np.asarray(mask)
+        if m.shape == np.shape(labels):
+            keep = np.moveaxis(m, axis, -1).reshape(y.shape) != 0
+        else:
+            rows = _kept(m, places)
+            if rows is None:
+                shapes = f"{list(places)} or {list(np.shape(labels))}"
+                raise ValueError(f"the mask must have shape {shapes}, not {list(m.shape)}")
+            keep &= rows[:, None]
+    _refuse_nan(p if keep.all() else p[keep])
+    return y, p, keep
+
+
+def check_probabilities(values: Matrix, what: str) -> None:
+    """Refuse what is not from 0 to 1."""
+    if values.size and not (values.min() >= 0 and values.max() <= 1):
+        raise ValueError(f"the {what} must be probabilities, from 0 to 1")
+
+
+def _rows(labels: Any, predictions: Any, axis: int) -> tuple[Matrix, Matrix, tuple[int, ...]]:
+    """Return both as rows, and the shape of what has a row each."""
     y, p = np.asarray(labels, np.float64), np.asarray(predictions, np.float64)
     if y.shape != p.shape or y.ndim < 2:
         raise ValueError(
             f"labels {list(y.shape)} and predictions {list(p.shape)} must be rows of the same shape"
         )
-    steps = np.moveaxis(y, axis, -1).shape[:-1]
+    places = np.moveaxis(y, axis, -1).shape[:-1]
     y, p = (np.moveaxis(a, axis, -1).reshape(-1, a.shape[axis]) for a in (y, p))
-    if mask is not None:
-        m = np.asarray(mask)
-        m = m[:, 0] if m.ndim == 2 and m.shape[1] == 1 and len(steps) == 1 else m
-        if m.shape != steps:
-            raise ValueError(f"the mask must have shape {list(steps)}, not {list(np.shape(mask))}")
-        keep = m.reshape(-1) != 0
-        y, p = y[keep], p[keep]
-    if np.isnan(p).any():
+    return y, p, places
+
+
+def _kept(mask: Any, places: tuple[int, ...]) -> Kept | None:
+    """Return which rows count; ``None`` if the mask does not fit. That of images may be one per example."""
+    if mask.ndim == len(places) + 1 and mask.shape[1] == 1:
+        mask = mask[:, 0]
+    if len(places) == 3 and mask.shape == (places[0], 1):
+        mask = np.broadcast_to(mask[:, :, None], places)
+    return mask.reshape(-1) != 0 if mask.shape == places else None
+
+
+def _refuse_nan(predictions: Matrix) -> None:
+    if np.isnan(predictions).any():
         raise ValueError("there are NaN among the predictions")
-    return y, p

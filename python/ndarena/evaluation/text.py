@@ -3,13 +3,70 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["confusion_matrix_text", "confusion_to_string", "exclusion", "number", "warning"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "NO_DATA",
+    "confusion_matrix_text",
+    "confusion_to_string",
+    "exclusion",
+    "java_double",
+    "number",
+    "scientific",
+    "steps_note",
+    "table",
+    "warning",
+]
+
+
+def _java(value: float, form: str) -> str:
+    """Return a number in a form; Java has words of its own for what is not finite."""
+    if math.isfinite(value):
+        return format(value, form)
+    return "NaN" if math.isnan(value) else f"{'-' * (value < 0)}Infinity"
 
 
 def number(value: float) -> str:
     """Return a value with four decimals."""
-    return f"{value:.4f}"
+    return _java(value, ".4f")
+
+
+def scientific(value: float, decimals: int) -> str:
+    """Return a value with so many decimals and an exponent."""
+    return _java(value, f".{decimals}e")
+
+
+def java_double(value: float) -> str:
+    """Return a value with all its digits, as ``Double.toString`` does."""
+    if value == 0 or not math.isfinite(value) or 1e-3 <= abs(value) < 1e7:
+        return _java(value, "")
+    digits = Decimal(repr(value))
+    first, *others = digits.as_tuple().digits
+    return f"{'-' * (value < 0)}{first}.{''.join(map(str, others)) or '0'}E{digits.adjusted()}"
+
+
+def table(rows: Sequence[Sequence[Any]], widths: Sequence[int]) -> str:
+    """Return rows of columns of these widths."""
+    return "\n".join(
+        "".join(f"{value!s:{width}}" for value, width in zip(row, widths, strict=True)) for row in rows
+    )
+
+
+NO_DATA = "\n-- No Data --\n"
+
+
+def steps_note(steps: int) -> str:
+    """Say that areas are of so many steps; nothing of exact ones."""
+    if not steps:
+        return ""
+    return (
+        f"\n[Note: Thresholded AUC/AUPRC calculation used with {steps} steps); "
+        "accuracy may reduced compared to exact mode]"
+    )
 
 
 def _classes(n: int) -> str:
