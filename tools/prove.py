@@ -261,7 +261,7 @@ def main() -> int:
         print("\n".join(f"{proof.name:10} {proof.what}" for proof in chosen))
         return 0
     FOUND.mkdir(parents=True, exist_ok=True)
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for number, proof in enumerate(chosen, 1):
         print(f"[{number}/{len(chosen)}] {proof.name}: {proof.what} ...", flush=True)
         begun = time.monotonic()
