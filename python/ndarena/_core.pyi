@@ -1447,6 +1447,9 @@ def _clear_fault() -> bool:
 def _set_fast_paths(on: bool) -> bool:
     """Take fast paths or leave them; whether they were taken. `NDARENA_FAST=0` is the switch for users."""
 
+def _reused_temporaries() -> int:
+    """Count the temporaries that gave their memory to a result since the process began."""
+
 def _fail_allocations(nth: int, *, every: bool = False, system: bool = False) -> tuple[int, int]:
     """Refuse the n-th request and all behind it, or every n-th, in all threads; 0 ends it.
 
