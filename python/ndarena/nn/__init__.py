@@ -39,6 +39,7 @@ from ndarena.nn.choices import (
     CacheMode,
     ConvolutionMode,
     GradientNormalization,
+    InvocationType,
     PoolingType,
     WorkspaceMode,
 )
@@ -60,6 +61,7 @@ from ndarena.nn.distributions import (
 )
 from ndarena.nn.dropout import AlphaDropout, Dropout, GaussianDropout, GaussianNoise, IDropout, SpatialDropout
 from ndarena.nn.embedding import EmbeddingLayer, EmbeddingSequenceLayer
+from ndarena.nn.evaluative import EvaluativeListener
 from ndarena.nn.feed_forward import BaseLayer, DenseLayer, FeedForwardLayer
 from ndarena.nn.global_pooling import GlobalPoolingLayer
 from ndarena.nn.gradient_check import GradientCheck, GradientMismatch, check_gradients
@@ -225,6 +227,7 @@ __all__ = [
     "ElementWiseVertex",
     "EmbeddingLayer",
     "EmbeddingSequenceLayer",
+    "EvaluativeListener",
     "ExponentialSchedule",
     "FeedForwardLayer",
     "FeedForwardToCnnPreProcessor",
@@ -255,6 +258,7 @@ __all__ = [
     "InvalidScoreError",
     "InvalidScoreListener",
     "InverseSchedule",
+    "InvocationType",
     "L2NormalizeVertex",
     "L2Vertex",
     "LastTimeStep",

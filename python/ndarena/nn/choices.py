@@ -11,6 +11,7 @@ __all__ = [
     "CacheMode",
     "ConvolutionMode",
     "GradientNormalization",
+    "InvocationType",
     "PoolingType",
     "WorkspaceMode",
     "workspace_mode_of",
@@ -49,6 +50,17 @@ class BackpropType(Choice):
     """To the first step."""
     TRUNCATED_BPTT = "TRUNCATED_BPTT"
     """To the beginning of the piece; there is one update per piece."""
+
+
+class InvocationType(Choice):
+    """When a listener evaluates (DL4J: ``InvocationType``)."""
+
+    EPOCH_START = "EPOCH_START"
+    """When an epoch begins."""
+    EPOCH_END = "EPOCH_END"
+    """When an epoch is over."""
+    ITERATION_END = "ITERATION_END"
+    """When the parameters have moved."""
 
 
 class CacheMode(Choice):

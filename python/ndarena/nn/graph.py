@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from ndarena.data import DataSet, MultiDataSet
-from ndarena.evaluation import Evaluation
 from ndarena.nn.batches import batch_of, inputs_of, numeric
+from ndarena.nn.evaluating import Evaluating
 from ndarena.nn.graph_configuration import ComputationGraphConfiguration
 from ndarena.nn.layer import Layer
-from ndarena.nn.learner import Learner, check_target, delivered
+from ndarena.nn.learner import check_target, delivered
 from ndarena.nn.recurrent import RecurrentLayer
 from ndarena.nn.wiring import Wiring, wired
 
@@ -32,7 +32,7 @@ E = TypeVar("E", bound=Any)
 Data = DataSet | MultiDataSet
 
 
-class ComputationGraph(Learner):
+class ComputationGraph(Evaluating):
     """Layers and other vertices, joined at will, that learn from data (DL4J: ``ComputationGraph``).
 
     What goes in and comes out is one array per input and output, in their order. Everything else is as in
@@ -267,41 +267,16 @@ class ComputationGraph(Learner):
             raise TypeError(f"{layer!r} ({type(twin).__name__}) is not recurrent: it has no state")
         return twin
 
-    def evaluate(
-        self, iterator: Iterable[Data] | Data, *, labels: Sequence[str] | None = None, top_n: int = 1
-    ) -> Evaluation:
-        """Return how well a network with one output classifies what the iterator gives.
-
-        With several outputs it is a `ValueError`; `do_evaluation` says which is meant.
-        """
-        if len(self.configuration.outputs) > 1:
-            raise ValueError(
-                f"there are {len(self.configuration.outputs)} outputs; do_evaluation() names one"
-            )
-        evaluation = Evaluation(labels=labels, top_n=top_n)
-        self.do_evaluation(iterator, {0: [evaluation]})
-        return evaluation
-
     def do_evaluation(
         self, iterator: Iterable[Data] | Data, evaluations: Mapping[int, Sequence[E]]
     ) -> Mapping[int, Sequence[E]]:
         """Give every batch's labels and outputs to evaluations, by index of the output; return them.
 
-        An evaluation has ``eval(labels, predictions, mask)``. It must not keep the arrays.
+        An evaluation has ``eval(labels, predictions, mask)``, and takes ``metadata`` if a batch has it. It
+        must not keep the arrays, and is called while no workspace is current.
+        An index that is no output's is a `ValueError`.
         """
-        for data in [iterator] if isinstance(iterator, Data) else iterator:
-            batch = batch_of(self._checked(data), self.wiring, self.dtype)
-            with self._output_scope() as workspace:
-                predictions = self.output(
-                    *batch.features,
-                    features_masks=batch.features_masks,
-                    labels_masks=batch.labels_masks,
-                    workspace=workspace,
-                )
-                for index, those in evaluations.items():
-                    for evaluation in those:
-                        evaluation.eval(batch.labels[index], predictions[index], batch.labels_masks[index])
-                del predictions
+        self._evaluate_all(iterator, evaluations)
         return evaluations
 
 

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndarena._core import (
-    Workspace,
-    check_if_workspace_exists,
-    detach,
-    get_workspace_for_current_thread,
-)
+from ndarena._core import Workspace, detach
 from ndarena.errors import ScopeError
 from ndarena.nn.base import Network, note_workspaces
 from ndarena.nn.batches import batch_of, epochs_of, errors_of
 from ndarena.nn.choices import BackpropType, WorkspaceMode
 from ndarena.nn.layer import cut
-from ndarena.nn.memory import OUTPUT_MEM, TrainingMemory, activations_configuration
+from ndarena.nn.memory import TrainingMemory
 from ndarena.nn.passes import InferencePass, SteppingPass, TrainingPass
 from ndarena.nn.recurrent import RecurrentLayer
 from ndarena.nn.words import Array, share_memory
@@ -31,8 +26,6 @@ if TYPE_CHECKING:
     from ndarena.nn.wiring import Node
 
 __all__ = ["Learner", "check_target", "delivered"]
-
-E = TypeVar("E", bound=Any)
 
 
 class Learner(Network):
@@ -295,16 +288,6 @@ class Learner(Network):
     def rnn_set_previous_state(self, layer: int | str, state: Mapping[str, Array]) -> None:
         """Copy a state into a layer, for `rnn_time_step` to go on from."""
         self._recurrent(layer).rnn_set_previous_state(state)
-
-    # Evaluating.
-
-    def _output_scope(self) -> Any:
-        """Enter what holds the output while it is evaluated."""
-        if self._inference_mode is WorkspaceMode.NONE:
-            return nullcontext()
-        return get_workspace_for_current_thread(
-            None if check_if_workspace_exists(OUTPUT_MEM) else activations_configuration(), id=OUTPUT_MEM
-        )
 
 
 def _silence(*_: object) -> None:

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from ndarena.data import DataSet, DataSetIterator
-from ndarena.evaluation import Evaluation
-from ndarena.nn.batches import batch_of, inputs_of, numeric
+from ndarena.nn.batches import inputs_of, numeric
 from ndarena.nn.configuration import MultiLayerConfiguration
-from ndarena.nn.learner import Learner, check_target, delivered
+from ndarena.nn.evaluating import Evaluating
+from ndarena.nn.learner import check_target, delivered
 from ndarena.nn.recurrent import RecurrentLayer
 from ndarena.nn.wiring import Wiring, chained
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from ndarena._core import Workspace
     from ndarena.nn.batches import Batch
@@ -30,7 +30,7 @@ E = TypeVar("E", bound=Any)
 Source = Any  # an iterable of data sets, a DataSet, or an array of features
 
 
-class MultiLayerNetwork(Learner):
+class MultiLayerNetwork(Evaluating):
     """A chain of layers that learns from data (DL4J: ``MultiLayerNetwork``).
 
     Features are ``[N, ...]`` arrays of numbers, in workspaces or not; what comes out is a plain array of the
@@ -209,30 +209,11 @@ class MultiLayerNetwork(Learner):
             raise TypeError(f"layer {layer!r} ({type(twin).__name__}) is not recurrent: it has no state")
         return twin
 
-    def evaluate(
-        self, iterator: Iterable[DataSet], *, labels: Sequence[str] | None = None, top_n: int = 1
-    ) -> Evaluation:
-        """Return how well the network classifies what the iterator gives."""
-        evaluation = Evaluation(labels=labels, top_n=top_n)
-        self.do_evaluation(iterator, evaluation)
-        return evaluation
-
-    def do_evaluation(self, iterator: Iterable[DataSet], *evaluations: E) -> tuple[E, ...]:
+    def do_evaluation(self, iterator: Iterable[DataSet] | DataSet, *evaluations: E) -> tuple[E, ...]:
         """Give every batch's labels and outputs to all evaluations, in one pass; return them.
 
-        An evaluation has ``eval(labels, predictions, mask)``. It must not keep the arrays.
+        An evaluation has ``eval(labels, predictions, mask)``, and takes ``metadata`` if a batch has it. It
+        must not keep the arrays, and is called while no workspace is current.
         """
-        batches = [iterator] if isinstance(iterator, DataSet) else iterator
-        for data in batches:
-            batch = batch_of(self._checked(data), self.wiring, self.dtype)
-            with self._output_scope() as workspace:
-                predictions = self.output(
-                    data.features,
-                    features_mask=batch.features_masks[0],
-                    labels_mask=batch.labels_masks[0],
-                    workspace=workspace,
-                )
-                for evaluation in evaluations:
-                    evaluation.eval(batch.labels[0], predictions, batch.labels_masks[0])
-                del predictions
+        self._evaluate_all(iterator, {0: evaluations})
         return evaluations

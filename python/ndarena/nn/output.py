@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ndarena._core import ArrayType, LayerWorkspaceMgr
-from ndarena.nn.activations import Activation, IActivation, activation_of
+from ndarena.nn.activations import (
+    Activation,
+    ActivationHardSigmoid,
+    ActivationIdentity,
+    ActivationSigmoid,
+    ActivationSoftmax,
+    IActivation,
+    activation_of,
+)
 from ndarena.nn.feed_forward import FullyConnected
 from ndarena.nn.input_type import InputType, InputTypeFeedForward, InputTypeRecurrent
 from ndarena.nn.layer import Layer
@@ -20,6 +28,7 @@ __all__ = ["LossLayer", "OutputLayer", "RnnLossLayer", "RnnOutputLayer", "WithLo
 ACTIVATIONS = ArrayType.ACTIVATIONS
 ACTIVATION_GRAD = ArrayType.ACTIVATION_GRAD
 FF_WORKING_MEM, BP_WORKING_MEM = ArrayType.FF_WORKING_MEM, ArrayType.BP_WORKING_MEM
+PROBABILITIES = (ActivationSoftmax, ActivationSigmoid, ActivationHardSigmoid)
 
 
 class WithLoss(Layer):
@@ -66,6 +75,11 @@ class WithLoss(Layer):
         """Return the loss of every example plus ``regularization``, ``[batch]``."""
         scores = self._loss_of("compute_score_array", workspace_mgr)
         return self._per_example(scores, len(self.labels)) + regularization
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether the activation may be probabilities."""
+        return True
 
     # How an output lies in rows; a matrix does so by itself.
 
@@ -187,6 +201,11 @@ class OutputLayer(FullyConnected, WithLoss):
     def _sums(self, mgr: LayerWorkspaceMgr) -> tuple[Array, Array, Array]:
         return self._from_forward()
 
+    @property
+    def is_classifier(self) -> bool:
+        """Whether the activation is made of probabilities."""
+        return isinstance(self._function(), PROBABILITIES)
+
 
 class LossLayer(WithLoss):
     """A loss of what comes in, ``[batch, n]``, without parameters (DL4J: ``LossLayer``).
@@ -251,6 +270,11 @@ class LossLayer(WithLoss):
 
     def _function(self) -> IActivation:
         return activation_of(self.activation, self._owner())
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether the activation is made of probabilities, if what comes in is."""
+        return isinstance(self._function(), (*PROBABILITIES, ActivationIdentity))
 
 
 class RowsOfSeries:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ndarena.nn.memory import InferenceMemory, TrainingMemory
     from ndarena.nn.wiring import Node, Wiring
 
-__all__ = ["InferencePass", "SteppingPass", "TrainingPass"]
+__all__ = ["CarryingPass", "InferencePass", "SteppingPass", "TrainingPass"]
 
 INPUT, ACTIVATIONS = ArrayType.INPUT, ArrayType.ACTIVATIONS
 ACTIVATION_GRAD, BP_WORKING_MEM = ArrayType.ACTIVATION_GRAD, ArrayType.BP_WORKING_MEM
@@ -327,4 +327,13 @@ class SteppingPass(InferencePass):
     def _activation(self, layer: Any, x: Array, mask: Array, mgr: LayerWorkspaceMgr) -> Array:
         if isinstance(layer, RecurrentLayer):
             return layer.rnn_time_step(x, workspace_mgr=mgr)
+        return super()._activation(layer, x, mask, mgr)
+
+
+class CarryingPass(InferencePass):
+    """One piece of series forward, in which recurrent layers go on from the piece before, masks and all."""
+
+    def _activation(self, layer: Any, x: Array, mask: Array, mgr: LayerWorkspaceMgr) -> Array:
+        if isinstance(layer, RecurrentLayer):
+            return layer.rnn_activate_using_stored_state(x, training=False, workspace_mgr=mgr, mask=mask)
         return super()._activation(layer, x, mask, mgr)

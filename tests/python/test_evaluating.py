@@ -1,0 +1,314 @@
+"""Networks are evaluated: in one pass, in pieces, while they learn, and with memory that does not grow."""
+
+import gc
+import tracemalloc
+
+import numpy as np
+import pytest
+from nn_support import assert_steady, chain, examples
+
+import ndarena
+from ndarena import ConfigurationError, nn
+from ndarena.data import ArrayDataSetIterator, DataSet, ListDataSetIterator, MultiDataSet
+from ndarena.evaluation import (
+    ROC,
+    Evaluation,
+    EvaluationBinary,
+    EvaluationCalibration,
+    RegressionEvaluation,
+    ROCMultiClass,
+)
+
+X, Y = examples(30, 4, 3)
+MODES = ["NONE", "ENABLED"]
+
+
+def batches(size=7):
+    return ArrayDataSetIterator(X, Y, batch_size=size)
+
+
+def graph_of_two(**fields):
+    """Make a graph with a classifier and a regression on top of the same layer."""
+    vertices = {
+        "below": (nn.DenseLayer(n_out=5, activation="tanh"), "in"),
+        "classes": (nn.OutputLayer(n_out=3), "below"),
+        "numbers": (nn.OutputLayer(n_out=2, activation="identity", loss="mse"), "below"),
+    }
+    conf = nn.ComputationGraphConfiguration(
+        inputs=["in"],
+        input_types=[nn.InputType.feed_forward(4)],
+        vertices=vertices,
+        outputs=["classes", "numbers"],
+        seed=1,
+        **fields,
+    )
+    return nn.ComputationGraph(conf)
+
+
+def series_network(kind, length=None, *, loss="mcxent", activation="softmax", n_out=6, **fields):
+    """Make a network of an LSTM, which is told to go in pieces if a length is given."""
+    pieces = {"backprop_type": "TRUNCATED_BPTT", "tbptt_fwd_length": length, "tbptt_back_length": length}
+    fields |= pieces if length else {}
+    layers = [nn.LSTM(n_out=5), nn.RnnOutputLayer(n_out=n_out, loss=loss, activation=activation)]
+    if kind == "chain":
+        conf = nn.MultiLayerConfiguration(
+            layers=layers, input_type=nn.InputType.recurrent(4), seed=2, **fields
+        )
+        return nn.MultiLayerNetwork(conf)
+    conf = nn.ComputationGraphConfiguration(
+        inputs=["in"],
+        input_types=[nn.InputType.recurrent(4)],
+        vertices={"lstm": (layers[0], "in"), "out": (layers[1], "lstm")},
+        outputs=["out"],
+        seed=2,
+        **fields,
+    )
+    return nn.ComputationGraph(conf)
+
+
+def series(count, time, classes, *, masked, seed=0):
+    """Draw data sets of series; where they are masked they begin late or end early."""
+    rng = np.random.default_rng(seed)
+    sets = []
+    for n in count:
+        x = rng.normal(size=(n, 4, time)).astype(np.float32)
+        y = np.eye(classes, dtype=np.float32)[rng.integers(0, classes, (n, time))].transpose(0, 2, 1).copy()
+        mask = None
+        if masked:
+            mask = np.ones((n, time), np.float32)
+            for row, begin in zip(mask, rng.integers(0, time // 2, n), strict=True):
+                row[:begin] = 0
+                row[time - 3 * (begin % 4) :] = 0
+        sets.append(DataSet(x, y, mask, mask))
+    return ListDataSetIterator(sets)
+
+
+def evaluated_series(net, data):
+    evaluations = Evaluation(), RegressionEvaluation(), ROCMultiClass(threshold_steps=9)
+    if isinstance(net, nn.ComputationGraph):
+        net.do_evaluation(data, {0: evaluations})
+    else:
+        net.do_evaluation(data, *evaluations)
+    return evaluations
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("case", "kind"), [("E01", "chain"), ("E02", "graph")])
+def test_E01_E02_pieces_give_what_whole_series_give(case, kind, mode, masked):  # noqa: N802 - ids
+    del case
+    data = series((3, 5), 55, 6, masked=masked)
+    results = []
+    for length in (None, 10):
+        net = series_network(kind, length, inference_workspace_mode=mode)
+        results.append(evaluated_series(net, data))
+    (whole, errors, roc), (in_pieces, errors_in_pieces, roc_in_pieces) = results
+    assert whole.row_count > 100
+    assert in_pieces.stats() == whole.stats()
+    for metric in ("mean_squared_error", "r_squared", "pearson_correlation"):
+        got, want = (getattr(e, metric)() for e in (errors_in_pieces, errors))
+        assert got == pytest.approx(want, rel=1e-5)
+    assert roc_in_pieces.to_json() == roc.to_json()
+
+
+@pytest.mark.parametrize("kind", ["chain", "graph"])
+def test_E03_pieces_without_a_labelled_step_are_no_mistake(kind):  # noqa: N802 - ids
+    net = series_network(kind, 10, loss="xent", activation="sigmoid", n_out=1)
+    x = np.random.default_rng(0).normal(size=(4, 4, 30)).astype(np.float32)
+    y, mask = np.zeros((4, 1, 30), np.float32), np.zeros((4, 30), np.float32)
+    y[:2, :, -1], mask[:, -1] = 1, 1
+    assert net.evaluate(DataSet(x, y, None, mask)).row_count == 4
+    assert net.evaluate_roc(DataSet(x, y, None, mask)).total_count == 4
+
+
+def test_an_evaluation_in_pieces_leaves_the_states_of_the_network_alone():
+    net = series_network("chain", 10)
+    net.rnn_time_step(np.ones((2, 4), np.float32))
+    before = net.rnn_get_previous_state(0)
+    net.evaluate(series((3,), 25, 6, masked=False))
+    after = net.rnn_get_previous_state(0)
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("when", ["ITERATION_END", "EPOCH_START", "EPOCH_END"])
+@pytest.mark.parametrize("case", ["E04"])
+def test_E04_a_listener_evaluates_while_the_network_learns(case, when, mode):  # noqa: N802 - ids
+    del case
+    told, heard = [], []
+    evaluations = [Evaluation(), ROCMultiClass()]
+    listener = nn.EvaluativeListener(
+        batches(),
+        3,
+        invocation_type=when,
+        evaluations=evaluations,
+        callback=lambda *call: heard.append(call),
+        output=told.append,
+    )
+    net, plain = (
+        chain(4, 5, 3, training_workspace_mode=mode, inference_workspace_mode=mode) for _ in range(2)
+    )
+    net.set_listeners(listener)
+    for each in (net, plain):
+        each.fit(batches(), epochs=4)
+    assert net.params().tobytes() == plain.params().tobytes()
+    times = {"ITERATION_END": 7, "EPOCH_START": 2, "EPOCH_END": 2}[when]  # of 20 iterations, of 4 epochs
+    assert listener.invocation_count == times
+    assert [call[2] for call in heard] == list(range(times))
+    assert heard[0][:2] == (listener, net)
+    assert len(told) == 2 * times
+    assert evaluations[0].row_count == 30
+
+
+@pytest.mark.parametrize("length", [None, 5])
+def test_a_listener_evaluates_series_between_pieces_without_a_trace(length):
+    data = series((3,), 20, 6, masked=True)
+    net, plain = (series_network("graph", length) for _ in range(2))
+    net.set_listeners(nn.EvaluativeListener(data, output=lambda _: None))
+    for each in (net, plain):
+        each.fit(data, epochs=2)
+    assert net.params().tobytes() == plain.params().tobytes()
+
+
+def test_a_listener_with_a_wrong_setting_is_refused():
+    for fields in ({"frequency": 0}, {"invocation_type": "sometimes"}):
+        with pytest.raises(ConfigurationError, match="EvaluativeListener"):
+            nn.EvaluativeListener(batches(), **fields)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_E05_E06_several_outputs_are_evaluated_in_one_pass(mode):  # noqa: N802 - ids
+    net = graph_of_two(inference_workspace_mode=mode)
+    numbers = np.random.default_rng(0).normal(size=(30, 2)).astype(np.float32)
+    data = [MultiDataSet([X[i : i + 8]], [Y[i : i + 8], numbers[i : i + 8]]) for i in range(0, 30, 8)]
+    evaluations = {0: [Evaluation(), ROCMultiClass()], 1: [RegressionEvaluation(columns=["a", "b"])]}
+    assert net.do_evaluation(data, evaluations) is evaluations
+    assert evaluations[0][0].row_count == 30
+    classes, predicted = net.output(X)
+    assert evaluations[0][0].accuracy() == np.mean(classes.argmax(axis=1) == Y.argmax(axis=1))
+    wanted = np.mean((predicted - numbers) ** 2)
+    assert evaluations[1][0].mean_squared_error() == pytest.approx(wanted, rel=1e-5)
+    with pytest.raises(ValueError, match="2 outputs"):
+        net.evaluate_regression(data)
+    with pytest.raises(ValueError, match="no output 2"):
+        net.do_evaluation(data, {2: [Evaluation()]})
+
+
+@pytest.mark.parametrize("method", ["evaluate", "evaluate_roc", "evaluate_roc_multi_class"])
+def test_E07_a_regression_is_not_evaluated_as_a_classifier(method):  # noqa: N802 - ids
+    layers = [nn.OutputLayer(n_out=3, activation="identity", loss="mse")]
+    conf = nn.MultiLayerConfiguration(layers=layers, input_type=nn.InputType.feed_forward(4))
+    net = nn.MultiLayerNetwork(conf)
+    with pytest.raises(ConfigurationError, match=r"(Evaluation|ROC).* needs a classifier.*OutputLayer"):
+        getattr(net, method)(batches())
+    assert net.evaluate_regression(batches()).num_columns == 3
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_E08_a_network_is_evaluated_as_by_hand(mode):  # noqa: N802 - ids
+    net = chain(4, 5, 3, inference_workspace_mode=mode)
+    net.fit(batches(), epochs=3)
+    by_hand = Evaluation(labels=["a", "b", "c"], top_n=2)
+    numbers = RegressionEvaluation()
+    for data in batches():
+        by_hand.eval(data.labels, net.output(data.features))
+        numbers.eval(data.labels, net.output(data.features))
+    assert net.evaluate(batches(), labels=["a", "b", "c"], top_n=2).stats() == by_hand.stats()
+    assert net.evaluate_regression(batches()).stats() == numbers.stats()
+
+
+@pytest.mark.parametrize("steps", [0, 32])
+def test_E10_the_roc_of_a_network_is_that_by_hand(steps):  # noqa: N802 - ids
+    net = chain(4, 5, 3)
+    by_hand = ROCMultiClass(threshold_steps=steps)
+    by_hand.eval(Y, net.output(X))
+    found = net.evaluate_roc_multi_class(batches(), threshold_steps=steps)
+    for i in range(3):
+        assert found.calculate_auc(i) == pytest.approx(by_hand.calculate_auc(i), abs=1e-6)
+        assert found.calculate_auprc(i) == pytest.approx(by_hand.calculate_auprc(i), abs=1e-6)
+
+
+def test_the_roc_of_two_classes_is_that_of_the_second():
+    y = Y[:, :2].copy()
+    y[:, 0] = 1 - y[:, 1]
+    net = chain(4, 5, 2)
+    roc = net.evaluate_roc(ArrayDataSetIterator(X, y, batch_size=8))
+    by_hand = ROC()
+    by_hand.eval(y[:, 1:], net.output(X)[:, 1:])
+    assert roc.calculate_auc() == pytest.approx(by_hand.calculate_auc())
+
+
+class Watcher:
+    """An evaluation that looks at where it is called, and with what."""
+
+    def __init__(self):
+        self.current, self.places, self.metadata = [], [], []
+
+    def eval(self, labels, predictions, mask, metadata=None):
+        self.current.append(ndarena.get_current_workspace())
+        self.places.append(
+            predictions.workspace.id if isinstance(predictions, ndarena.WorkspaceArray) else None
+        )
+        self.metadata.append(metadata)
+
+
+@pytest.mark.parametrize(("mode", "place"), [("NONE", None), ("ENABLED", "WS_OUTPUT_MEM")])
+def test_an_evaluation_sees_outputs_in_their_workspace_and_none_current(mode, place):
+    watcher = Watcher()
+    data = [DataSet(X, Y, metadata=list(range(30))), DataSet(X, Y)]
+    assert chain(4, 5, 3, inference_workspace_mode=mode).do_evaluation(data, watcher) == (watcher,)
+    assert watcher.current == [None, None]
+    assert watcher.places == [place, place]
+    assert watcher.metadata == [list(range(30)), None]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_error_in_an_evaluation_leaves_nothing_open(mode):
+    class Broken:
+        def eval(self, *_):
+            raise OSError("broken")
+
+    net = chain(4, 5, 3, inference_workspace_mode=mode)
+    with pytest.raises(OSError, match="broken"):
+        net.do_evaluation(batches(), Broken())
+    ndarena.assert_no_workspaces_open("afterwards")
+    assert net.evaluate(batches()).row_count == 30
+
+
+# Memory.
+
+COUNTING = {
+    "Evaluation": Evaluation,
+    "EvaluationBinary": EvaluationBinary,
+    "EvaluationCalibration": EvaluationCalibration,
+    "ROCMultiClass": lambda: ROCMultiClass(threshold_steps=20),
+    "RegressionEvaluation": RegressionEvaluation,
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_memory_does_not_grow_with_the_number_of_batches(mode):
+    net = chain(4, 5, 3, inference_workspace_mode=mode)
+    evaluations = [make() for make in COUNTING.values()]
+
+    def evaluate(count):
+        net.do_evaluation((DataSet(X, Y) for _ in range(count)), *evaluations)
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0], ndarena.allocated_bytes()
+
+    tracemalloc.start()
+    try:
+        traced, held = evaluate(1000)
+        traced_after, held_after = evaluate(3000)
+    finally:
+        tracemalloc.stop()
+    assert held_after == held
+    assert traced_after - traced < 3000 * 8  # free lists fill; the least object would be 16 bytes each
+    assert evaluations[0].row_count == 30 * 4000
+
+
+@pytest.mark.parametrize("name", COUNTING)
+def test_a_steady_evaluation_takes_no_memory_from_the_system(name):
+    net, evaluation = chain(4, 5, 3), COUNTING[name]()
+    data = DataSet(X, Y)
+    assert_steady(lambda: net.do_evaluation(data, evaluation))
