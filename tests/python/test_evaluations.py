@@ -255,7 +255,7 @@ def test_perfect_scores_have_area_1():
         assert (roc.calculate_auc(), roc.calculate_auprc(), roc.total_count) == (1, 1, 20)
 
 
-def test_the_regression_of_known_values():
+def test_E23_the_regression_of_known_values():  # noqa: N802 - an id
     y = [[1, 2, 3], [0.1, 0.2, 0.3], [6, 5, 4]]
     p = [[2.5, 3.2, 3.8], [2.15, 1.3, -1.2], [7, 4.5, 3]]
     evaluation = fed(RegressionEvaluation, (y, p))
