@@ -1,4 +1,4 @@
-"""The ancestor's own tests of evaluations, by their ids; those of networks are in `test_evaluating`, E23 in `test_evaluations`."""
+"""The ancestor's tests of evaluations, by their ids; others are in `test_evaluating`, `test_evaluations`."""
 
 import numpy as np
 import pytest
