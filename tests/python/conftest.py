@@ -1,5 +1,6 @@
 """What every test may rely on: a thread without open scopes, an empty registry, default settings."""
 
+import gc
 import os
 
 import pytest
@@ -19,6 +20,12 @@ settings.register_profile(
 )
 settings.register_profile("slow", settings.get_profile("fast"), derandomize=False, max_examples=3000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+
+def pytest_collection_finish():
+    """Let the collector leave the tests themselves alone: many of them call it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

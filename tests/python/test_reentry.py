@@ -210,6 +210,16 @@ class Events:
 
 
 @contextlib.contextmanager
+def no_hooks_of_others():
+    """Take the collector's hooks away (hypothesis has one): an error in them has nowhere to go."""
+    kept, gc.callbacks[:] = gc.callbacks[:], []
+    try:
+        yield
+    finally:
+        gc.callbacks[:] = kept
+
+
+@contextlib.contextmanager
 def trace_hook(events):
     before = sys.gettrace()
 
@@ -217,21 +227,23 @@ def trace_hook(events):
         events()
         return trace
 
-    sys.settrace(trace)
-    try:
-        yield
-    finally:
-        sys.settrace(before)
+    with no_hooks_of_others():
+        sys.settrace(trace)
+        try:
+            yield
+        finally:
+            sys.settrace(before)
 
 
 @contextlib.contextmanager
 def profile_hook(events):
     before = sys.getprofile()
-    sys.setprofile(lambda *_: events())
-    try:
-        yield
-    finally:
-        sys.setprofile(before)
+    with no_hooks_of_others():
+        sys.setprofile(lambda *_: events())
+        try:
+            yield
+        finally:
+            sys.setprofile(before)
 
 
 @contextlib.contextmanager
