@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ACTIVATIONS", "ACTIVATION_GRAD", "GraphVertex", "either", "new"]
 
-ACTIVATIONS, ACTIVATION_GRAD = ArrayType.ACTIVATIONS, ArrayType.ACTIVATION_GRAD
+ACTIVATIONS = ArrayType.ACTIVATIONS
+ACTIVATION_GRAD = ArrayType.ACTIVATION_GRAD
 
 
 @dataclass(frozen=True, slots=True)
