@@ -84,24 +84,28 @@ fn try_reuse<'py>(
     let Some(loops) = ufunc.found(left.py())?.1 else { return Ok(None) };
     for operand in [left, right] {
         let Ok(target) = operand.cast_exact::<WorkspaceArray>() else { continue };
-        if is_large_temporary(target)? && is_expression(ufunc, target)? {
-            let result = elementwise::reuse(loops, [left, right], target, ufunc.name)?;
-            if result {
-                REUSED.fetch_add(1, Ordering::Relaxed);
-                return Ok(Some(operand.clone()));
-            }
+        // Learning evaluates expressions, so the array is looked at again afterwards.
+        let usable = is_large_and_sole(target)
+            && is_expression(ufunc, target)?
+            && is_large_and_sole(target)
+            && is_unwatched(target)?;
+        if usable && elementwise::reuse(loops, [left, right], target, ufunc.name)? {
+            REUSED.fetch_add(1, Ordering::Relaxed);
+            return Ok(Some(operand.clone()));
         }
     }
     Ok(None)
 }
 
-/// Whether nobody but the caller knows the array, nor its memory.
-fn is_large_temporary(array: &Bound<'_, WorkspaceArray>) -> PyResult<bool> {
+/// Whether nobody but the caller has the array, nor its memory.
+fn is_large_and_sole(array: &Bound<'_, WorkspaceArray>) -> bool {
+    !npy::is_shared(array.as_any(), 1)
+        && array.get().sole_bytes().is_some_and(|bytes| bytes >= LARGE)
+}
+
+/// Whether no weak reference leads to the array.
+fn is_unwatched(array: &Bound<'_, WorkspaceArray>) -> PyResult<bool> {
     static COUNT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let bytes = array.get().sole_bytes();
-    if npy::is_shared(array.as_any(), 1) || bytes.is_none_or(|bytes| bytes < LARGE) {
-        return Ok(false);
-    }
     let count = COUNT.import(array.py(), "weakref", "getweakrefcount")?;
     Ok(count.call1((array,))?.extract::<usize>()? == 0)
 }
