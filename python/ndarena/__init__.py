@@ -5,6 +5,7 @@ NumPy's own, so that the module serves as the array namespace of a `WorkspaceArr
 """
 
 from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -226,6 +227,8 @@ globals().update({name: function for name, function in vars(functions).items() i
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever NumPy has
     """Forward the names of NumPy's main namespace that are not defined here."""
+    if name == "testing":  # a name of ours too
+        return import_module("ndarena.testing")
     if name.startswith("__array_") or not name.startswith("_"):
         with suppress(AttributeError):
             return getattr(np, name)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -285,6 +287,14 @@ def test_a_fault_at_every_batch(run, exception, record_property):
 
 
 # ---------------------------------------------------------------- the tool itself
+
+
+@pytest.mark.parametrize(
+    "source", ["from ndarena import testing", "import ndarena; testing = ndarena.testing"]
+)
+def test_the_tool_is_found_and_not_the_one_of_numpy(source):
+    program = f"{source}; testing.inject(MemoryError, batch=1)"
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_the_nth_allocation_raises_what_was_given():
