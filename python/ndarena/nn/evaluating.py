@@ -18,6 +18,7 @@ from ndarena.nn.choices import BackpropType, WorkspaceMode
 from ndarena.nn.learner import Learner, delivered
 from ndarena.nn.memory import OUTPUT_MEM, activations_configuration
 from ndarena.nn.output import WithLoss
+from ndarena.nn.pace import step
 from ndarena.nn.passes import CarryingPass, InferencePass
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class Evaluating(Learner):
         kind: type[InferencePass],
         metadata: tuple[Any, ...],
     ) -> None:
-        with self._output_scope() as workspace:
+        with step(), self._output_scope() as workspace:
             predictions = self._outputs(
                 self._inference_pass(batch, kind=kind),
                 lambda _, result: delivered(result, workspace, None, batch.features),

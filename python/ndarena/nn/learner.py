@@ -14,6 +14,7 @@ from ndarena.nn.batches import batch_of, epochs_of, errors_of
 from ndarena.nn.choices import BackpropType, WorkspaceMode
 from ndarena.nn.layer import cut
 from ndarena.nn.memory import TrainingMemory
+from ndarena.nn.pace import step
 from ndarena.nn.passes import InferencePass, SteppingPass, TrainingPass
 from ndarena.nn.recurrent import RecurrentLayer
 from ndarena.nn.words import Array, share_memory
@@ -114,12 +115,14 @@ class Learner(Network):
             return
         batch = batch_of(data, self.wiring, self.dtype)
         if self.configuration.backprop_type is BackpropType.STANDARD:
-            self._iterate(batch)
+            with step():
+                self._iterate(batch)
             return
         self.rnn_clear_previous_state()
         try:
             for piece in batch.pieces(self.configuration.tbptt_fwd_length):
-                self._iterate(piece, carries_state=True)
+                with step():
+                    self._iterate(piece, carries_state=True)
         finally:
             self.rnn_clear_previous_state()
 
@@ -127,13 +130,13 @@ class Learner(Network):
         tell = self._tell if self._listeners else _silence
         self._learn_gradient(batch, tell, carries_state=carries_state)
         self._tell("on_gradient_calculation")
-        step = self.updater.update(
+        change = self.updater.update(
             self._gradient,
             iteration=self.iteration_count,
             epoch=self.epoch_count,
             batch_size=batch.examples,
         )
-        self._params -= step
+        self._params -= change
         self.updater.constrain()
         self._training().settle()
         self._tell("iteration_done", self.iteration_count, self.epoch_count)
@@ -155,6 +158,7 @@ class Learner(Network):
             work.forward_hidden()
             if tell is not _silence:
                 tell("on_forward_pass", self._heard(work, batch))
+                memory.check("on_forward_pass")
             epsilons = work.backward(keep_epsilons=keep_epsilons)
             self._score = work.score(self.calc_regularization_score)
             self._forget()

@@ -12,6 +12,7 @@ from ndarena._core import (
     get_debug_mode,
     get_workspace_for_current_thread,
 )
+from ndarena.errors import DestroyedWorkspaceError
 from ndarena.nn.choices import WorkspaceMode
 
 if TYPE_CHECKING:
@@ -21,7 +22,14 @@ if TYPE_CHECKING:
     from ndarena._core import Scope, Workspace
     from ndarena.nn.wiring import Node, Slots, Wiring
 
-__all__ = ["OUTPUT_MEM", "InferenceMemory", "TrainingMemory", "activations_configuration", "is_of_networks"]
+__all__ = [
+    "OUTPUT_MEM",
+    "STEP",
+    "InferenceMemory",
+    "TrainingMemory",
+    "activations_configuration",
+    "is_of_networks",
+]
 
 ALL = "WS_ALL_LAYERS_ACT"
 WORK = "WS_LAYER_WORKING_MEM"
@@ -30,7 +38,8 @@ LOOP = "WS_RNN_LOOP_WORKING_MEM"
 OUTPUT_MEM = "WS_OUTPUT_MEM"
 SINGLE = "WS_SINGLE"
 EXTERNAL, FORWARD, BACKWARD = "WS_EXTERNAL", "WS_FORWARD", "WS_BACKWARD"
-NAMES = frozenset({ALL, WORK, LOOP, OUTPUT_MEM, SINGLE, EXTERNAL, FORWARD, BACKWARD})
+STEP = "WS_STEP"
+NAMES = frozenset({ALL, WORK, LOOP, OUTPUT_MEM, SINGLE, EXTERNAL, FORWARD, BACKWARD, STEP})
 
 T = ArrayType
 SCRATCH = ("FF_WORKING_MEM", "BP_WORKING_MEM", "RNN_FF_LOOP_WORKING_MEM", "RNN_BP_LOOP_WORKING_MEM")
@@ -104,6 +113,22 @@ class _Memory:
             if ws.is_destroyed:
                 return False
         return self._debug is get_debug_mode()
+
+    def check(self, event: str) -> None:
+        """Refuse to go on where a listener has destroyed what the iteration works in.
+
+        Raises
+        ------
+        DestroyedWorkspaceError
+            One of the workspaces is destroyed.
+        """
+        for ws in self._used:
+            if ws.is_destroyed:
+                raise DestroyedWorkspaceError(
+                    f"{event}() of a listener destroyed workspace [{ws.id}], in which the iteration works: "
+                    f"destroy workspaces in iteration_done()",
+                    workspace_id=ws.id,
+                )
 
     def settle(self) -> None:
         """Size the workspaces after the first turn, whatever number of cycles they were to wait for."""
