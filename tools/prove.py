@@ -43,7 +43,7 @@ TOUCHING = ["access::", "captured::", "moves::", "rings::", "scopes::", "tasks::
 LONG_IN_MIRI = ["--skip", "pieces_are_apart"]
 # They count what the process takes of the system, which is the sanitizer's doing.
 COUNTING = ["--skip", "does_not_fault", "--skip", "leave_no_trace"]
-# Without the sanitizer fifteen times as many programs run in the same time; the kept ones run under `address`.
+# Without the sanitizer fifteen times as many programs run in a time; the kept ones run under `address`.
 # A byte means its remainder, so what it is compared with steers nothing.
 FUZZ = ["--sanitizer", "none", "--no-trace-compares", "--target-dir", "target/fuzz"]
 
