@@ -179,7 +179,7 @@ def test_lists_and_shields():
     parts = full().batch_by(4)
     source = ListDataSetIterator(parts)
     assert list(source) == parts == list(source)
-    assert (len(source), source.batch_size, source.async_supported) == (3, 4, True)
+    assert (len(source), source.batch_size, source.async_supported) == (3, 4, False)
     shield = AsyncShieldDataSetIterator(source)
     assert list(shield) == parts == list(shield)
     assert (shield.batch_size, shield.async_supported, shield.reset_supported) == (4, False, True)

@@ -16,7 +16,7 @@ from ndarena.data import (
     AsyncMultiDataSetIterator,
     DataSet,
     MultiDataSet,
-    prefetch,
+    handover,
 )
 
 X = np.arange(400.0).reshape(200, 2)
@@ -139,7 +139,7 @@ def test_every_way_out_ends_the_thread():
 
 
 def test_a_source_that_does_not_come_back_is_left_alone(monkeypatch):
-    monkeypatch.setattr(prefetch, "PATIENCE", 0.05)
+    monkeypatch.setattr(handover, "PATIENCE", 0.05)
     back = threading.Event()
 
     def source():
@@ -184,7 +184,7 @@ def test_a_callback_sees_every_batch_in_the_thread():
     callback = Callback()
     assert len(joined(AsyncDataSetIterator(ROWS, 2, callback=callback))) == 200
     assert len(callback.seen) == 67
-    assert callback.seen[0] == ("ADSI_ITER-", 3)
+    assert callback.seen[0] == ("ADSI prefetch thread", 3)
 
 
 def test_several_arrays_of_a_kind_are_read_ahead_too():

@@ -18,6 +18,7 @@ __all__ = ["Array", "Examples", "SplitTestAndTrain", "array_or_none"]
 
 D = TypeVar("D")
 Array = Any  # an ndarray or a WorkspaceArray
+ALIGNMENT = 64  # bytes
 
 
 def array_or_none(value: Array) -> Array:
@@ -95,6 +96,15 @@ class Examples:
         """Return a data set with copies of the arrays in an open workspace."""
         return self._with(workspace.array, self.metadata)
 
+    @property
+    def footprint(self) -> int:
+        """Bytes that copies of all arrays take in a workspace of the default alignment."""
+        return sum(-(-part.nbytes // ALIGNMENT) * ALIGNMENT for part in self._parts().values())
+
+    def leases(self) -> list[np.ndarray[Any, Any]]:
+        """Return views of the arrays in workspaces; their memory is nobody else's while the views exist."""
+        return [part.numpy() for part in self._parts().values() if isinstance(part, WorkspaceArray)]
+
     def split_test_and_train(self, n_or_fraction: float) -> SplitTestAndTrain[Self]:
         """Split into the first examples and the rest, which are views.
 
@@ -112,11 +122,18 @@ class Examples:
         n = round(n_or_fraction * len(self)) if fraction else int(n_or_fraction)
         if not 0 < n < len(self):
             raise ValueError(f"{n_or_fraction!r} splits {len(self)} examples into {n} and {len(self) - n}")
-        return SplitTestAndTrain(self._rows(slice(None, n)), self._rows(slice(n, None)))
+        return SplitTestAndTrain(self.rows(slice(None, n)), self.rows(slice(n, None)))
 
-    def _rows(self, rows: slice) -> Self:
-        metadata = None if self.metadata is None else self.metadata[rows]
+    def rows(self, rows: slice | np.ndarray[Any, Any]) -> Self:
+        """Return a data set of some examples: views for a slice, copies for an array of indices."""
+        metadata = self.metadata
+        if metadata is not None:
+            metadata = metadata[rows] if isinstance(rows, slice) else [metadata[int(i)] for i in rows]
         return self._with(lambda part: part[rows], metadata)
+
+    def shallow(self) -> Self:
+        """Return another data set that holds the same arrays."""
+        return self._with(lambda part: part, self.metadata)
 
     def shuffle(self, seed: int | None = None) -> None:
         """Put the examples into another order, the same for every seed; the arrays given stay as they are."""
@@ -130,7 +147,7 @@ class Examples:
         """Return data sets of ``n`` examples each, the last one with what is left; they are views."""
         if n < 1:
             raise ValueError(f"batches of {n} examples")
-        return [self._rows(slice(i, i + n)) for i in range(0, len(self), n)]
+        return [self.rows(slice(i, i + n)) for i in range(0, len(self), n)]
 
 
 class SplitTestAndTrain(NamedTuple, Generic[D]):

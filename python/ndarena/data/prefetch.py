@@ -4,183 +4,136 @@ from __future__ import annotations
 
 import threading
 import uuid
-import warnings
 import weakref
-from collections import deque
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, Self
 
 from ndarena._core import Workspace, WorkspaceConfiguration
 from ndarena.data.examples import Examples
-from ndarena.data.iterators import DataSetIterator
+from ndarena.data.handover import Epoch, Handover
+from ndarena.data.iterators import WrappingIterator, at_least, pre_processed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterable
 
 __all__ = ["AsyncDataSetIterator", "AsyncMultiDataSetIterator"]
 
-PATIENCE = 10.0  # seconds
-SPARE_BLOCKS = 2  # besides those in the queue: one at the producer, one in the consumer's hands
+SPARE_BLOCKS = 2  # besides those of batches that wait and that consumers have: one is filled, one is slack
 
 
-class _Failed(NamedTuple):
-    """In the place of a batch: what the source raised instead."""
+class _Ring:
+    """Blocks for batches, as many as can be in use at once, each as large as a batch."""
 
-    error: BaseException
+    def __init__(self, name: str, queue_size: int, block: int) -> None:
+        self.block = block
+        self._name, self._queue_size, self._consumers = name, queue_size, 0
+        self._workspace: Workspace | None = None
 
+    def place(self, batch: Examples, consumers: int) -> Workspace:
+        """Return a workspace with a block for a batch; an earlier one lasts as long as what lies in it."""
+        need = batch.footprint
+        if self._workspace is None or need > self.block or consumers > self._consumers:
+            grown = need if not self.block else need + need // 2
+            self.block = max(grown if need > self.block else self.block, 1)
+            self._consumers = consumers
+            self._workspace = self._made()
+        return self._workspace
 
-class _Ended(NamedTuple):
-    """In the place of a batch: there are no more."""
-
-
-class _Channel:
-    """A queue between two threads that either side may close; nobody waits at a closed one."""
-
-    def __init__(self, size: int) -> None:
-        self._items: deque[Any] = deque()
-        self._size, self._changed, self.closed = size, threading.Condition(), False
-
-    def put(self, item: object) -> bool:
-        """Add an item when there is room; tell whether somebody will take it."""
-        with self._changed:
-            self._changed.wait_for(lambda: self.closed or len(self._items) < self._size)
-            if not self.closed:
-                self._items.append(item)
-                self._changed.notify_all()
-            return not self.closed
-
-    def take(self) -> Any:
-        """Return the next item when there is one; at a closed channel that is the end."""
-        with self._changed:
-            self._changed.wait_for(lambda: self.closed or self._items)
-            if self.closed:
-                return _Ended()
-            item = self._items.popleft()
-            self._changed.notify_all()
-            return item
-
-    def close(self) -> None:
-        """Let go of what is in the queue, and of who waits."""
-        with self._changed:
-            self.closed = True
-            self._items.clear()
-            self._changed.notify_all()
+    def _made(self) -> Workspace:
+        conf = WorkspaceConfiguration(
+            initial_size=self.block,
+            overallocation_limit=self._queue_size + self._consumers + SPARE_BLOCKS - 1,
+            policy_learning="NONE",
+            policy_reset="ENDOFBUFFER_REACHED",
+        )
+        return Workspace(conf, f"{self._name}{uuid.uuid4()}")
 
 
-def _produce(
-    base: Iterable[Any], channel: _Channel, place: Callable[[], Workspace] | None, callback: Any
-) -> None:
-    """Read a source to its end, or until nobody wants more; the work of the thread.
-
-    A batch is copied into a block of the ring after the source has made it, so that what the source allocates
-    meanwhile does not count.
-    """
-    try:
-        ring = None if place is None else place()
-        for batch in base:
-            scope: AbstractContextManager[object] = nullcontext() if ring is None else ring
-            with scope:
-                here = batch.copy_to(ring) if ring is not None and isinstance(batch, Examples) else batch
-                if callback is not None:
-                    callback.call(here)
-            del batch
-            if not channel.put(here):
-                return
-            del here
-        channel.put(_Ended())
-    except BaseException as error:  # noqa: BLE001 - it goes on in the consumer, in its place
-        channel.put(_Failed(error))
-
-
-def _end(channel: _Channel, thread: threading.Thread) -> None:
-    """End the reading, and wait until the thread is gone, unless it is the one that asks.
-
-    A source that does not come back cannot be ended; its thread does not keep the program from ending.
-    """
-    channel.close()
-    if thread is threading.current_thread():
-        return
-    thread.join(PATIENCE)
-    if thread.is_alive():
-        text = f"{thread.name}: the source has not come back for {PATIENCE} s; its thread is left to itself"
-        warnings.warn(text, ResourceWarning, stacklevel=2)
-
-
-class AsyncDataSetIterator(DataSetIterator):
+class AsyncDataSetIterator(WrappingIterator):
     """Another source, read ahead by a thread (DL4J: ``AsyncDataSetIterator``).
 
     Every ``for`` starts a thread, which ends with the loop: at its end, by ``break``, by an exception, or
     when `close` is called or nobody has the loop's iterator any more. What the source raises is raised in its
-    place in the sequence.
+    place in the sequence. Several threads may share what ``iter()`` returns: each batch goes to one of them.
 
-    Batches lie in a ring of blocks of the thread. A block is used again after some further batches, so who
-    keeps a batch longer calls its ``detach()``; later use is an `OverwrittenArrayError`. A block that a NumPy
-    view still looks at is left alone.
+    Batches are copied into a ring of blocks of the thread before the source is asked for the next one, so
+    that a source may use its arrays again. The batch that a thread has taken last is never overwritten; who
+    keeps one longer calls its ``detach()``, and later use of another is an `OverwrittenArrayError`. A block
+    that a NumPy view still looks at is left alone.
 
     Parameters
     ----------
     base : iterable of DataSet
-        The source. Its thread-bound state must be made where it is iterated.
+        The source. Its thread-bound state must be made where it is iterated. A generator is closed with the
+        loop.
     queue_size : int
         How many batches wait at most.
     use_workspace : bool
         Whether batches are copied into a ring; otherwise they are handed on as they are.
-    callback : object, optional
+    callback : DataSetCallback, optional
         Its ``call(dataset)`` is called in the thread with every batch.
 
     Raises
     ------
     ValueError
-        A size below 1.
+        A size below 1; with ``for``, a second epoch of a source that gives one.
+    TypeError
+        A source that cannot be iterated.
     """
 
-    async_supported = False
     ring_name = "ADSI_ITER-"
+    thread_name = "ADSI prefetch thread"
 
     def __init__(
         self, base: Iterable[Any], queue_size: int = 8, *, use_workspace: bool = True, callback: Any = None
     ) -> None:
-        if isinstance(queue_size, bool) or not isinstance(queue_size, int) or queue_size < 1:
-            raise ValueError(f"queue_size must be a whole number from 1 on, not {queue_size!r}")
-        if not hasattr(base, "__iter__"):
-            raise TypeError(f"expected an iterable of data sets, not {type(base).__name__}")
-        self._base, self._size = base, queue_size
-        self._place = self._ring if use_workspace else None
-        self._callback = callback
-        self._threads: weakref.WeakKeyDictionary[_Channel, threading.Thread] = weakref.WeakKeyDictionary()
-        self.batch_size = getattr(base, "batch_size", None)
-        self.reset_supported = getattr(base, "reset_supported", iter(base) is not base)
+        super().__init__(base)
+        self._size = at_least(1, queue_size, "queue_size")
+        self._use_workspace, self._callback = use_workspace, callback
+        self.async_supported = False
+        self._block = 0
+        self._handovers: weakref.WeakSet[Handover] = weakref.WeakSet()
+        self._starting = threading.Lock()
 
-    def _ring(self) -> Workspace:
-        conf = WorkspaceConfiguration(
-            policy_reset="ENDOFBUFFER_REACHED",
-            policy_learning="FIRST_LOOP",
-            policy_spill="REALLOCATE",
-            overallocation_limit=self._size + SPARE_BLOCKS,
-        )
-        return Workspace(conf, f"{self.ring_name}{uuid.uuid4()}")
+    def batches(self) -> Epoch:
+        """Begin an epoch: return its batches, while a thread reads ahead."""
+        with self._starting:
+            source = self._epoch()
+            handover = Handover(self._size)
+            self._handovers.add(handover)
+        handover.start(self._reading(source), self.thread_name)
+        return Epoch(handover)
 
-    def batches(self) -> Iterator[Any]:
-        """Return the batches of one epoch, while a thread reads ahead."""
-        channel = _Channel(self._size)
-        arguments = self._base, channel, self._place, self._callback
-        thread = threading.Thread(target=_produce, args=arguments, name=self.ring_name, daemon=True)
-        self._threads[channel] = thread
-        thread.start()
-        try:
-            while not isinstance(item := channel.take(), _Ended):
-                if isinstance(item, _Failed):
-                    raise item.error
-                yield item
-                del item
-        finally:
-            _end(channel, thread)
+    __iter__ = batches
+
+    def _reading(self, source: Iterable[Any]) -> Any:
+        """Return the work of the thread, which does not hold this object."""
+        ring = _Ring(self.ring_name, self._size, self._block) if self._use_workspace else None
+        callback, pre_processor, owner = self._callback, self.pre_processor, weakref.ref(self)
+
+        def read(handover: Handover) -> None:
+            batches = iter(source)
+            try:
+                for batch in batches:
+                    if not handover.has_room():
+                        break
+                    mine = batch if pre_processor is None else pre_processed(batch, pre_processor)
+                    handover.ready.put(_made_ready(mine, ring, callback, handover.consumers))
+                    del batch, mine
+            finally:
+                if isinstance(batches, Generator):
+                    batches.close()
+                if ring is not None and (iterator := owner()) is not None:
+                    iterator._block = max(iterator._block, ring.block)  # noqa: SLF001 - its own
+
+        return read
 
     def close(self) -> None:
         """End all threads; loops that are under way end as if there were no more batches."""
-        for channel, thread in list(self._threads.items()):
-            _end(channel, thread)
+        with self._starting:
+            handovers = list(self._handovers)
+        for handover in handovers:
+            handover.end()
 
     def __enter__(self) -> Self:
         """Return this object."""
@@ -191,7 +144,24 @@ class AsyncDataSetIterator(DataSetIterator):
         self.close()
 
 
+def _made_ready(batch: Any, ring: _Ring | None, callback: Any, consumers: int) -> tuple[Any, Any]:
+    """Return a batch for a consumer, and the leases that keep it whole until it is used."""
+    if not isinstance(batch, Examples):
+        if callback is not None:
+            callback.call(batch)
+        return batch, ()
+    if ring is None:
+        mine = batch.shallow() if callback is not None else batch
+    else:
+        with ring.place(batch, consumers) as workspace:
+            mine = batch.copy_to(workspace)
+    if callback is not None:
+        callback.call(mine)
+    return mine, mine.leases()
+
+
 class AsyncMultiDataSetIterator(AsyncDataSetIterator):
     """The same for a source of `MultiDataSet` (DL4J: ``AsyncMultiDataSetIterator``)."""
 
     ring_name = "AMDSI_ITER-"
+    thread_name = "AMDSI prefetch thread"

@@ -1,0 +1,161 @@
+"""How batches go from the thread that reads to those that ask, and how either side ends it."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import warnings
+import weakref
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["Epoch", "Handover"]
+
+PATIENCE = 10.0  # seconds for a source to come back
+HASTE = 1.0  # the same where nobody asked to wait
+
+
+class _End(NamedTuple):
+    """In the place of a batch: there are no more, perhaps because something was raised."""
+
+    error: BaseException | None = None
+
+
+class Handover:
+    """Two queues between one thread that reads and any number that ask.
+
+    ``room`` holds a permission for every batch that may still be made ready: the reader waits for one, the
+    consumer gives it back with the next batch it takes. Nobody waits for a lock of ours, so that every side
+    may end it at any time, in finalisers too.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.ready: Final[SimpleQueue[Any]] = SimpleQueue()
+        self.room: Final[SimpleQueue[None]] = SimpleQueue()
+        self.is_closed = False
+        self.consumers = 1
+        """How many threads have asked so far, at least one."""
+        self.thread: threading.Thread | None = None
+        for _ in range(size):
+            self.room.put(None)
+
+    def start(self, work: Callable[[Handover], None], name: str) -> None:
+        """Begin to read in a thread, which does not keep the program from ending."""
+        self.thread = threading.Thread(target=self._run, args=(work,), name=name, daemon=True)
+        self.thread.start()
+
+    def _run(self, work: Callable[[Handover], None]) -> None:
+        error = None
+        try:
+            work(self)
+        except BaseException as raised:  # noqa: BLE001 - it goes on in the consumer, in its place
+            error = raised
+        self.ready.put(_End(error))
+
+    def has_room(self) -> bool:
+        """Wait until another batch may be made ready; tell whether somebody will take it."""
+        self.room.get()
+        return not self.is_closed
+
+    def close(self) -> None:
+        """Let go of what is ready, and of all who wait; never waits."""
+        self.is_closed = True
+        self.room.put(None)
+        while True:
+            try:
+                self.ready.get_nowait()
+            except Empty:
+                break
+        self.ready.put(_End())
+
+    def join(self, patience: float) -> bool:
+        """Wait for the thread's end, unless it is the one that asks; tell whether it is gone."""
+        if self.thread is None or self.thread is threading.current_thread():
+            return True
+        self.thread.join(patience)
+        return not self.thread.is_alive()
+
+    def end(self) -> None:
+        """End the reading. A source that does not come back cannot be ended: a `ResourceWarning` says so."""
+        self.close()
+        if not self.join(PATIENCE):
+            name = "" if self.thread is None else self.thread.name
+            text = f"{name}: the source has not come back for {PATIENCE} s; its thread is left to itself"
+            warnings.warn(text, ResourceWarning, stacklevel=3)
+
+
+_open: weakref.WeakSet[Handover] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_all() -> None:
+    """End all reading before the interpreter does."""
+    for handover in list(_open):
+        handover.close()
+    for handover in list(_open):
+        handover.join(HASTE)
+
+
+class Epoch:
+    """The batches of one epoch, for any number of threads; the reading ends with it.
+
+    What the memory of the batch that a thread took last is used for is its own affair until it takes the
+    next one: leases keep the memory until then.
+    """
+
+    def __init__(self, handover: Handover) -> None:
+        self._handover, self._process = handover, os.getpid()
+        self._leases: dict[int, Any] = {}
+        _open.add(handover)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Return this object."""
+        return self
+
+    def __next__(self) -> Any:
+        """Return the next batch, raise what the source raised there, or end."""
+        handover = self._handover
+        if self._process != os.getpid():
+            raise RuntimeError("the thread that reads ahead is in the process that this one was forked from")
+        me = threading.get_ident()
+        self._leases.pop(me, None)
+        item = self._next(handover)
+        if handover.is_closed or isinstance(item, _End):
+            self._ended(item)
+        batch, self._leases[me] = item
+        handover.consumers = len(self._leases)
+        handover.room.put(None)
+        return batch
+
+    def _ended(self, item: Any) -> NoReturn:
+        """End, for all who ask; the first is told of an error."""
+        self._handover.ready.put(_End())
+        if isinstance(item, _End) and item.error is not None:
+            raise item.error
+        raise StopIteration
+
+    @staticmethod
+    def _next(handover: Handover) -> Any:
+        while True:
+            try:
+                return handover.ready.get(timeout=PATIENCE)
+            except Empty:
+                if handover.thread is not None and not handover.thread.is_alive() and handover.ready.empty():
+                    return _End(RuntimeError(f"{handover.thread.name} ended without a word"))
+
+    def close(self) -> None:
+        """End the reading, and wait for it."""
+        self._handover.end()
+        self._leases.clear()
+
+    def __del__(self) -> None:
+        """End the reading when nobody can ask any more."""
+        handover = self._handover
+        handover.close()
+        if not sys.is_finalizing():
+            handover.join(HASTE)
