@@ -1,11 +1,13 @@
 """Networks are evaluated: in one pass, in pieces, while they learn, and with memory that does not grow."""
 
 import gc
+import sys
 import tracemalloc
 
 import numpy as np
 import pytest
-from nn_support import assert_steady, chain, examples
+from nn_support import assert_steady, chain
+from sklearn.datasets import load_iris
 
 import ndarena
 from ndarena import ConfigurationError, nn
@@ -19,11 +21,22 @@ from ndarena.evaluation import (
     ROCMultiClass,
 )
 
-X, Y = examples(30, 4, 3)
 MODES = ["NONE", "ENABLED"]
+pytestmark = pytest.mark.filterwarnings("ignore:.*_workspace_mode=:DeprecationWarning")
 
 
-def batches(size=7):
+def iris():
+    """Return the 150 flowers of Iris in an order in which classes are mixed, and their classes."""
+    flowers = load_iris()
+    order = np.random.default_rng(0).permutation(150)
+    x = (flowers.data - flowers.data.mean(axis=0)) / flowers.data.std(axis=0)
+    return x[order].astype(np.float32), np.eye(3, dtype=np.float32)[flowers.target[order]]
+
+
+X, Y = iris()
+
+
+def batches(size=35):
     return ArrayDataSetIterator(X, Y, batch_size=size)
 
 
@@ -93,7 +106,7 @@ def evaluated_series(net, data):
 
 
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [*MODES, "SINGLE", "SEPARATE"])
 @pytest.mark.parametrize(("case", "kind"), [("E01", "chain"), ("E02", "graph")])
 def test_E01_E02_pieces_give_what_whole_series_give(case, kind, mode, masked):  # noqa: N802 - ids
     del case
@@ -157,7 +170,7 @@ def test_E04_a_listener_evaluates_while_the_network_learns(case, when, mode):  #
     assert [call[2] for call in heard] == list(range(times))
     assert heard[0][:2] == (listener, net)
     assert len(told) == 2 * times
-    assert evaluations[0].row_count == 30
+    assert evaluations[0].row_count == 150
 
 
 @pytest.mark.parametrize("length", [None, 5])
@@ -179,11 +192,17 @@ def test_a_listener_with_a_wrong_setting_is_refused():
 @pytest.mark.parametrize("mode", MODES)
 def test_E05_E06_several_outputs_are_evaluated_in_one_pass(mode):  # noqa: N802 - ids
     net = graph_of_two(inference_workspace_mode=mode)
-    numbers = np.random.default_rng(0).normal(size=(30, 2)).astype(np.float32)
-    data = [MultiDataSet([X[i : i + 8]], [Y[i : i + 8], numbers[i : i + 8]]) for i in range(0, 30, 8)]
+    numbers = np.random.default_rng(0).normal(size=(150, 2)).astype(np.float32)
+    parts = [slice(i, i + 40) for i in range(0, 150, 40)]
+    data = [MultiDataSet([X[part]], [Y[part], numbers[part]]) for part in parts]
     evaluations = {0: [Evaluation(), ROCMultiClass()], 1: [RegressionEvaluation(columns=["a", "b"])]}
     assert net.do_evaluation(data, evaluations) is evaluations
-    assert evaluations[0][0].row_count == 30
+    seen = [
+        evaluations[0][0].row_count,
+        sum(evaluations[0][1].count_actual_positive(i) for i in range(3)),
+        evaluations[1][0].tree()["exampleCountPerColumn"]["data"][0],
+    ]
+    assert seen == [150, 150, 150]
     classes, predicted = net.output(X)
     assert evaluations[0][0].accuracy() == np.mean(classes.argmax(axis=1) == Y.argmax(axis=1))
     wanted = np.mean((predicted - numbers) ** 2)
@@ -255,11 +274,11 @@ class Watcher:
 @pytest.mark.parametrize(("mode", "place"), [("NONE", None), ("ENABLED", "WS_OUTPUT_MEM")])
 def test_an_evaluation_sees_outputs_in_their_workspace_and_none_current(mode, place):
     watcher = Watcher()
-    data = [DataSet(X, Y, metadata=list(range(30))), DataSet(X, Y)]
+    data = [DataSet(X, Y, metadata=list(range(150))), DataSet(X, Y)]
     assert chain(4, 5, 3, inference_workspace_mode=mode).do_evaluation(data, watcher) == (watcher,)
     assert watcher.current == [None, None]
     assert watcher.places == [place, place]
-    assert watcher.metadata == [list(range(30)), None]
+    assert watcher.metadata == [list(range(150)), None]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -272,7 +291,7 @@ def test_an_error_in_an_evaluation_leaves_nothing_open(mode):
     with pytest.raises(OSError, match="broken"):
         net.do_evaluation(batches(), Broken())
     ndarena.assert_no_workspaces_open("afterwards")
-    assert net.evaluate(batches()).row_count == 30
+    assert net.evaluate(batches()).row_count == 150
 
 
 # Memory.
@@ -286,25 +305,42 @@ COUNTING = {
 }
 
 
+class Meter:
+    """Notes of every batch what is held, how many blocks of Python live, and what the batch took at most."""
+
+    def __init__(self, count):
+        self.seen, self._next = np.zeros((count, 3), np.int64), 0
+
+    def eval(self, *_):
+        living, most = tracemalloc.get_traced_memory()
+        self.seen[self._next] = ndarena.allocated_bytes(), sys.getallocatedblocks(), most - living
+        self._next += 1
+        tracemalloc.reset_peak()
+
+
+@pytest.mark.parametrize(("count", "length"), [(1000, None), (300, 2)])
 @pytest.mark.parametrize("mode", MODES)
-def test_memory_does_not_grow_with_the_number_of_batches(mode):
-    net = chain(4, 5, 3, inference_workspace_mode=mode)
+def test_D_25_a_thousand_batches_take_as_much_as_a_few(mode, count, length):  # noqa: N802 - an id
+    if length:
+        net = series_network("chain", length, inference_workspace_mode=mode)
+        ((data,), pieces) = series((20,), 4, 6, masked=True), 2
+    else:
+        net, data, pieces = chain(4, 5, 3, inference_workspace_mode=mode), DataSet(X[:30], Y[:30]), 1
     evaluations = [make() for make in COUNTING.values()]
-
-    def evaluate(count):
-        net.do_evaluation((DataSet(X, Y) for _ in range(count)), *evaluations)
-        gc.collect()
-        return tracemalloc.get_traced_memory()[0], ndarena.allocated_bytes()
-
+    gc.collect()
+    gc.disable()
     tracemalloc.start()
+    meter = Meter(count * pieces)
     try:
-        traced, held = evaluate(1000)
-        traced_after, held_after = evaluate(3000)
+        net.do_evaluation((data for _ in range(count)), *evaluations, meter)
     finally:
         tracemalloc.stop()
-    assert held_after == held
-    assert traced_after - traced < 3000 * 8  # free lists fill; the least object would be 16 bytes each
-    assert evaluations[0].row_count == 30 * 4000
+        gc.enable()
+    held, living, taken = np.ptp(meter.seen[100 * pieces :].reshape(-1, pieces, 3), axis=0).T
+    assert (held == 0).all()
+    assert living.max() < 20  # small numbers of the meter's own; a block per batch would be more
+    assert taken.max() < 300  # bytes, of the meter's numbers: every batch takes the same
+    assert evaluations[0].row_count > 10_000
 
 
 @pytest.mark.parametrize("name", COUNTING)

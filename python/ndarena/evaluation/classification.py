@@ -8,7 +8,8 @@ import numpy as np
 
 from ndarena.evaluation import matrix_json, ratios, text
 from ndarena.evaluation.base import JsonForm
-from ndarena.evaluation.rows import kept_rows
+from ndarena.evaluation.records import WithRecords
+from ndarena.evaluation.rows import examples_of, kept_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ Matrix = np.ndarray[Any, np.dtype[np.int64]]
 TWO = 2
 
 
-class Evaluation(JsonForm):
+class Evaluation(WithRecords, JsonForm):
     """Counts which class was predicted for which, and what follows from it (DL4J: ``Evaluation``).
 
     Parameters
@@ -79,6 +80,7 @@ class Evaluation(JsonForm):
         """Forget everything that was evaluated."""
         self._matrix: Matrix | None = None
         self._top_n_correct = 0
+        self._predictions = []
         if self._asked is not None:
             self._begin(self._asked)
 
@@ -120,6 +122,8 @@ class Evaluation(JsonForm):
         mask : array_like, optional
             ``[N, 1]`` or ``[N, T]``, 0 where a row does not count. A batch that is masked as a whole is
             ignored.
+        metadata : sequence, optional
+            ``[N]``, something of every example, for `prediction_errors` and its relatives.
 
         Raises
         ------
@@ -129,13 +133,16 @@ class Evaluation(JsonForm):
         y, p = kept_rows(labels, predictions, mask, self.axis)
         if not len(y):
             return
+        records = None if metadata is None else examples_of(labels, mask, metadata, self.axis)
         classes = max(y.shape[1], TWO)
         if self.cost_array is not None and self.cost_array.shape != (classes,):
             raise ValueError(f"cost_array must have shape {(classes,)}, not {self.cost_array.shape}")
         matrix = self._begin(classes)
         actual = (y[:, 0] > 0.5).astype(np.intp) if y.shape[1] == 1 else y.argmax(axis=1)
-        counts = np.bincount(actual * classes + self._predicted(p), minlength=classes * classes)
-        matrix += counts.reshape(classes, classes)
+        predicted = self._predicted(p)
+        matrix += np.bincount(actual * classes + predicted, minlength=classes**2).reshape(classes, classes)
+        if records is not None:
+            self._remember(actual.tolist(), predicted.tolist(), records)
         if self.top_n > 1 and p.shape[1] > 1:
             higher = (p > p[np.arange(len(p)), actual][:, None]).sum(axis=1)
             self._top_n_correct += int((higher < self.top_n).sum())
@@ -155,6 +162,7 @@ class Evaluation(JsonForm):
         matrix = self._begin(len(other._matrix))
         matrix += other._matrix
         self._top_n_correct += other._top_n_correct
+        self._predictions += other._predictions
         if self._names is None:
             self._names = other._names
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-__all__ = ["check_probabilities", "kept_elements", "kept_rows"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["check_probabilities", "examples_of", "kept_elements", "kept_rows"]
 
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
 Kept = np.ndarray[Any, np.dtype[np.bool_]]
@@ -56,6 +59,23 @@ def kept_elements(labels: Any, predictions: Any, mask: Any, axis: int = 1) -> tu
             keep &= rows[:, None]
     _refuse_nan(p if keep.all() else p[keep])
     return y, p, keep
+
+
+def examples_of(labels: Any, mask: Any, of_examples: Sequence[Any], axis: int = 1) -> list[Any]:
+    """Return for every row of `kept_rows` what there is of its example.
+
+    Raises
+    ------
+    ValueError
+        Not one for every example.
+    """
+    places = np.moveaxis(np.asarray(labels), axis, -1).shape[:-1]
+    if len(of_examples) != places[0]:
+        raise ValueError(f"metadata of {len(of_examples)} examples, where there are {places[0]}")
+    example = np.indices(places)[0].ravel()
+    if mask is not None:
+        example = example[_kept(np.asarray(mask), places)]
+    return [of_examples[i] for i in example]
 
 
 def check_probabilities(values: Matrix, what: str) -> None:
