@@ -6,6 +6,7 @@ import threading
 import uuid
 import weakref
 from collections.abc import Generator
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from ndarena._core import Workspace, WorkspaceConfiguration
@@ -133,15 +134,18 @@ class AsyncDataSetIterator(WrappingIterator):
         with self._starting:
             handovers = list(self._handovers)
         for handover in handovers:
+            handover.close()
+        for handover in handovers:
             handover.end()
 
     def __enter__(self) -> Self:
         """Return this object."""
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Do as `close`."""
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Do as `close`, but no warning takes the place of an exception."""
+        with nullcontext() if kind is None else suppress(ResourceWarning):
+            self.close()
 
 
 def _made_ready(batch: Any, ring: _Ring | None, callback: Any, consumers: int) -> tuple[Any, Any]:

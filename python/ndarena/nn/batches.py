@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ndarena._core import WorkspaceArray
-from ndarena.data import DataSet, DataSetIterator
+from ndarena.data import AsyncDataSetIterator, AsyncMultiDataSetIterator, DataSet, DataSetIterator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +17,18 @@ if TYPE_CHECKING:
     from ndarena.nn.wiring import Wiring
     from ndarena.nn.words import Array
 
-__all__ = ["Batch", "batch_of", "epochs_of", "errors_of", "inputs_of", "numeric"]
+__all__ = [
+    "Batch",
+    "batch_of",
+    "check_epochs",
+    "errors_of",
+    "gives_one_epoch",
+    "inputs_of",
+    "numeric",
+    "read_ahead",
+]
+
+PREFETCHED = 2  # batches that wait, as in DL4J
 
 
 def numeric(value: Array, what: str) -> Array:
@@ -178,15 +190,20 @@ def _check_mask(mask: list[int], labels: tuple[int, ...]) -> None:
         raise ValueError(f"labels_mask must have shape {list(labels)} or {rows}, not {mask}")
 
 
-def epochs_of(data: Iterable[Any], epochs: int) -> Iterator[Iterable[Any]]:
-    """Return what to go through in each epoch.
-
-    Raises
-    ------
-    ValueError
-        Another epoch of a source that gives only one.
-    """
-    once = iter(data) is data or (isinstance(data, DataSetIterator) and not data.reset_supported)
-    if once and epochs > 1:
+def check_epochs(data: Iterable[Any], epochs: int) -> None:
+    """Refuse another epoch of a source that gives only one (`ValueError`)."""
+    if epochs > 1 and gives_one_epoch(data):
         raise ValueError(f"{type(data).__name__} gives one epoch, not {epochs}: it cannot begin again")
-    return (data for _ in range(epochs))
+
+
+def gives_one_epoch(data: Iterable[Any]) -> bool:
+    """Tell whether a source cannot begin again."""
+    return iter(data) is data or (isinstance(data, DataSetIterator) and not data.reset_supported)
+
+
+def read_ahead(data: Iterable[Any], wiring: Wiring) -> AbstractContextManager[Iterable[Any]]:
+    """Return a source for a ``with`` block in which a thread reads ahead, if the source allows it."""
+    if not getattr(data, "async_supported", False):
+        return nullcontext(data)
+    kind = AsyncMultiDataSetIterator if wiring.is_graph else AsyncDataSetIterator
+    return kind(data, PREFETCHED)

@@ -13,7 +13,7 @@ from ndarena._core import (
 from ndarena.data import DataSet, MultiDataSet
 from ndarena.errors import ConfigurationError
 from ndarena.evaluation import ROC, Evaluation, RegressionEvaluation, ROCMultiClass
-from ndarena.nn.batches import batch_of
+from ndarena.nn.batches import batch_of, read_ahead
 from ndarena.nn.choices import BackpropType, WorkspaceMode
 from ndarena.nn.learner import Learner, delivered
 from ndarena.nn.memory import OUTPUT_MEM, activations_configuration
@@ -22,7 +22,7 @@ from ndarena.nn.pace import step
 from ndarena.nn.passes import CarryingPass, InferencePass
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ndarena.nn.batches import Batch
 
@@ -91,12 +91,19 @@ class Evaluating(Learner):
         outputs = range(len(self.wiring.outputs))
         if unknown := set(evaluations) - set(outputs):
             raise ValueError(f"there is no output {min(unknown)}: they are {list(outputs)}")
-        pieces = self.configuration.backprop_type is BackpropType.TRUNCATED_BPTT
-        net: Any = self.clone() if pieces else self  # whose states are its own
-        for each in [iterator] if isinstance(iterator, DataSet | MultiDataSet) else iterator:
+        in_pieces = self.configuration.backprop_type is BackpropType.TRUNCATED_BPTT
+        net: Any = self.clone() if in_pieces else self  # whose states are its own
+        single = isinstance(iterator, DataSet | MultiDataSet)
+        with read_ahead([iterator] if single else iterator, self.wiring) as source:
+            self._evaluate_each(net, source, evaluations)
+
+    def _evaluate_each(
+        self, net: Any, source: Iterable[Any], evaluations: Mapping[int, Sequence[Any]]
+    ) -> None:
+        for each in source:
             batch = batch_of(self._checked(each), self.wiring, self.dtype)
             metadata = () if getattr(each, "metadata", None) is None else (each.metadata,)
-            if not pieces:
+            if net is self:
                 net._evaluate_batch(batch, evaluations, InferencePass, metadata)  # noqa: SLF001 - itself
                 continue
             net.rnn_clear_previous_state()

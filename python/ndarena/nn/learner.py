@@ -10,7 +10,7 @@ import numpy as np
 from ndarena._core import Workspace, detach
 from ndarena.errors import ScopeError
 from ndarena.nn.base import Network, note_workspaces
-from ndarena.nn.batches import batch_of, epochs_of, errors_of
+from ndarena.nn.batches import batch_of, check_epochs, errors_of, gives_one_epoch, read_ahead
 from ndarena.nn.choices import BackpropType, WorkspaceMode
 from ndarena.nn.layer import cut
 from ndarena.nn.memory import TrainingMemory
@@ -63,7 +63,8 @@ class Learner(Network):
         Parameters
         ----------
         data : iterable of DataSet, DataSet, or array_like
-            Batches; or one batch, as features with ``labels`` or as a data set, of which every epoch is one
+            Batches, read ahead by a thread if the iterator is a `DataSetIterator` that allows it; or one
+            batch, as features with ``labels`` or as a data set, of which every epoch is one
             iteration. A graph takes lists of arrays, and data sets of either kind.
         labels : array_like, optional
             ``[N, n_out]``, with features.
@@ -73,7 +74,8 @@ class Learner(Network):
         Raises
         ------
         ValueError
-            Data that do not fit the network, or no second epoch where one is asked for.
+            Data that do not fit the network, no second epoch where one is asked for, or an iterator that is
+            used up.
         RuntimeError
             The network is learning already.
         """
@@ -84,9 +86,12 @@ class Learner(Network):
             if batch is not None:
                 for _ in range(epochs):
                     self._fit_batch(batch)
-            else:
-                for epoch in epochs_of(data, epochs):
-                    self._fit_epoch(epoch)
+                return
+            check_epochs(data, epochs)
+            with read_ahead(data, self.wiring) as source:
+                for _ in range(epochs):
+                    if not self._fit_epoch(source) and gives_one_epoch(data):
+                        raise ValueError(f"{type(data).__name__} gave no batch: it is empty or used up")
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -102,12 +107,15 @@ class Learner(Network):
             self._forget()
             self._fitting.release()
 
-    def _fit_epoch(self, batches: Iterable[Any]) -> None:
+    def _fit_epoch(self, batches: Iterable[Any]) -> int:
+        """Learn from all batches once; return how many there were."""
+        count = 0
         self._tell("on_epoch_start")
-        for data in batches:
+        for count, data in enumerate(batches, 1):  # noqa: B007 - the last number
             self._fit_batch(self._checked(data))
         self._tell("on_epoch_end")
         self.epoch_count += 1
+        return count
 
     def _fit_batch(self, data: Any) -> None:
         """Do one iteration, or one per piece; a network without parameters has nothing to learn."""

@@ -10,6 +10,7 @@ from ndarena._core import ArrayType, LayerWorkspaceMgr, WorkspaceArray
 from ndarena.errors import ArrayLocationError, ScopeError
 from ndarena.nn.vertex import GraphVertex
 from ndarena.nn.words import Array, share_memory
+from ndarena.policies import WorkspaceType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -97,14 +98,21 @@ def _is_readable(a: Array) -> bool:
 def brought_in(mgr: LayerWorkspaceMgr, x: Array, dtype: np.dtype[np.floating], role: ArrayType) -> Array:
     """Return an input of a network in a role's place, in that dtype and C order; as it is if it is all that.
 
-    An input is copied into its workspace, so that what a layer makes of it lands in a workspace too.
+    An input is copied into its workspace, so that what a layer makes of it lands in a workspace too. A batch
+    in a ring is read where it lies: its block is its own while it is learned from.
     """
     in_order = x.flags["C_CONTIGUOUS"] and x.dtype == dtype
+    if in_order and not mgr.is_scoped_out(role) and _is_in_ring(x):
+        return x
     if in_order and (isinstance(x, WorkspaceArray) or mgr.is_scoped_out(role)):
         return mgr.leverage_to(role, x)
     copy = mgr.create_uninitialized(role, x.shape, dtype)
     copy[...] = x
     return copy
+
+
+def _is_in_ring(x: Array) -> bool:
+    return isinstance(x, WorkspaceArray) and x.workspace.workspace_type is WorkspaceType.CIRCULAR
 
 
 def like(mgr: LayerWorkspaceMgr, role: ArrayType, x: Array) -> Array:
