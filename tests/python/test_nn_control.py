@@ -10,7 +10,7 @@ from support import eventually, held_bytes, in_thread
 
 import ndarena
 from ndarena import DestroyedWorkspaceError, nn
-from ndarena.data import ArrayDataSetIterator, DataSet
+from ndarena.data import ArrayDataSetIterator, AsyncShieldDataSetIterator, DataSet
 from ndarena.evaluation import Evaluation
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*_workspace_mode=:DeprecationWarning")
@@ -21,7 +21,8 @@ X, Y = examples(40, 4, 3)
 
 
 def batches():
-    return ArrayDataSetIterator(X, Y, batch_size=8)
+    """Return batches that are not read ahead: what a ring holds belongs to another thread."""
+    return AsyncShieldDataSetIterator(ArrayDataSetIterator(X, Y, batch_size=8))
 
 
 def in_mode(mode):
