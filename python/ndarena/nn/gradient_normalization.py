@@ -67,5 +67,5 @@ def divide(gradient: Array, batch_size: int, undivided: list[slice]) -> None:
     for where in [*undivided, slice(len(gradient), None)]:
         if where.start > start:
             part = gradient[start : where.start]
-            part /= max(batch_size, 1)
+            part /= batch_size
         start = where.stop

@@ -208,6 +208,9 @@ class Layer(Declared):
 
     # The working twin.
 
+    epsilon_is_read = True
+    """Whether anybody reads what `backprop_gradient` returns; where nobody does that may be ``None``."""
+
     def instantiate(
         self,
         *,
@@ -286,15 +289,6 @@ class Layer(Declared):
             f"layer {self.index} ({self.name}, {type(self).__name__}): expected {what} of shape {expected}, "
             f"not {list(x.shape)}"
         )
-
-    @property
-    def epsilon_is_read(self) -> bool:
-        """Whether anybody reads what `backprop_gradient` returns; where nobody does that may be ``None``."""
-        return bool(self.__dict__.get("_epsilon_is_read", True))
-
-    @epsilon_is_read.setter
-    def epsilon_is_read(self, read: bool) -> None:
-        self.__dict__["_epsilon_is_read"] = read
 
     @property
     def index(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,12 +14,12 @@ from ndarena.nn.choices import BackpropType, WorkspaceMode
 from ndarena.nn.layer import cut
 from ndarena.nn.memory import TrainingMemory
 from ndarena.nn.pace import step
-from ndarena.nn.passes import InferencePass, SteppingPass, TrainingPass
+from ndarena.nn.passes import InferencePass, PieceTrainingPass, SteppingPass, TrainingPass
 from ndarena.nn.recurrent import RecurrentLayer
 from ndarena.nn.words import Array, share_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ndarena.nn.batches import Batch
     from ndarena.nn.layer import Flat
@@ -82,30 +81,36 @@ class Learner(Network):
         if isinstance(epochs, bool) or not isinstance(epochs, int | np.integer) or epochs < 0:
             raise ValueError(f"epochs must be a whole number from 0 on, not {epochs!r}")
         batch = self._data_set(data, labels)
-        with self._alone():
-            if batch is not None:
-                for _ in range(epochs):
-                    self._fit_batch(batch)
-                return
-            check_epochs(data, epochs)
-            with read_ahead(data, self.wiring) as source:
-                for _ in range(epochs):
-                    if not self._fit_epoch(source) and gives_one_epoch(data):
-                        raise ValueError(f"{type(data).__name__} gave no batch: it is empty or used up")
+        if batch is not None:
+            self._alone(self._fit_repeatedly, batch, epochs)
+        else:
+            self._alone(self._fit_epochs, data, epochs)
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep others from learning meanwhile, and let go of what the layers kept in the end."""
+    def _alone(self, work: Callable[..., Any], *facts: Any, **options: Any) -> Any:
+        """Keep others from learning meanwhile; if it fails let go of what the layers kept."""
         if not self._fitting.acquire(blocking=False):
             raise RuntimeError("this network is learning already")
         try:
-            yield
-        except MemoryError as error:
-            note_workspaces(error)
+            return work(*facts, **options)
+        except BaseException as error:
+            self._forget()
+            if isinstance(error, MemoryError):
+                note_workspaces(error)
             raise
         finally:
-            self._forget()
+            self._outside = None
             self._fitting.release()
+
+    def _fit_repeatedly(self, data: Any, times: int) -> None:
+        for _ in range(times):
+            self._fit_batch(data)
+
+    def _fit_epochs(self, data: Iterable[Any], epochs: int) -> None:
+        check_epochs(data, epochs)
+        with read_ahead(data, self.wiring) as source:
+            for _ in range(epochs):
+                if not self._fit_epoch(source) and gives_one_epoch(data):
+                    raise ValueError(f"{type(data).__name__} gave no batch: it is empty or used up")
 
     def _fit_epoch(self, batches: Iterable[Any]) -> int:
         """Learn from all batches once; return how many there were."""
@@ -130,47 +135,50 @@ class Learner(Network):
         try:
             for piece in batch.pieces(self.configuration.tbptt_fwd_length):
                 with step():
-                    self._iterate(piece, carries_state=True)
+                    self._iterate(piece, PieceTrainingPass)
         finally:
             self.rnn_clear_previous_state()
 
-    def _iterate(self, batch: Batch, *, carries_state: bool = False) -> None:
-        tell = self._tell if self._listeners else _silence
-        self._learn_gradient(batch, tell, carries_state=carries_state)
+    def _iterate(self, batch: Batch, kind: type[TrainingPass] = TrainingPass) -> None:
+        memory = self._training()
+        self._learn_gradient(batch, memory, kind, tells=bool(self._listeners))
         self._tell("on_gradient_calculation")
-        change = self.updater.update(
+        if self._listeners:  # which may have changed modes, or destroyed workspaces
+            memory = self._training()
+        self.updater.learn(
             self._gradient,
             iteration=self.iteration_count,
             epoch=self.epoch_count,
-            batch_size=batch.examples,
+            batch_size=len(batch.features[0]),
+            scope=memory.updating,
         )
-        self._params -= change
-        self.updater.constrain()
-        self._training().settle()
+        if not memory.is_settled:
+            self._training().settle()
         self._tell("iteration_done", self.iteration_count, self.epoch_count)
         self.iteration_count += 1
 
     def _learn_gradient(
         self,
         batch: Batch,
-        tell: Callable[..., None],
+        memory: TrainingMemory,
+        kind: type[TrainingPass] = TrainingPass,
         *,
-        carries_state: bool = False,
+        tells: bool = False,
         keep_epsilons: bool = False,
     ) -> list[Array]:
         """Set gradient and score of a batch; return the epsilons of the inputs if they are asked for."""
         self._remember(batch)
-        memory = self._training()
         with memory.whole():
-            work = TrainingPass(self.wiring, memory, self.dtype, batch, carries_state=carries_state)
+            work = kind(self.wiring, memory, self.dtype, batch)
             work.forward_hidden()
-            if tell is not _silence:
-                tell("on_forward_pass", self._heard(work, batch))
+            if tells:
+                self._tell("on_forward_pass", self._heard(work, batch))
                 memory.check("on_forward_pass")
             epsilons = work.backward(keep_epsilons=keep_epsilons)
             self._score = work.score(self.calc_regularization_score)
             self._forget()
-            tell("on_backward_pass")
+            if tells:
+                self._tell("on_backward_pass")
         return epsilons
 
     def _forget(self) -> None:
@@ -186,10 +194,9 @@ class Learner(Network):
 
     def _gradient_of(self, data: Any) -> list[Array]:
         """Set gradient and score; return the epsilons of the inputs."""
-        batch = batch_of(data, self.wiring, self.dtype)
-        with self._alone():
-            epsilons = self._learn_gradient(batch, _silence, keep_epsilons=True)
-        self._training().settle()
+        batch, memory = batch_of(data, self.wiring, self.dtype), self._training()
+        epsilons: list[Array] = self._alone(self._learn_gradient, batch, memory, keep_epsilons=True)
+        memory.settle()
         return epsilons
 
     def _gradients_by_name(self) -> dict[str, Flat]:
@@ -214,8 +221,8 @@ class Learner(Network):
             raise RuntimeError("feed_forward(x, training=True, keep_inputs=True) must come first")
         outputs = [work.values[node.value] for node in self.wiring.outputs]
         errors = errors_of(epsilons, outputs, self.dtype)
-        with self._alone():
-            below = work.backward(errors, keep_epsilons=True)
+        below = self._alone(work.backward, errors, keep_epsilons=True)
+        self._forget()
         return self._gradient.copy(), below
 
     # Asking.
@@ -300,10 +307,6 @@ class Learner(Network):
     def rnn_set_previous_state(self, layer: int | str, state: Mapping[str, Array]) -> None:
         """Copy a state into a layer, for `rnn_time_step` to go on from."""
         self._recurrent(layer).rnn_set_previous_state(state)
-
-
-def _silence(*_: object) -> None:
-    """Tell nobody."""
 
 
 def check_target(workspace: Workspace | None, out: Array) -> None:

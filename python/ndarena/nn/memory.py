@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from ndarena._core import (
@@ -16,11 +17,13 @@ from ndarena.errors import DestroyedWorkspaceError
 from ndarena.nn.choices import WorkspaceMode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from ndarena._core import Scope, Workspace
     from ndarena.nn.wiring import Node, Slots, Wiring
+
+    Enter = Callable[[], AbstractContextManager[object]]
 
 __all__ = [
     "OUTPUT_MEM",
@@ -83,9 +86,10 @@ class _Memory:
         wishes = self._wishes() if self.enabled else {}
         self._workspaces = {name: _found(name, conf) for name, conf in wishes.items()}
         self._used = tuple(self._workspaces.values())
-        self._settled = not self.enabled
-        self._entrances = {name: self._manager({"ACTIVATIONS": name}) for name in wishes}
-        self._scratch = self._manager({"FF_WORKING_MEM": self._name(WORK)})
+        self.is_settled = not self.enabled
+        self._entrances = {name: self._entrance(T.ACTIVATIONS, name) for name in wishes}
+        self.work = self._entrance(T.FF_WORKING_MEM, self._name(WORK))
+        """Enters the scratch of one call of a layer."""
 
     def _wishes(self) -> dict[str, WorkspaceConfiguration]:
         """Return what the mode and the network need."""
@@ -132,12 +136,12 @@ class _Memory:
 
     def settle(self) -> None:
         """Size the workspaces after the first turn, whatever number of cycles they were to wait for."""
-        if self._settled:
+        if self.is_settled:
             return
         for ws in self._workspaces.values():
             if not ws.is_scope_active:
                 ws.initialize_workspace()
-        self._settled = True
+        self.is_settled = True
 
     def _manager(self, places: Mapping[str, str], *scoped_out: ArrayType) -> LayerWorkspaceMgr:
         """Make a manager: roles in workspaces by name, roles without a workspace, all others unknown."""
@@ -162,22 +166,22 @@ class _Memory:
         places.pop("RNN_BP_LOOP_WORKING_MEM")
         return {"INPUT": given, "ACTIVATIONS": result, **places}
 
-    def work(self) -> AbstractContextManager[object]:
-        """Enter the scratch of one call of a layer."""
-        return self._scratch.notify_scope_entered(T.FF_WORKING_MEM)
+    def _entrance(self, role: ArrayType, name: str) -> Callable[[], Scope]:
+        """Return what enters a workspace; in mode NONE it enters nothing."""
+        return partial(self._manager({role.name: name}).notify_scope_entered, role)
 
-    def _held(self, names: Sequence[str]) -> AbstractContextManager[object]:
-        """Enter workspaces by name."""
+    def _held(self, names: Sequence[str]) -> Enter:
+        """Return what enters workspaces by name."""
         if len(names) == 1:
-            return self._entrances[names[0]].notify_scope_entered(T.ACTIVATIONS)
-        return Held([self._entrances[name] for name in names])
+            return self._entrances[names[0]]
+        return partial(Held, [self._entrances[name] for name in names])
 
-    def _in_turn(self, slots: Slots, separate: str) -> Held:
-        """Return what enters and leaves slots; in other modes than ENABLED it is one workspace."""
+    def _in_turn(self, slots: Slots, separate: str) -> Callable[[], Held]:
+        """Return what makes keepers of slots; in other modes than ENABLED these are one workspace."""
         if self._mode is WorkspaceMode.ENABLED:
             names = [_slot(self._wiring, slot) for slot in range(slots.count)]
-            return InTurn([self._entrances[name] for name in names], slots)
-        return Held([self._entrances[name] for name in self._names(self._name("", separate))])
+            return partial(InTurn, [self._entrances[name] for name in names], slots)
+        return partial(Held, [self._entrances[name] for name in self._names(self._name("", separate))])
 
     def _places(self, slots: Slots, separate: str) -> list[str]:
         """Return the workspace in which each node's slot is."""
@@ -193,15 +197,15 @@ class _Memory:
 class Held:
     """Workspaces that are open from beginning to end, whatever slots nodes have."""
 
-    def __init__(self, entrances: Sequence[LayerWorkspaceMgr]) -> None:
+    def __init__(self, entrances: Sequence[Callable[[], Scope]]) -> None:
         self._entrances = entrances
         self._scopes: dict[int, Scope] = {}
 
     def __enter__(self) -> Self:
         """Enter them, all or none."""
         try:
-            for slot in range(len(self._entrances)):
-                self._enter(slot)
+            for slot, enter in enumerate(self._entrances):
+                self._scopes[slot] = enter()
         except BaseException:
             self.__exit__()
             raise
@@ -211,9 +215,6 @@ class Held:
         """Leave what is still open, the innermost first."""
         while self._scopes:
             self._scopes.popitem()[1]._leave_apart()  # noqa: SLF001 - the core's, for this
-
-    def _enter(self, slot: int) -> None:
-        self._scopes[slot] = self._entrances[slot].notify_scope_entered(T.ACTIVATIONS)
 
     def begin(self, node: Node) -> None:
         """Get ready for what a node gives."""
@@ -225,7 +226,7 @@ class Held:
 class InTurn(Held):
     """Slots that are open while what lies in them is needed; none lies inside another."""
 
-    def __init__(self, entrances: Sequence[LayerWorkspaceMgr], slots: Slots) -> None:
+    def __init__(self, entrances: Sequence[Callable[[], Scope]], slots: Slots) -> None:
         super().__init__(entrances)
         self._slots = slots
 
@@ -237,7 +238,7 @@ class InTurn(Held):
         """Enter the slot of a node."""
         slot = self._slots.of[node.index]
         if slot not in self._scopes:
-            self._enter(slot)
+            self._scopes[slot] = self._entrances[slot]()
 
     def end(self, node: Node) -> None:
         """Leave the slots that are free again when a node has worked."""
@@ -258,7 +259,13 @@ class TrainingMemory(_Memory):
         super().__init__(wiring, mode)
         given, result = self._name(ALL, EXTERNAL), self._name(ALL, FORWARD)
         self.forward = self._manager(self._forward_places(given, result))
-        self._whole = self._names(given, result)
+        whole = self._names(given, result)
+        self.whole = self._held(whole)
+        """Enters what holds the activations of an iteration."""
+        self.updating = self._held(whole[-1:])
+        """Enters the scratch of the updater."""
+        self.epsilons = self._in_turn(wiring.backward, BACKWARD)
+        """Makes what holds the epsilons."""
         scratch = {"INPUT": given, "ACTIVATIONS": self._name(WORK), **self._scratch_places()}
         places = self._places(wiring.backward, BACKWARD)
         self._backward = [self._manager(scratch | {"ACTIVATION_GRAD": place}) for place in places]
@@ -271,18 +278,6 @@ class TrainingMemory(_Memory):
         """Return the manager of a node's step of the backward pass."""
         return self._backward[node.index]
 
-    def whole(self) -> AbstractContextManager[object]:
-        """Enter what holds the activations of an iteration."""
-        return self._held(self._whole)
-
-    def updating(self) -> AbstractContextManager[object]:
-        """Enter the scratch of the updater."""
-        return self._held(self._whole[-1:])
-
-    def epsilons(self) -> Held:
-        """Return what holds the epsilons."""
-        return self._in_turn(self._wiring.backward, BACKWARD)
-
 
 class InferenceMemory(_Memory):
     """An activation stays until its last reader has worked."""
@@ -293,6 +288,8 @@ class InferenceMemory(_Memory):
         self._forward = [self._layer(node) for node in wiring.nodes]
         work = self._name(WORK)
         self.detached = self._manager(self._forward_places(work, work), T.ACTIVATIONS)
+        self.results = self._in_turn(wiring.forward, FORWARD)
+        """Makes what holds the activations."""
 
     def _layer(self, node: Node) -> LayerWorkspaceMgr:
         own = self._result[node.index]
@@ -305,7 +302,3 @@ class InferenceMemory(_Memory):
     def forward(self, node: Node) -> LayerWorkspaceMgr:
         """Return the manager of a node."""
         return self._forward[node.index]
-
-    def results(self) -> Held:
-        """Return what holds the activations."""
-        return self._in_turn(self._wiring.forward, FORWARD)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ndarena.nn.memory import InferenceMemory, TrainingMemory
     from ndarena.nn.wiring import Node, Wiring
 
-__all__ = ["CarryingPass", "InferencePass", "SteppingPass", "TrainingPass"]
+__all__ = ["CarryingPass", "InferencePass", "PieceTrainingPass", "SteppingPass", "TrainingPass"]
 
 INPUT, ACTIVATIONS = ArrayType.INPUT, ArrayType.ACTIVATIONS
 ACTIVATION_GRAD, BP_WORKING_MEM = ArrayType.ACTIVATION_GRAD, ArrayType.BP_WORKING_MEM
@@ -48,15 +48,13 @@ class _Pass:
         self.examples: list[Any] = [*map(len, batch.features), *unknown]
         self._labels_masks = batch.labels_masks
 
-    def run(self, node: Node, call: Callable[[], Any]) -> Any:
-        """Call a node inside its scratch."""
-        return in_scratch(node.twin, self._work(), call, tolerant=self._tolerant)
+    def run(self, node: Node, call: Callable[..., Any], *facts: object) -> Any:
+        """Call something inside the scratch of a node."""
+        return in_scratch(node.twin, self._work, call, *facts, tolerant=self._tolerant)
 
-    def forward(self, node: Node, mgr: LayerWorkspaceMgr) -> Array:
-        """Return what a node gives, in its place, and note what goes with it; inside its scratch."""
-        result = self._layer(node, mgr) if node.is_layer else self._vertex(node, mgr)
-        self.values[node.value] = result
-        return result
+    def forward(self, node: Node, mgr: LayerWorkspaceMgr) -> None:
+        """Compute what a node gives, in its place, and what goes with it; inside its scratch."""
+        self.values[node.value] = self._layer(node, mgr) if node.is_layer else self._vertex(node, mgr)
 
     def _given(self, node: Node, mgr: LayerWorkspaceMgr) -> Array:
         x = self.values[node.sources[0]]
@@ -105,29 +103,22 @@ class TrainingPass(_Pass):
         memory: TrainingMemory,
         dtype: np.dtype[Any],
         batch: Batch,
-        *,
-        carries_state: bool = False,
     ) -> None:
         super().__init__(wiring, memory, dtype, batch, training=True)
-        self._memory, self._labels, self._carries_state = memory, batch.labels, carries_state
+        self._memory, self._labels = memory, batch.labels
         self._epsilons: list[list[Array]] = [[] for _ in self.values]
         self._keeps_epsilons = False
-
-    def _activation(self, layer: Any, x: Array, mask: Array, mgr: LayerWorkspaceMgr) -> Array:
-        if self._carries_state and isinstance(layer, RecurrentLayer):
-            return layer.rnn_activate_using_stored_state(x, training=True, workspace_mgr=mgr, mask=mask)
-        return super()._activation(layer, x, mask, mgr)
 
     def forward_hidden(self) -> None:
         """Compute all values but those of the outputs."""
         mgr = self._memory.forward
         for node in self.wiring.hidden:
-            self.run(node, lambda node=node: self.forward(node, mgr))  # type: ignore[misc]
+            self.run(node, self.forward, node, mgr)
 
     def forward_outputs(self) -> None:
         """Compute the outputs, too, for errors that come from outside."""
         for node in self.wiring.outputs:
-            self.run(node, lambda node=node: self.forward(node, self._memory.forward))  # type: ignore[misc]
+            self.run(node, self.forward, node, self._memory.forward)
 
     def backward(
         self, outside: Sequence[Array] | None = None, *, keep_epsilons: bool = False
@@ -137,15 +128,17 @@ class TrainingPass(_Pass):
         The derivatives of the summed loss to what went in come back if they are asked for, plain.
         """
         self._keeps_epsilons = keep_epsilons
-        read_by_outputs = {source for node in self.wiring.outputs for source in node.sources}
-        for value in set(range(len(self.values))) - read_by_outputs:
+        for value in self.wiring.unread_by_outputs:
             self.values[value] = None
         kept: list[np.ndarray[Any, Any] | None] = [None] * len(self.wiring.inputs)
         with self._memory.epsilons() as slots:
             for node in reversed(self.wiring.nodes):
                 if not node.is_input:
                     slots.begin(node)
-                    self._backward_through(node, outside)
+                    if node.output is not None:
+                        self.run(node, self._finish, node, outside)
+                    elif self._epsilons[node.value]:
+                        self.run(node, self._step, node)
                 if node.is_first and keep_epsilons:
                     arrived = self._epsilons[node.value if node.is_input else node.sources[0]]
                     kept[node.sources[0]] = _plain_sum(arrived)
@@ -153,57 +146,33 @@ class TrainingPass(_Pass):
             self._epsilons.clear()
         return kept
 
-    def _backward_through(self, node: Node, outside: Sequence[Array] | None) -> None:
-        if node.output is not None:
-            self.run(node, self._finish(node, outside))
-        elif self._epsilons[node.value]:
-            self.run(node, self._step(node))
-
     def score(self, penalty: Callable[[], float]) -> float:
         """Return the score of the batch."""
-        total = 0.0
-        for node in self.wiring.outputs:
-            penalised = node is self.wiring.outputs[0]
+        return sum(float(self.run(node, self._score_of, node, penalty)) for node in self.wiring.outputs)
 
-            def call(output: Any = node.twin, *, penalised: bool = penalised) -> float:
-                regularization = penalty() if penalised else 0.0
-                value: float = output.compute_score(
-                    regularization, training=True, workspace_mgr=self._memory.forward
-                )
-                return value
+    def _score_of(self, node: Node, penalty: Callable[[], float]) -> float:
+        """Return the score of an output; the first one pays the penalty of all parameters."""
+        regularization = penalty() if node.output == 0 else 0.0
+        mgr = self._memory.forward
+        score: float = node.twin.compute_score(regularization, training=True, workspace_mgr=mgr)
+        return score
 
-            total += float(self.run(node, call))
-        return total
-
-    def _finish(self, node: Node, outside: Sequence[Array] | None) -> Callable[[], None]:
+    def _finish(self, node: Node, outside: Sequence[Array] | None) -> None:
         """Go forward and backward through an output, or backward alone from an error."""
         place = node.output or 0
+        if outside is None:
+            node.twin.labels = self._labels[place]
+            self.forward(node, self._memory.forward)
+        for value in self.wiring.ended_by_outputs[place]:  # layers keep what they need
+            self.values[value] = None
+        self._hand_down(node, None if outside is None else outside[place], self._memory.backward(node))
 
-        def call() -> None:
-            if outside is None:
-                node.twin.labels = self._labels[place]
-                self.forward(node, self._memory.forward)
-            self._forget_read(node)
-            epsilon = None if outside is None else outside[place]
-            self._hand_down(node, epsilon, self._memory.backward(node))
-
-        return call
-
-    def _forget_read(self, node: Node) -> None:
-        """Let go of what no other output is given; layers keep what they need."""
-        others = [o for o in self.wiring.outputs if o.index < node.index]
-        for value in (node.value, *node.sources):
-            if not any(value in other.sources for other in others):
-                self.values[value] = None
-
-    def _step(self, node: Node) -> Callable[[], None]:
-        def call() -> None:
-            mgr = self._memory.backward(node)
-            epsilons = self._epsilons[node.value]
-            self._epsilons[node.value] = []
-            self._hand_down(node, _summed(epsilons, mgr), mgr)
-
-        return call
+    def _step(self, node: Node) -> None:
+        """Go backward through a node that is no output."""
+        mgr = self._memory.backward(node)
+        epsilons = self._epsilons[node.value]
+        self._epsilons[node.value] = []
+        self._hand_down(node, _summed(epsilons, mgr), mgr)
 
     def _hand_down(self, node: Node, epsilon: Array, mgr: LayerWorkspaceMgr) -> None:
         """Give to all that a node was given the derivative to it."""
@@ -213,7 +182,9 @@ class TrainingPass(_Pass):
             for source, made in zip(node.flows, below, strict=True):
                 self._epsilons[source].append(placed(twin, mgr, ACTIVATION_GRAD, made, (epsilon,)))
             return
-        twin.epsilon_is_read = node.learns_below or self._keeps_epsilons
+        is_read = node.learns_below or self._keeps_epsilons
+        if twin.epsilon_is_read is not is_read:
+            twin.epsilon_is_read = is_read
         made = twin.backprop_gradient(epsilon, workspace_mgr=mgr)
         if made is None:
             if node.learns_below:
@@ -238,6 +209,15 @@ def _plain_sum(epsilons: list[Array]) -> np.ndarray[Any, Any] | None:
     for other in epsilons[1:]:
         total += other
     return total
+
+
+class PieceTrainingPass(TrainingPass):
+    """One piece of series forward and backward, in which recurrent layers go on from the piece before."""
+
+    def _activation(self, layer: Any, x: Array, mask: Array, mgr: LayerWorkspaceMgr) -> Array:
+        if isinstance(layer, RecurrentLayer):
+            return layer.rnn_activate_using_stored_state(x, training=True, workspace_mgr=mgr, mask=mask)
+        return super()._activation(layer, x, mask, mgr)
 
 
 def _summed(epsilons: list[Array], mgr: LayerWorkspaceMgr) -> Array:
@@ -270,18 +250,15 @@ class InferencePass(_Pass):
     def outputs(self, deliver: Callable[[Node, Array], Any]) -> list[Any]:
         """Return what ``deliver`` makes of the outputs, in their order; they end when it returns."""
         delivered: dict[int, Any] = {}
-        last_reader = self.wiring.last_reader
         with self.memory.results() as slots:
-            for node in self.wiring.nodes:
+            for node, ended in zip(self.wiring.nodes, self.wiring.ended, strict=True):
                 slots.begin(node)
-                mgr = self.memory.forward(node)
-                self.run(node, lambda node=node, mgr=mgr: self.forward(node, mgr))  # type: ignore[misc]
+                self.run(node, self.forward, node, self.memory.forward(node))
                 if node.output is not None:
                     delivered[node.output] = deliver(node, self.values[node.value])
                     self.values[node.value] = None
-                for source in node.sources:
-                    if last_reader[source] == node.index:
-                        self.values[source] = None
+                for value in ended:
+                    self.values[value] = None
                 slots.end(node)
         return [delivered[i] for i in range(len(self.wiring.outputs))]
 
@@ -291,11 +268,11 @@ class InferencePass(_Pass):
             node.twin.labels = own
 
         def deliver(node: Node, _: Array) -> Any:
-            def call() -> Any:
-                value = score(node)
-                return detach(value) if isinstance(value, WorkspaceArray) else value
+            return self.run(node, detached_score, node)
 
-            return self.run(node, call)
+        def detached_score(node: Node) -> Any:
+            value = score(node)
+            return detach(value) if isinstance(value, WorkspaceArray) else value
 
         return self.outputs(deliver)
 
@@ -308,7 +285,7 @@ class InferencePass(_Pass):
             if node.is_input:
                 self._pass_on(node)
                 continue
-            self.run(node, lambda node=node: self.forward(node, self.memory.detached))  # type: ignore[misc]
+            self.run(node, self.forward, node, self.memory.detached)
             entry = detach(self.values[node.value])
             if any(share_memory(entry, earlier) for earlier in self.values[: node.value]):
                 entry = entry.copy()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,17 +29,17 @@ def described(layer: Layer | GraphVertex) -> str:
 
 def in_scratch(
     layer: Layer | GraphVertex,
-    scratch: AbstractContextManager[object],
-    call: Callable[[], Array],
-    *,
+    scratch: Callable[[], AbstractContextManager[object]],
+    call: Callable[..., Any],
+    *facts: object,
     tolerant: bool,
-) -> Array:
-    """Call a layer inside its scratch; a scope left open is closed, and an error unless ``tolerant``."""
+) -> Any:
+    """Call something inside a layer's scratch; a scope left open is closed, and an error unless ``tolerant``."""
     returned = False
     result = None
     try:
-        with scratch:
-            result = call()
+        with scratch():
+            result = call(*facts)
             returned = True
     except ScopeError as error:
         if not returned:
@@ -69,11 +69,13 @@ def placed(
     ArrayLocationError
         It lies elsewhere.
     """
-    if not isinstance(result, WorkspaceArray | np.ndarray):
-        kind = "None" if result is None else type(result).__name__
-        raise TypeError(f"{described(layer)} must return an array of {role.name}, not {kind}")
     try:
         return mgr.validate_array_location(role, result)
+    except TypeError:
+        if isinstance(result, WorkspaceArray | np.ndarray):
+            raise
+        kind = "None" if result is None else type(result).__name__
+        raise TypeError(f"{described(layer)} must return an array of {role.name}, not {kind}") from None
     except ArrayLocationError as error:
         if _is_readable(result) and any(x is not None and share_memory(result, x) for x in sources):
             return mgr.dup(role, result)
@@ -101,18 +103,14 @@ def brought_in(mgr: LayerWorkspaceMgr, x: Array, dtype: np.dtype[np.floating], r
     An input is copied into its workspace, so that what a layer makes of it lands in a workspace too. A batch
     in a ring is read where it lies: its block is its own while it is learned from.
     """
-    in_order = x.flags["C_CONTIGUOUS"] and x.dtype == dtype
-    if in_order and not mgr.is_scoped_out(role) and _is_in_ring(x):
-        return x
-    if in_order and (isinstance(x, WorkspaceArray) or mgr.is_scoped_out(role)):
+    is_ours, is_plain = isinstance(x, WorkspaceArray), mgr.is_scoped_out(role)
+    if (is_ours or is_plain) and x.dtype == dtype and x.flags["C_CONTIGUOUS"]:
+        if not is_plain and x.workspace.workspace_type is WorkspaceType.CIRCULAR:
+            return x
         return mgr.leverage_to(role, x)
     copy = mgr.create_uninitialized(role, x.shape, dtype)
     copy[...] = x
     return copy
-
-
-def _is_in_ring(x: Array) -> bool:
-    return isinstance(x, WorkspaceArray) and x.workspace.workspace_type is WorkspaceType.CIRCULAR
 
 
 def like(mgr: LayerWorkspaceMgr, role: ArrayType, x: Array) -> Array:

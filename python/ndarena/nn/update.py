@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from ndarena._core import empty_like
 from ndarena.nn.gradient_normalization import Normalization, divide
 from ndarena.nn.layer import ParamKind
 from ndarena.nn.schedules import value_at
-from ndarena.nn.updaters import PIECE, NoOp
+from ndarena.nn.updaters import PIECE, NoOp, Piecewise, fitted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ndarena.nn.schedules import ISchedule
     from ndarena.nn.updaters import IUpdater
     from ndarena.nn.words import Array
+
+    Moment = tuple[int, int]  # iteration and epoch
 
 __all__ = ["NetworkUpdater"]
 
@@ -38,16 +40,110 @@ class Regularization(NamedTuple):
     decay: float | ISchedule
     apply_lr: bool
 
+    def within(self, where: slice) -> Self:
+        """Return the same for what it has in common with another part; that may be nothing."""
+        start = max(self.part.start, where.start)
+        return self._replace(part=slice(start, max(start, min(self.part.stop, where.stop))))
+
+
+class Piece(NamedTuple):
+    """A part of a block that is worked on at a time."""
+
+    where: slice
+    params: Flat
+    state: list[Array]
+    """By number of the state where the rule works piece by piece, else all of it at once."""
+    regularizations: list[Regularization]
+
 
 @dataclass
 class Block:
     """Neighbouring parameters that follow one rule."""
 
     rule: IUpdater
+    is_divided: bool
+    """Whether the gradient is divided by the number of examples."""
     start: int
     stop: int
     regularizations: list[Regularization] = field(default_factory=list)
-    state: Any = None
+    pieces: list[Piece] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Find out whether the rule works piece by piece."""
+        rule = self.rule
+        apart = isinstance(rule, Piecewise) and type(rule).apply is Piecewise.apply
+        self._walker: Piecewise | None = rule if apart else None  # type: ignore[assignment]
+        self._decay = rule.get_weight_decay()
+
+    def cut(self, params: Flat, state: Flat) -> None:
+        """Cut all into pieces that stay in the processor's cache from one operation to the next."""
+        walker = self._walker
+        rows, size = ([state], max(self.stop - self.start, 1))
+        if walker is not None:
+            rows, size = walker.rows_of(state), PIECE
+        for start in range(self.start, self.stop, size):
+            where = slice(start, min(start + size, self.stop))
+            own = slice(start - self.start, where.stop - self.start)
+            places = rows if walker is None else [row[own] for row in rows]
+            paid = [regularization.within(where) for regularization in self.regularizations]
+            self.pieces.append(Piece(where, params[where], places, paid))
+
+    def turn(
+        self, gradient: Array, iteration: int, epoch: int, divisor: int, *, subtracts: bool = False
+    ) -> None:
+        """Turn the gradient into the step, in place, and subtract it if that is asked for."""
+        walker, moment = self._walker, (iteration, epoch)
+        if walker is not None:
+            factors, scratch = walker.factors(*moment), walker.scratch_for(gradient[self.start : self.stop])
+        for piece in self.pieces:
+            part = gradient[piece.where]
+            if self.is_divided and divisor != 1:
+                np.divide(part, divisor, out=part)
+            if piece.regularizations:
+                self._penalise(piece, part, moment)
+            if walker is not None:
+                walker.move(part, piece.state, part, fitted(scratch, len(part)), factors)
+            else:
+                self.rule.apply(part, piece.state[0], iteration=iteration, epoch=epoch, out=part)
+            if piece.regularizations or self._decay:
+                self._shrink(piece, part, moment)
+            if subtracts:
+                np.subtract(piece.params, part, out=piece.params)
+
+    @staticmethod
+    def _penalise(piece: Piece, gradient: Array, moment: Moment) -> None:
+        """Add the derivatives of the penalties to the gradient."""
+        for paid in piece.regularizations:
+            add(gradient, piece, paid.part, value_at(paid.l1, *moment), signs=True)
+            add(gradient, piece, paid.part, value_at(paid.l2, *moment))
+
+    def _shrink(self, piece: Piece, step: Array, moment: Moment) -> None:
+        """Add what weight decay takes away to the step."""
+        rate = self.rule.get_learning_rate(*moment)
+        rate = 1.0 if rate is None else rate
+        add(step, piece, piece.where, self._decay * rate)
+        for paid in piece.regularizations:
+            decay = value_at(paid.decay, *moment)
+            add(step, piece, paid.part, decay * rate if paid.apply_lr else decay)
+
+
+def add(vector: Array, piece: Piece, where: slice, factor: float, *, signs: bool = False) -> None:
+    """Add the parameters of a part, or their signs, times a factor to what belongs to a piece."""
+    if not factor or where.start == where.stop:
+        return
+    inside = slice(where.start - piece.where.start, where.stop - piece.where.start)
+    weights, target = piece.params[inside], vector[inside]
+    for own, room in pieces_of(weights):
+        np.multiply(np.sign(weights[own], out=room) if signs else weights[own], factor, out=room)
+        target[own] += room
+
+
+def pieces_of(vector: Flat) -> Iterator[tuple[slice, Array]]:
+    """Go through a vector in pieces that stay in the cache, each with room for as many numbers."""
+    scratch = empty_like(vector[:PIECE])
+    for start in range(0, len(vector), PIECE):
+        own = slice(start, min(start + PIECE, len(vector)))
+        yield own, scratch[: own.stop - own.start]
 
 
 class Part(NamedTuple):
@@ -100,9 +196,9 @@ def blocks_of(parts: list[Part], conf: NetworkConfiguration) -> list[Block]:
     """Join parameters with equal rules to blocks."""
     blocks: list[Block] = []
     for part in parts:
-        rule = part.rule(conf)
-        if not blocks or blocks[-1].rule != rule:
-            blocks.append(Block(rule, part.where.start, part.where.start))
+        rule, is_divided = part.rule(conf), part.kind is not ParamKind.STATISTIC
+        if not blocks or (blocks[-1].rule, blocks[-1].is_divided) != (rule, is_divided):
+            blocks.append(Block(rule, is_divided, part.where.start, part.where.start))
         blocks[-1].stop = part.where.stop
         paid = part.regularization(conf)
         if paid is not None:
@@ -138,7 +234,7 @@ class NetworkUpdater:
         self.state: Flat = np.concatenate(states) if states else np.zeros(0, params.dtype)
         offset = 0
         for block, state in zip(self._blocks, states, strict=True):
-            block.state = self.state[offset : offset + len(state)]
+            block.cut(params, self.state[offset : offset + len(state)])
             offset += len(state)
 
     @staticmethod
@@ -166,56 +262,44 @@ class NetworkUpdater:
         batch_size : int
             By which the gradient is divided, unless ``mini_batch`` is off. Running statistics are not.
         """
-        if self._mini_batch:
-            divide(gradient, batch_size, self._undivided)
-        for normalization in self._normalizations:
-            normalization.apply(gradient)
-        for block in self._blocks:
-            part = gradient[block.start : block.stop]
-            with self._scope():
-                self._penalise(block, gradient, iteration, epoch)
-                block.rule.apply(part, block.state, iteration=iteration, epoch=epoch, out=part)
-                self._decay(block, gradient, iteration, epoch)
+        self._turn(gradient, iteration, epoch, batch_size, self._scope)
         return gradient
 
-    def _penalise(self, block: Block, gradient: Array, iteration: int, epoch: int) -> None:
-        """Add the derivatives of the penalties to the gradient."""
-        for paid in block.regularizations:
-            self._add(gradient, paid.part, value_at(paid.l1, iteration, epoch), signs=True)
-            self._add(gradient, paid.part, value_at(paid.l2, iteration, epoch))
-
-    def _decay(self, block: Block, step: Array, iteration: int, epoch: int) -> None:
-        """Add what weight decay takes away to the step."""
-        rate = block.rule.get_learning_rate(iteration, epoch)
-        rate = 1.0 if rate is None else rate
-        self._add(step, slice(block.start, block.stop), block.rule.get_weight_decay() * rate)
-        for paid in block.regularizations:
-            decay = value_at(paid.decay, iteration, epoch)
-            self._add(step, paid.part, decay * rate if paid.apply_lr else decay)
-
-    def _add(self, vector: Array, where: slice, factor: float, *, signs: bool = False) -> None:
-        """Add the parameters of a place, or their signs, times a factor."""
-        if not factor:
-            return
-        scratch = empty_like(self._params[where][:PIECE])
-        for own, room in self._pieces(where, scratch):
-            weights = self._params[own]
-            np.multiply(np.sign(weights, out=room) if signs else weights, factor, out=room)
-            vector[own] += room
-
-    @staticmethod
-    def _pieces(where: slice, scratch: Array) -> Iterator[tuple[slice, Array]]:
-        """Go through a place in pieces that stay in the cache, each with room for as many numbers."""
-        for start in range(where.start, where.stop, PIECE):
-            own = slice(start, min(start + PIECE, where.stop))
-            yield own, scratch[: own.stop - own.start]
-
-    def constrain(self) -> None:
-        """Make the parameters fulfil the constraints, in place."""
+    def learn(
+        self,
+        gradient: Flat,
+        *,
+        iteration: int,
+        epoch: int,
+        batch_size: int,
+        scope: Callable[[], AbstractContextManager[object]],
+    ) -> None:
+        """Do as `update` in that scope, subtract the step, and make the parameters fulfil the constraints."""
+        self._turn(gradient, iteration, epoch, batch_size, scope, subtracts=True)
         if self._constraints:
-            with self._scope():
+            with scope():
                 for constraint, param in self._constraints:
                     constraint.apply(param)
+
+    def _turn(
+        self,
+        gradient: Array,
+        iteration: int,
+        epoch: int,
+        batch_size: int,
+        scope: Callable[[], AbstractContextManager[object]],
+        *,
+        subtracts: bool = False,
+    ) -> None:
+        divisor = max(batch_size, 1) if self._mini_batch else 1
+        if self._normalizations:
+            divide(gradient, divisor, self._undivided)
+            divisor = 1
+            for normalization in self._normalizations:
+                normalization.apply(gradient)
+        for block in self._blocks:
+            with scope():
+                block.turn(gradient, iteration, epoch, divisor, subtracts=subtracts)
 
     def penalty(self, *, iteration: int = 0, epoch: int = 0) -> float:
         """Return what the parameters add to the score.
@@ -229,9 +313,8 @@ class NetworkUpdater:
                 l1 = value_at(paid.l1, iteration, epoch)
                 square = value_at(paid.l2, iteration, epoch) + value_at(paid.decay, iteration, epoch)
                 if l1:
-                    scratch = empty_like(weights[:PIECE])
-                    for own, room in self._pieces(paid.part, scratch):
-                        total += l1 * float(np.abs(self._params[own], out=room).sum())
+                    for own, room in pieces_of(weights):
+                        total += l1 * float(np.abs(weights[own], out=room).sum())
                 if square:
                     total += 0.5 * square * float(weights @ weights)
         return total

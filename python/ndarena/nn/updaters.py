@@ -32,7 +32,7 @@ __all__ = [
 
 PIECE = 1 << 16
 """How many numbers are worked on at a time; with state and scratch they are about a megabyte."""
-Pair = tuple[Array, Array]
+Scratch = tuple[Array, ...]
 
 
 class IUpdater:
@@ -80,6 +80,11 @@ def _settle_schedules(rule: IUpdater, *fields: str) -> None:
         object.__setattr__(rule, field, value)
 
 
+def fitted(scratch: Scratch, size: int) -> Scratch:
+    """Return scratch for a piece of that size."""
+    return scratch if not scratch or len(scratch[0]) == size else tuple(room[:size] for room in scratch)
+
+
 def _move_mean(mean: Array, value: Array, keep: float, scratch: Array) -> None:
     """Move a running mean, in place; ``scratch`` may be ``value``."""
     functions.multiply(value, 1.0 - keep, out=scratch)
@@ -103,7 +108,7 @@ class NoOp(IUpdater):
         """Return ``None``."""
 
 
-class _Piecewise(IUpdater):
+class Piecewise(IUpdater):
     """A rule in which every number has its own step and state, so that it works piece by piece.
 
     A piece, with its state and scratch, stays in the processor's cache from one operation to the next; whole
@@ -112,6 +117,8 @@ class _Piecewise(IUpdater):
 
     rows: ClassVar[int]
     """How many numbers of state a parameter has; those of a kind lie together."""
+    scratch: ClassVar[int] = 1
+    """How many numbers are kept per parameter while a piece is worked on."""
 
     def state_size(self, n: int) -> int:
         """Return ``n`` times the numbers of state that a parameter has."""
@@ -121,29 +128,36 @@ class _Piecewise(IUpdater):
         """Return the step, ``[n]``; the state moves."""
         n = len(gradient)
         step = empty_like(gradient) if out is None else out
-        rows = [state[i * n : (i + 1) * n] for i in range(self.rows)]
-        scratch, other = empty_like(gradient[:PIECE]), empty_like(gradient[:PIECE])
-        factors = self._factors(iteration, epoch)
+        rows, factors = self.rows_of(state), self.factors(iteration, epoch)
+        scratch = self.scratch_for(gradient)
         for start in range(0, n, PIECE):
-            stop = min(start + PIECE, n)
-            own, size = slice(start, stop), stop - start
-            places = [row[own] for row in rows]
-            self._move(gradient[own], places, step[own], (scratch[:size], other[:size]), factors)
+            own = slice(start, min(start + PIECE, n))
+            part, places = gradient[own], [row[own] for row in rows]
+            self.move(part, places, step[own], fitted(scratch, len(part)), factors)
         return step
 
-    def _factors(self, iteration: int, epoch: int) -> tuple[float, ...]:
-        """Return the numbers that are the same for all parameters."""
-        raise NotImplementedError(f"{type(self).__name__}._factors")
+    def rows_of(self, state: Array) -> list[Array]:
+        """Return the state as numbers of a kind, views of one per parameter."""
+        n = len(state) // self.rows if self.rows else 0
+        return [state[i * n : (i + 1) * n] for i in range(self.rows)]
 
-    def _move(
-        self, gradient: Array, state: list[Array], step: Array, scratch: Pair, factors: tuple[float, ...]
+    def scratch_for(self, gradient: Array) -> Scratch:
+        """Return space in which the pieces of a gradient are worked on, one after the other."""
+        return tuple(empty_like(gradient[:PIECE]) for _ in range(self.scratch))
+
+    def factors(self, iteration: int, epoch: int) -> tuple[float, ...]:
+        """Return the numbers that are the same for all parameters."""
+        raise NotImplementedError(f"{type(self).__name__}.factors")
+
+    def move(
+        self, gradient: Array, state: list[Array], step: Array, scratch: Scratch, factors: tuple[float, ...]
     ) -> None:
         """Move the state and set the step of a piece; ``step`` may be ``gradient``."""
-        raise NotImplementedError(f"{type(self).__name__}._move")
+        raise NotImplementedError(f"{type(self).__name__}.move")
 
 
 @dataclass(frozen=True)
-class _Rated(_Piecewise):
+class _Rated(Piecewise):
     """A rule with a learning rate."""
 
     learning_rate: float | ISchedule
@@ -156,7 +170,7 @@ class _Rated(_Piecewise):
         """Return the learning rate at that moment."""
         return value_at(self.learning_rate, iteration, epoch)
 
-    def _factors(self, iteration: int, epoch: int) -> tuple[float, ...]:
+    def factors(self, iteration: int, epoch: int) -> tuple[float, ...]:
         return (self.get_learning_rate(iteration, epoch),)
 
 
@@ -171,12 +185,15 @@ class Sgd(_Rated):
     """
 
     rows: ClassVar[int] = 0
+    scratch: ClassVar[int] = 0
 
     learning_rate: float | ISchedule = 1e-3
 
-    def apply(self, gradient: Array, state: Array, *, iteration: int, epoch: int, out: Array = None) -> Array:
-        """Return the gradient times the learning rate."""
-        return functions.multiply(gradient, self.get_learning_rate(iteration, epoch), out=out)
+    def move(
+        self, gradient: Array, state: list[Array], step: Array, scratch: Scratch, factors: tuple[float, ...]
+    ) -> None:
+        """Set the step to the gradient times the learning rate."""
+        np.multiply(gradient, factors[0], out=step)
 
 
 @dataclass(frozen=True)
@@ -201,13 +218,13 @@ class Nesterovs(_Rated):
         """Check the fields."""
         _settle_schedules(self, "learning_rate", "momentum")
 
-    def _factors(self, iteration: int, epoch: int) -> tuple[float, ...]:
+    def factors(self, iteration: int, epoch: int) -> tuple[float, ...]:
         return self.get_learning_rate(iteration, epoch), value_at(self.momentum, iteration, epoch)
 
-    def _move(
-        self, gradient: Array, state: list[Array], step: Array, scratch: Pair, factors: tuple[float, ...]
+    def move(
+        self, gradient: Array, state: list[Array], step: Array, scratch: Scratch, factors: tuple[float, ...]
     ) -> None:
-        (velocity,), (kept, _), (rate, momentum) = state, scratch, factors
+        (velocity,), (kept,), (rate, momentum) = state, scratch, factors
         functions.multiply(velocity, momentum, out=kept)
         functions.multiply(gradient, rate, out=step)
         functions.subtract(kept, step, out=velocity)
@@ -243,26 +260,26 @@ class Adam(_Rated):
         _settle(self, "beta1", "beta2", below=1.0)
         _settle(self, "epsilon")
 
-    def _factors(self, iteration: int, epoch: int) -> tuple[float, ...]:
+    def factors(self, iteration: int, epoch: int) -> tuple[float, ...]:
         return (self.get_learning_rate(iteration, epoch) * self._correction(iteration + 1),)
 
-    def _move(
-        self, gradient: Array, state: list[Array], step: Array, scratch: Pair, factors: tuple[float, ...]
+    def move(
+        self, gradient: Array, state: list[Array], step: Array, scratch: Scratch, factors: tuple[float, ...]
     ) -> None:
-        (mean, square, *others), (divisor, other), (rate,) = state, scratch, factors
+        (mean, square, *others), (divisor, *other), (rate,) = state, scratch, factors
         _move_mean(mean, gradient, self.beta1, divisor)
         functions.multiply(gradient, gradient, out=divisor)
         _move_mean(square, divisor, self.beta2, divisor)
         functions.sqrt(self._square(square, others), out=divisor)
         divisor += self.epsilon
-        functions.divide(self._direction(mean, gradient, other), divisor, out=step)
+        functions.divide(self._direction(mean, gradient, *other), divisor, out=step)
         step *= rate
 
     def _square(self, square: Array, others: list[Array]) -> Array:
         """Return that whose root divides the step."""
         return square
 
-    def _direction(self, mean: Array, gradient: Array, scratch: Array) -> Array:
+    def _direction(self, mean: Array, gradient: Array, *scratch: Array) -> Array:
         """Return what is divided."""
         return mean
 
@@ -314,12 +331,15 @@ class AMSGrad(Adam):
 class Nadam(Adam):
     """Adam that looks ahead (DL4J: ``Nadam``). Parameters and state are those of `Adam`."""
 
-    def _direction(self, mean: Array, gradient: Array, scratch: Array) -> Array:
+    scratch: ClassVar[int] = 2
+
+    def _direction(self, mean: Array, gradient: Array, *scratch: Array) -> Array:
         # beta1 * mean + (1 - beta1) * gradient, as a way from one to the other
-        functions.subtract(mean, gradient, out=scratch)
-        scratch *= self.beta1
-        scratch += gradient
-        return scratch
+        (way,) = scratch
+        functions.subtract(mean, gradient, out=way)
+        way *= self.beta1
+        way += gradient
+        return way
 
     def _correction(self, t: int) -> float:
         return 1.0 / (1.0 - self.beta1**t)
@@ -336,10 +356,10 @@ class AdaMax(Adam):
     def _correction(self, t: int) -> float:
         return 1.0 / (1.0 - self.beta1**t)
 
-    def _move(
-        self, gradient: Array, state: list[Array], step: Array, scratch: Pair, factors: tuple[float, ...]
+    def move(
+        self, gradient: Array, state: list[Array], step: Array, scratch: Scratch, factors: tuple[float, ...]
     ) -> None:
-        (mean, largest), (divisor, _), (rate,) = state, scratch, factors
+        (mean, largest), (divisor,), (rate,) = state, scratch, factors
         _move_mean(mean, gradient, self.beta1, divisor)
         largest *= self.beta2
         functions.maximum(largest, np.abs(gradient, out=divisor), out=largest)
@@ -375,10 +395,10 @@ class AdaGrad(_Rated):
         """Return 1e-6 everywhere, whatever ``epsilon`` is, as in DL4J."""
         return np.full(n, 1e-6, dtype)
 
-    def _move(
-        self, gradient: Array, state: list[Array], step: Array, scratch: Pair, factors: tuple[float, ...]
+    def move(
+        self, gradient: Array, state: list[Array], step: Array, scratch: Scratch, factors: tuple[float, ...]
     ) -> None:
-        (total,), (divisor, _), (rate,) = state, scratch, factors
+        (total,), (divisor,), (rate,) = state, scratch, factors
         total += functions.multiply(gradient, gradient, out=divisor)
         functions.sqrt(total, out=divisor)
         divisor += self.epsilon
@@ -417,10 +437,10 @@ class RmsProp(_Rated):
         """Return ``epsilon`` everywhere."""
         return np.full(n, self.epsilon, dtype)
 
-    def _move(
-        self, gradient: Array, state: list[Array], step: Array, scratch: Pair, factors: tuple[float, ...]
+    def move(
+        self, gradient: Array, state: list[Array], step: Array, scratch: Scratch, factors: tuple[float, ...]
     ) -> None:
-        (mean,), (divisor, _), (rate,) = state, scratch, factors
+        (mean,), (divisor,), (rate,) = state, scratch, factors
         functions.multiply(gradient, gradient, out=divisor)
         _move_mean(mean, divisor, self.rms_decay, divisor)
         functions.sqrt(mean, out=divisor)
@@ -430,7 +450,7 @@ class RmsProp(_Rated):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdaDelta(_Piecewise):
+class AdaDelta(Piecewise):
     """Steps as large as those before (DL4J: ``AdaDelta``); there is no learning rate.
 
     The state is ``[msg, msdx]``, the means of squared gradients and of squared steps.
@@ -444,6 +464,7 @@ class AdaDelta(_Piecewise):
     """
 
     rows: ClassVar[int] = 2
+    scratch: ClassVar[int] = 2
 
     rho: float = 0.95
     epsilon: float = 1e-6
@@ -453,11 +474,11 @@ class AdaDelta(_Piecewise):
         _settle(self, "rho", below=1.0)
         _settle(self, "epsilon")
 
-    def _factors(self, iteration: int, epoch: int) -> tuple[float, ...]:
+    def factors(self, iteration: int, epoch: int) -> tuple[float, ...]:
         return ()
 
-    def _move(
-        self, gradient: Array, state: list[Array], step: Array, scratch: Pair, factors: tuple[float, ...]
+    def move(
+        self, gradient: Array, state: list[Array], step: Array, scratch: Scratch, factors: tuple[float, ...]
     ) -> None:
         (gradients, steps), (factor, divisor) = state, scratch
         functions.multiply(gradient, gradient, out=factor)

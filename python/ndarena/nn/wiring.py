@@ -54,15 +54,12 @@ class Node:
     is_layer: bool = True
     is_first: bool = False
     """Whether it is given what goes into the network."""
+    is_input: bool = False
+    """Whether it only brings an array in."""
     output: int | None = None
     """Which output of the network it is."""
     learns_below: bool = False
     """Whether something that it depends on has parameters."""
-
-    @property
-    def is_input(self) -> bool:
-        """Whether it only brings an array in."""
-        return isinstance(self.twin, InputVertex)
 
     @property
     def flows(self) -> tuple[int, ...]:
@@ -126,17 +123,28 @@ class Wiring:
     """What goes in, where that is said and nothing else tells it."""
     hidden: tuple[Node, ...] = field(init=False)
     """The nodes that are no outputs."""
-    last_reader: tuple[int, ...] = field(init=False)
-    """By value the last node that is given it; -1: none."""
+    ended: tuple[tuple[int, ...], ...] = field(init=False)
+    """By node the values that nobody is given after it."""
+    ended_by_outputs: tuple[tuple[int, ...], ...] = field(init=False)
+    """By output what no other output is given, when they work backwards."""
+    unread_by_outputs: tuple[int, ...] = field(init=False)
+    """The values that no output is given."""
 
     def __post_init__(self) -> None:
-        """Find the last readers, and what is no output."""
-        last = [NOWHERE] * (len(self.inputs) + len(self.nodes))
-        for node in self.nodes:
-            for source in node.sources:
-                last[source] = node.index
-        object.__setattr__(self, "last_reader", tuple(last))
+        """Find out what is no output, and where values end."""
+        values = range(len(self.inputs) + len(self.nodes))
+        last = dict.fromkeys(values, NOWHERE)
+        last |= {source: node.index for node in self.nodes for source in node.sources}
+        ended = (tuple(v for v in node.sources if last[v] == node.index) for node in self.nodes)
+        read = {v for node in self.outputs for v in node.sources}
         object.__setattr__(self, "hidden", tuple(node for node in self.nodes if node.output is None))
+        object.__setattr__(self, "ended", tuple(ended))
+        object.__setattr__(self, "ended_by_outputs", tuple(map(self._ended_by_output, self.outputs)))
+        object.__setattr__(self, "unread_by_outputs", tuple(v for v in values if v not in read))
+
+    def _ended_by_output(self, output: Node) -> tuple[int, ...]:
+        others = {v for node in self.outputs if node.index < output.index for v in node.sources}
+        return tuple(v for v in (output.value, *output.sources) if v not in others)
 
     @property
     def workers(self) -> int:
@@ -196,6 +204,7 @@ def wired(
             first + i,
             is_layer=False,
             is_first=True,
+            is_input=True,
         )
         for i, name in enumerate(inputs)
     ]
