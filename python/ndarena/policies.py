@@ -27,6 +27,9 @@ class Choice(Enum):
     def _missing_(cls, value: object) -> Enum | None:
         return cls.__members__.get(value.upper()) if isinstance(value, str) else None
 
+    # Members are single objects; hashing their names takes a call of Python for every look into a dictionary.
+    __hash__ = object.__hash__
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}.{self.name}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -113,13 +114,15 @@ class ActivationReLU(IActivation):
         if self.max is not None:
             number(self.max, "ActivationReLU", "max", least=self.threshold)
 
-    @property
-    def keeps_slope(self) -> bool:
+    @cached_property
+    def keeps_slope(self) -> bool:  # type: ignore[override]
         """Without bounds of its own the function is positive where ``x`` is."""
         return self.max is None and self.threshold == self.negative_slope == 0.0
 
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
         """Return ``max(x, 0)``, with the bounds of this object."""
+        if self.keeps_slope:
+            return functions.maximum(x, 0.0, out=out)
         if self.threshold == self.negative_slope == 0.0:
             out = functions.maximum(x, 0.0, out=out)
         else:
@@ -501,8 +504,9 @@ class ActivationSoftmax(IActivation):
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
         """Return ``exp(x)`` over its sum along axis 1."""
         share = functions.subtract(x, x.max(axis=1, keepdims=True), out=out)
-        share = functions.exp(share, out=share)
-        return functions.divide(share, share.sum(axis=1, keepdims=True), out=share)
+        functions.exp(share, out=share)
+        share /= share.sum(axis=1, keepdims=True)
+        return share
 
     def backprop(self, x: Array, epsilon: Array, *, out: Array = None) -> Array:
         """Return ``epsilon`` times the Jacobian of every example."""

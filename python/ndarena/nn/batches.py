@@ -159,6 +159,8 @@ def batch_of(data: DataSet | MultiDataSet, wiring: Wiring, dtype: np.dtype[Any])
         No labels, no examples, another number of arrays than the network has, or a mask of labels that fits
         neither rows nor elements.
     """
+    if (simple := _simple(data, wiring, dtype)) is not None:
+        return simple
     whole = _several(data)
     if whole.labels is None or any(y is None for y in whole.labels):
         raise ValueError("the data set has no labels")
@@ -172,6 +174,17 @@ def batch_of(data: DataSet | MultiDataSet, wiring: Wiring, dtype: np.dtype[Any])
         if mask is not None:
             _check_mask(list(mask.shape), own.shape)
     return Batch(batch.features, labels, batch.features_masks, batch.labels_masks)
+
+
+def _simple(data: DataSet | MultiDataSet, wiring: Wiring, dtype: np.dtype[Any]) -> Batch | None:
+    """Return a batch of which there is nothing to check or to convert; ``None`` for all others."""
+    if type(data) is not DataSet or data.features_mask is not None or data.labels_mask is not None:
+        return None
+    x, y = data.features, data.labels
+    if type(x) is not np.ndarray or type(y) is not np.ndarray or not len(x):
+        return None
+    fits = x.dtype == y.dtype == dtype and not wiring.input_types and len(wiring.inputs) == 1
+    return Batch([x], [y], [None], [None]) if fits and len(wiring.outputs) == 1 else None
 
 
 def _several(data: DataSet | MultiDataSet) -> Any:

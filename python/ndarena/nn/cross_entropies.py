@@ -47,41 +47,25 @@ class LossMCXENT(WeightedLoss):
         slope = labels / where_wanted(labels, output)
         return functions.negative(slope, out=slope)
 
-    def compute_score_array(
-        self,
-        labels: Array,
-        pre_output: Array,
-        activation: IActivation,
-        mask: Array = None,
-        *,
-        output: Array = None,
+    def _losses(
+        self, labels: Array, pre_output: Array, activation: IActivation, mask: Array, output: Array
     ) -> Array:
-        """Return ``-(labels * log(output)).sum(axis=1)``, ``[N]``."""
         if not isinstance(activation, ActivationSoftmax):
-            return super().compute_score_array(labels, pre_output, activation, mask, output=output)
+            return super()._losses(labels, pre_output, activation, mask, output)
         refuse_elements(self, mask, "softmax joins the columns")
-        output = activation.forward(pre_output) if output is None else output
         if self.softmax_clip_eps > 0.0:
             output = functions.maximum(output, self.softmax_clip_eps)
             functions.minimum(output, 1.0 - self.softmax_clip_eps, out=output)
         else:
             output = where_wanted(labels, output)
-        return apply_mask(mask, self._weigh(_surprise(labels, output))).sum(axis=1)
+        return apply_mask(mask, self._weigh(_surprise(labels, output)))
 
-    def compute_gradient(
-        self,
-        labels: Array,
-        pre_output: Array,
-        activation: IActivation,
-        mask: Array = None,
-        *,
-        output: Array = None,
+    def _gradient(
+        self, labels: Array, pre_output: Array, activation: IActivation, mask: Array, output: Array
     ) -> Array:
-        """Return the derivative of the summed loss, ``[N, C]``."""
         if not isinstance(activation, ActivationSoftmax):
-            return super().compute_gradient(labels, pre_output, activation, mask, output=output)
+            return super()._gradient(labels, pre_output, activation, mask, output)
         refuse_elements(self, mask, "softmax joins the columns")
-        output = activation.forward(pre_output) if output is None else output
         wanted = labels if self.weights is None else self._weigh(labels.astype(pre_output.dtype))
         gradient = output * wanted.sum(axis=1, keepdims=True)
         gradient -= wanted
@@ -104,31 +88,17 @@ class LossSparseMCXENT(LossMCXENT):
         """Return 1."""
         return 1
 
-    def compute_score_array(
-        self,
-        labels: Array,
-        pre_output: Array,
-        activation: IActivation,
-        mask: Array = None,
-        *,
-        output: Array = None,
+    def _losses(
+        self, labels: Array, pre_output: Array, activation: IActivation, mask: Array, output: Array
     ) -> Array:
-        """Return minus the logarithm of the output of the class, ``[N]``."""
         rows = self._one_hot(labels, pre_output, mask)
-        return super().compute_score_array(rows, pre_output, activation, mask, output=output)
+        return super()._losses(rows, pre_output, activation, mask, output)
 
-    def compute_gradient(
-        self,
-        labels: Array,
-        pre_output: Array,
-        activation: IActivation,
-        mask: Array = None,
-        *,
-        output: Array = None,
+    def _gradient(
+        self, labels: Array, pre_output: Array, activation: IActivation, mask: Array, output: Array
     ) -> Array:
-        """Return the derivative of the summed loss, ``[N, C]``."""
         rows = self._one_hot(labels, pre_output, mask)
-        return super().compute_gradient(rows, pre_output, activation, mask, output=output)
+        return super()._gradient(rows, pre_output, activation, mask, output)
 
     @staticmethod
     def _one_hot(labels: Array, pre_output: Array, mask: Array) -> Array:
@@ -182,36 +152,21 @@ class LossBinaryXENT(WeightedLoss):
     def _clipped(self, output: Array) -> Array:
         return functions.clip(output, self.clip_eps, 1.0 - self.clip_eps) if self.clip_eps > 0.0 else output
 
-    def compute_score_array(
-        self,
-        labels: Array,
-        pre_output: Array,
-        activation: IActivation,
-        mask: Array = None,
-        *,
-        output: Array = None,
+    def _losses(
+        self, labels: Array, pre_output: Array, activation: IActivation, mask: Array, output: Array
     ) -> Array:
-        """Return the loss of every example, ``[N]``."""
         if not isinstance(activation, ActivationSoftmax):
-            return super().compute_score_array(labels, pre_output, activation, mask, output=output)
+            return super()._losses(labels, pre_output, activation, mask, output)
         value = pre_output - pre_output.max(axis=1, keepdims=True)
         value -= functions.log(functions.exp(value).sum(axis=1, keepdims=True))
         value *= labels
         functions.negative(value, out=value)
-        return apply_mask(mask, self._weigh(value)).sum(axis=1)
+        return apply_mask(mask, self._weigh(value))
 
-    def compute_gradient(
-        self,
-        labels: Array,
-        pre_output: Array,
-        activation: IActivation,
-        mask: Array = None,
-        *,
-        output: Array = None,
+    def _gradient(
+        self, labels: Array, pre_output: Array, activation: IActivation, mask: Array, output: Array
     ) -> Array:
-        """Return the derivative of the summed loss with two terms, ``[N, C]``."""
         if self.weights is None or not isinstance(activation, ActivationSoftmax):
-            return super().compute_gradient(labels, pre_output, activation, mask, output=output)
-        output = activation.forward(pre_output) if output is None else output
+            return super()._gradient(labels, pre_output, activation, mask, output)
         slope = apply_mask(mask, self._slope(labels, output))
         return self._weigh(activation.backprop(pre_output, slope, out=slope))

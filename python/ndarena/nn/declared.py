@@ -7,6 +7,8 @@ from typing import Any, Self, dataclass_transform
 
 __all__ = ["Declared"]
 
+_set_freely = object.__setattr__
+
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
 class Declared:
@@ -27,7 +29,7 @@ class Declared:
         """Set an attribute of a twin."""
         if name in type(self).__dataclass_fields__ or "_memory" not in self.__dict__:  # type: ignore[attr-defined]
             self._refuse_change(name)
-        object.__setattr__(self, name, value)
+        _set_freely(self, name, value)
 
     def __delattr__(self, name: str) -> None:
         """Delete an attribute of a twin."""

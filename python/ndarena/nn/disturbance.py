@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -132,9 +131,8 @@ class Disturbance:
         if not self._noisy:
             yield
             return
-        table = self.memory.param_table | self._noisy
-        object.__setattr__(self._twin, "_memory", dataclasses.replace(self.memory, param_table=table))
+        self._twin.param_table = self.memory.param_table | self._noisy
         try:
             yield
         finally:
-            object.__setattr__(self._twin, "_memory", self.memory)
+            self._twin.param_table = self.memory.param_table

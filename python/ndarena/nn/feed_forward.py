@@ -244,7 +244,7 @@ class FullyConnected(FeedForwardLayer):
     def _gradient_from(self, rows: Array, delta: Array, mgr: LayerWorkspaceMgr) -> Array:
         """Set the gradients and return the epsilon for below; ``delta`` is the derivative to the sums."""
         if self.has_bias:
-            np.add.reduce(delta, axis=0, out=self.gradient_table["b"])
+            np.add.reduce(np.asarray(delta), axis=0, out=self.gradient_table["b"])
         return self._gradient_of_product(rows, delta, mgr)
 
     def _gradient_of_product(self, rows: Array, delta: Array, mgr: LayerWorkspaceMgr) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypedDict
 
 import numpy as np
@@ -263,7 +264,7 @@ class Layer(Declared):
         twin = super().__copy__()
         around = self.__dict__.get("_disturbance")
         if isinstance(around, Disturbance):
-            object.__setattr__(twin, "_memory", around.memory)
+            twin.param_table = around.memory.param_table
             disturb(twin)
         return twin
 
@@ -290,35 +291,35 @@ class Layer(Declared):
             f"not {list(x.shape)}"
         )
 
-    @property
+    @cached_property
     def index(self) -> int:
         """The place in the network."""
         return self._working().index
 
-    @property
+    @cached_property
     def rng(self) -> np.random.Generator:
         """From which dropout and noise are drawn."""
         return self._working().rng
 
-    @property
+    @cached_property
     def params(self) -> Flat:
         """All parameters, flat."""
         return self._working().params
 
-    @property
+    @cached_property
     def gradient(self) -> Flat:
         """The gradient of all parameters, flat."""
         return self._working().gradient
 
-    @property
+    @cached_property
     def param_table(self) -> dict[str, Flat]:
         """The parameters, views by name."""
-        return (self.__dict__.get("_memory") or self._working()).param_table
+        return self._working().param_table
 
-    @property
+    @cached_property
     def gradient_table(self) -> dict[str, Flat]:
         """The gradients, views by name."""
-        return (self.__dict__.get("_memory") or self._working()).gradient_table
+        return self._working().gradient_table
 
     @property
     def param_layout(self) -> list[ParamPart]:

@@ -17,6 +17,7 @@ __all__ = [
     "CLIP",
     "Elementwise",
     "ILossFunction",
+    "OfOutput",
     "WeightedLoss",
     "apply_mask",
     "mean",
@@ -83,10 +84,71 @@ def mean(values: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class Elementwise(ILossFunction):
-    """A loss that is a sum over elements, of which each looks at its own label and output only."""
+class OfOutput(ILossFunction):
+    """A loss that looks at the activation of ``pre_output``, which may be known already."""
 
     takes_output: ClassVar[bool] = True
+
+    def _losses(
+        self, labels: Array, pre_output: Array, activation: IActivation, mask: Array, output: Array
+    ) -> Array:
+        """Return what the loss of every example is the sum of, ``[N, C]`` or ``[N, 1]``."""
+        raise NotImplementedError
+
+    def _gradient(
+        self, labels: Array, pre_output: Array, activation: IActivation, mask: Array, output: Array
+    ) -> Array:
+        """Return the derivative of the summed loss with respect to ``pre_output``, ``[N, C]``."""
+        raise NotImplementedError
+
+    def compute_score_array(
+        self,
+        labels: Array,
+        pre_output: Array,
+        activation: IActivation,
+        mask: Array = None,
+        *,
+        output: Array = None,
+    ) -> Array:
+        """Return the loss of every example, ``[N]``."""
+        output = activation.forward(pre_output) if output is None else output
+        return self._losses(labels, pre_output, activation, mask, output).sum(axis=1)
+
+    def compute_score(  # noqa: PLR0913 - as for all losses, and what is known
+        self,
+        labels: Array,
+        pre_output: Array,
+        activation: IActivation,
+        mask: Array = None,
+        *,
+        average: bool = True,
+        output: Array = None,
+    ) -> float:
+        """Return the sum of the losses, over the number of examples (masked ones too) if ``average``."""
+        if type(self).compute_score_array is not OfOutput.compute_score_array:  # a subclass has its own
+            known = {} if output is None else {"output": output}
+            return super().compute_score(labels, pre_output, activation, mask, average=average, **known)
+        output = activation.forward(pre_output) if output is None else output
+        total = float(self._losses(labels, pre_output, activation, mask, output).sum())
+        return total / max(len(labels), 1) if average else total
+
+    def compute_gradient(
+        self,
+        labels: Array,
+        pre_output: Array,
+        activation: IActivation,
+        mask: Array = None,
+        *,
+        output: Array = None,
+    ) -> Array:
+        """Return the derivative of the summed loss with respect to ``pre_output``, ``[N, C]``."""
+        output = activation.forward(pre_output) if output is None else output
+        return self._gradient(labels, pre_output, activation, mask, output)
+
+
+@dataclass(frozen=True)
+class Elementwise(OfOutput):
+    """A loss that is a sum over elements, of which each looks at its own label and output only."""
 
     def _element(self, labels: Array, output: Array) -> Array:
         """Return the loss of every element, in memory of its own."""
@@ -100,31 +162,14 @@ class Elementwise(ILossFunction):
         """Multiply the columns of ``[N, C]`` by their weights, in place."""
         return values
 
-    def compute_score_array(
-        self,
-        labels: Array,
-        pre_output: Array,
-        activation: IActivation,
-        mask: Array = None,
-        *,
-        output: Array = None,
+    def _losses(
+        self, labels: Array, pre_output: Array, activation: IActivation, mask: Array, output: Array
     ) -> Array:
-        """Return the loss of every example, ``[N]``."""
-        output = activation.forward(pre_output) if output is None else output
-        values = self._element(labels, output)
-        return apply_mask(mask, self._weigh(values)).sum(axis=1)
+        return apply_mask(mask, self._weigh(self._element(labels, output)))
 
-    def compute_gradient(
-        self,
-        labels: Array,
-        pre_output: Array,
-        activation: IActivation,
-        mask: Array = None,
-        *,
-        output: Array = None,
+    def _gradient(
+        self, labels: Array, pre_output: Array, activation: IActivation, mask: Array, output: Array
     ) -> Array:
-        """Return the derivative of the summed loss with respect to ``pre_output``, ``[N, C]``."""
-        output = activation.forward(pre_output) if output is None else output
         slope = apply_mask(mask, self._weigh(self._slope(labels, output)))
         return activation.backprop(pre_output, slope, out=slope)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from ndarena.nn.loss_base import (
     CLIP,
     Elementwise,
     ILossFunction,
+    OfOutput,
     WeightedLoss,
     apply_mask,
     mean,
@@ -215,43 +216,25 @@ class LossWasserstein(Elementwise):
 
 
 @dataclass(frozen=True)
-class LossCosineProximity(ILossFunction):
+class LossCosineProximity(OfOutput):
     """Minus the cosine between labels and output (DL4J: ``LossCosineProximity``).
 
     Norms below 1e-5 count as 1e-5. A mask is ``[N, 1]``.
     """
 
-    takes_output: ClassVar[bool] = True
-
-    def compute_score_array(
-        self,
-        labels: Array,
-        pre_output: Array,
-        activation: IActivation,
-        mask: Array = None,
-        *,
-        output: Array = None,
+    def _losses(
+        self, labels: Array, pre_output: Array, activation: IActivation, mask: Array, output: Array
     ) -> Array:
-        """Return minus the cosine of every example, ``[N]``."""
         refuse_elements(self, mask, "all columns make one angle")
-        output = activation.forward(pre_output) if output is None else output
         cosine = (output * labels).sum(axis=1, keepdims=True)
         cosine /= self._norm(labels) * self._norm(output)
         functions.negative(cosine, out=cosine)
-        return apply_mask(mask, cosine).sum(axis=1)
+        return apply_mask(mask, cosine)
 
-    def compute_gradient(
-        self,
-        labels: Array,
-        pre_output: Array,
-        activation: IActivation,
-        mask: Array = None,
-        *,
-        output: Array = None,
+    def _gradient(
+        self, labels: Array, pre_output: Array, activation: IActivation, mask: Array, output: Array
     ) -> Array:
-        """Return the derivative of the summed loss, ``[N, C]``."""
         refuse_elements(self, mask, "all columns make one angle")
-        output = activation.forward(pre_output) if output is None else output
         norm = self._norm(output)
         slope = output * ((output * labels).sum(axis=1, keepdims=True) / (norm * norm))
         slope -= labels

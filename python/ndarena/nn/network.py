@@ -105,6 +105,8 @@ class MultiLayerNetwork(Evaluating):
     # Asking.
 
     def _batch(self, x: Array, features_mask: Array = None, labels_mask: Array = None) -> Batch:
+        if features_mask is None and labels_mask is None:
+            return inputs_of([x], self.wiring, self.dtype)
         return inputs_of([x], self.wiring, self.dtype, [features_mask], [labels_mask])
 
     def output(  # noqa: PLR0913 - what DL4J has overloads for

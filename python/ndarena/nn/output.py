@@ -121,12 +121,9 @@ class WithLoss(Layer):
         if labels is None:
             raise RuntimeError(f"{self.name}: it has no labels")
         batch, n, *places = self._output_of(sums, x).shape
-        expected = [batch, loss.label_columns(n), *places]
-        if list(labels.shape) != expected:
-            raise ValueError(
-                f"layer {self.index} ({self.name}, {type(self).__name__}): expected labels of shape "
-                f"{expected}, not {list(labels.shape)}"
-            )
+        expected = (batch, loss.label_columns(n), *places)
+        if labels.shape != expected:
+            self._refuse_shape("labels", str(list(expected)), labels)
         labels = self._rows_of(labels, mgr, FF_WORKING_MEM)
         if mask is not None:
             mask = self._rows_of_mask(mask, mgr, FF_WORKING_MEM)
