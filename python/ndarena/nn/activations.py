@@ -115,7 +115,7 @@ class ActivationReLU(IActivation):
             number(self.max, "ActivationReLU", "max", least=self.threshold)
 
     @cached_property
-    def keeps_slope(self) -> bool:  # type: ignore[override]
+    def keeps_slope(self) -> bool:
         """Without bounds of its own the function is positive where ``x`` is."""
         return self.max is None and self.threshold == self.negative_slope == 0.0
 

@@ -152,8 +152,7 @@ class Learner(Network):
             batch_size=len(batch.features[0]),
             scope=memory.updating,
         )
-        if not memory.is_settled:
-            self._training().settle()
+        memory.settle()
         self._tell("iteration_done", self.iteration_count, self.epoch_count)
         self.iteration_count += 1
 

@@ -114,7 +114,7 @@ class OfOutput(ILossFunction):
         output = activation.forward(pre_output) if output is None else output
         return self._losses(labels, pre_output, activation, mask, output).sum(axis=1)
 
-    def compute_score(  # noqa: PLR0913 - as for all losses, and what is known
+    def compute_score(
         self,
         labels: Array,
         pre_output: Array,
@@ -122,13 +122,12 @@ class OfOutput(ILossFunction):
         mask: Array = None,
         *,
         average: bool = True,
-        output: Array = None,
+        **known: Array,
     ) -> float:
         """Return the sum of the losses, over the number of examples (masked ones too) if ``average``."""
         if type(self).compute_score_array is not OfOutput.compute_score_array:  # a subclass has its own
-            known = {} if output is None else {"output": output}
             return super().compute_score(labels, pre_output, activation, mask, average=average, **known)
-        output = activation.forward(pre_output) if output is None else output
+        output = known["output"] if "output" in known else activation.forward(pre_output)
         total = float(self._losses(labels, pre_output, activation, mask, output).sum())
         return total / max(len(labels), 1) if average else total
 

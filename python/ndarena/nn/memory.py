@@ -86,7 +86,7 @@ class _Memory:
         wishes = self._wishes() if self.enabled else {}
         self._workspaces = {name: _found(name, conf) for name, conf in wishes.items()}
         self._used = tuple(self._workspaces.values())
-        self.is_settled = not self.enabled
+        self._settled = not self.enabled
         self._entrances = {name: self._entrance(T.ACTIVATIONS, name) for name in wishes}
         self.work = self._entrance(T.FF_WORKING_MEM, self._name(WORK))
         """Enters the scratch of one call of a layer."""
@@ -136,12 +136,12 @@ class _Memory:
 
     def settle(self) -> None:
         """Size the workspaces after the first turn, whatever number of cycles they were to wait for."""
-        if self.is_settled:
+        if self._settled:
             return
         for ws in self._workspaces.values():
             if not ws.is_scope_active:
                 ws.initialize_workspace()
-        self.is_settled = True
+        self._settled = True
 
     def _manager(self, places: Mapping[str, str], *scoped_out: ArrayType) -> LayerWorkspaceMgr:
         """Make a manager: roles in workspaces by name, roles without a workspace, all others unknown."""

@@ -34,7 +34,7 @@ def in_scratch(
     *facts: object,
     tolerant: bool,
 ) -> Any:
-    """Call something inside a layer's scratch; a scope left open is closed, and an error unless ``tolerant``."""
+    """Call something in a layer's scratch; a scope left open is closed, and an error unless ``tolerant``."""
     returned = False
     result = None
     try:

@@ -88,11 +88,9 @@ class Block:
             paid = [regularization.within(where) for regularization in self.regularizations]
             self.pieces.append(Piece(where, params[where], places, paid))
 
-    def turn(
-        self, gradient: Array, iteration: int, epoch: int, divisor: int, *, subtracts: bool = False
-    ) -> None:
+    def turn(self, gradient: Array, moment: Moment, divisor: int, *, subtracts: bool = False) -> None:
         """Turn the gradient into the step, in place, and subtract it if that is asked for."""
-        walker, moment = self._walker, (iteration, epoch)
+        walker, (iteration, epoch) = self._walker, moment
         if walker is not None:
             factors, scratch = walker.factors(*moment), walker.scratch_for(gradient[self.start : self.stop])
         for piece in self.pieces:
@@ -262,7 +260,7 @@ class NetworkUpdater:
         batch_size : int
             By which the gradient is divided, unless ``mini_batch`` is off. Running statistics are not.
         """
-        self._turn(gradient, iteration, epoch, batch_size, self._scope)
+        self._turn(gradient, (iteration, epoch), batch_size, self._scope)
         return gradient
 
     def learn(
@@ -275,7 +273,7 @@ class NetworkUpdater:
         scope: Callable[[], AbstractContextManager[object]],
     ) -> None:
         """Do as `update` in that scope, subtract the step, and make the parameters fulfil the constraints."""
-        self._turn(gradient, iteration, epoch, batch_size, scope, subtracts=True)
+        self._turn(gradient, (iteration, epoch), batch_size, scope, subtracts=True)
         if self._constraints:
             with scope():
                 for constraint, param in self._constraints:
@@ -284,8 +282,7 @@ class NetworkUpdater:
     def _turn(
         self,
         gradient: Array,
-        iteration: int,
-        epoch: int,
+        moment: Moment,
         batch_size: int,
         scope: Callable[[], AbstractContextManager[object]],
         *,
@@ -299,7 +296,7 @@ class NetworkUpdater:
                 normalization.apply(gradient)
         for block in self._blocks:
             with scope():
-                block.turn(gradient, iteration, epoch, divisor, subtracts=subtracts)
+                block.turn(gradient, moment, divisor, subtracts=subtracts)
 
     def penalty(self, *, iteration: int = 0, epoch: int = 0) -> float:
         """Return what the parameters add to the score.

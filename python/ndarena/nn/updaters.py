@@ -171,6 +171,7 @@ class _Rated(Piecewise):
         return value_at(self.learning_rate, iteration, epoch)
 
     def factors(self, iteration: int, epoch: int) -> tuple[float, ...]:
+        """Return the learning rate."""
         return (self.get_learning_rate(iteration, epoch),)
 
 
@@ -219,11 +220,13 @@ class Nesterovs(_Rated):
         _settle_schedules(self, "learning_rate", "momentum")
 
     def factors(self, iteration: int, epoch: int) -> tuple[float, ...]:
+        """Return learning rate and momentum."""
         return self.get_learning_rate(iteration, epoch), value_at(self.momentum, iteration, epoch)
 
     def move(
         self, gradient: Array, state: list[Array], step: Array, scratch: Scratch, factors: tuple[float, ...]
     ) -> None:
+        """Move the velocity, and look ahead along it."""
         (velocity,), (kept,), (rate, momentum) = state, scratch, factors
         functions.multiply(velocity, momentum, out=kept)
         functions.multiply(gradient, rate, out=step)
@@ -261,11 +264,13 @@ class Adam(_Rated):
         _settle(self, "epsilon")
 
     def factors(self, iteration: int, epoch: int) -> tuple[float, ...]:
+        """Return the learning rate, corrected."""
         return (self.get_learning_rate(iteration, epoch) * self._correction(iteration + 1),)
 
     def move(
         self, gradient: Array, state: list[Array], step: Array, scratch: Scratch, factors: tuple[float, ...]
     ) -> None:
+        """Move both means; the step is that of gradients over the root of that of squares."""
         (mean, square, *others), (divisor, *other), (rate,) = state, scratch, factors
         _move_mean(mean, gradient, self.beta1, divisor)
         functions.multiply(gradient, gradient, out=divisor)
@@ -359,6 +364,7 @@ class AdaMax(Adam):
     def move(
         self, gradient: Array, state: list[Array], step: Array, scratch: Scratch, factors: tuple[float, ...]
     ) -> None:
+        """Move mean and maximum; the step is one over the other."""
         (mean, largest), (divisor,), (rate,) = state, scratch, factors
         _move_mean(mean, gradient, self.beta1, divisor)
         largest *= self.beta2
@@ -398,6 +404,7 @@ class AdaGrad(_Rated):
     def move(
         self, gradient: Array, state: list[Array], step: Array, scratch: Scratch, factors: tuple[float, ...]
     ) -> None:
+        """Add to the total; the step is the gradient over its root."""
         (total,), (divisor,), (rate,) = state, scratch, factors
         total += functions.multiply(gradient, gradient, out=divisor)
         functions.sqrt(total, out=divisor)
@@ -440,6 +447,7 @@ class RmsProp(_Rated):
     def move(
         self, gradient: Array, state: list[Array], step: Array, scratch: Scratch, factors: tuple[float, ...]
     ) -> None:
+        """Move the mean; the step is the gradient over its root."""
         (mean,), (divisor,), (rate,) = state, scratch, factors
         functions.multiply(gradient, gradient, out=divisor)
         _move_mean(mean, divisor, self.rms_decay, divisor)
@@ -475,11 +483,13 @@ class AdaDelta(Piecewise):
         _settle(self, "epsilon")
 
     def factors(self, iteration: int, epoch: int) -> tuple[float, ...]:
+        """Return nothing: there are none."""
         return ()
 
     def move(
         self, gradient: Array, state: list[Array], step: Array, scratch: Scratch, factors: tuple[float, ...]
     ) -> None:
+        """Move both means; the step is the gradient times the root of their ratio."""
         (gradients, steps), (factor, divisor) = state, scratch
         functions.multiply(gradient, gradient, out=factor)
         _move_mean(gradients, factor, self.rho, factor)
