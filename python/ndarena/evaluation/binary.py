@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ndarena.evaluation import ratios, text
+from ndarena.evaluation import plots, ratios, text
 from ndarena.evaluation.base import JsonForm
 from ndarena.evaluation.roc_per_class import ROCBinary
 from ndarena.evaluation.rows import check_probabilities, kept_elements
@@ -228,6 +228,23 @@ class EvaluationBinary(JsonForm):
             return ""
         values = ", ".join(str(value) for value in np.atleast_1d(threshold).astype(np.float32))
         return f"\nPer-output decision thresholds: [{values}]"
+
+    def plot(self, *, ax: Any = None) -> Any:
+        """Draw accuracy, F1, precision and recall of every output; return the axes, matplotlib's.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; default: in a new figure.
+
+        Raises
+        ------
+        ImportError
+            matplotlib is not installed.
+        """
+        outputs = range(self.num_outputs)
+        values = {head: [getattr(self, name)(i) for i in outputs] for head, name in METRICS.items()}
+        return plots.bars(ax, values, [str(i) for i in outputs], title="Metrics by output")
 
     def tree(self) -> dict[str, Any]:
         """Return the fields as DL4J names them."""

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from ndarena.evaluation import plots
 from ndarena.evaluation.base import JsonForm, array_of, tree_of
 from ndarena.evaluation.rows import check_probabilities, kept_rows
 
@@ -14,6 +15,7 @@ __all__ = ["EvaluationCalibration", "Histogram", "ReliabilityDiagram"]
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Counts = np.ndarray[Any, np.dtype[np.int64]]
+HISTOGRAMS = {"residuals": "|label - probability|", "probabilities": "probability"}
 FIELDS = {
     "bin_positives": "rDiagBinPosCount",
     "bin_totals": "rDiagBinTotalCount",
@@ -197,6 +199,32 @@ class EvaluationCalibration(JsonForm):
     def _histogram(self, name: str, i: int | None) -> Histogram:
         sums = self._seen(i)
         return Histogram(0.0, 1.0, _whole(sums[name] if i is None else sums[f"{name}_by_class"][:, i]))
+
+    def plot(self, what: str = "reliability", i: int | None = None, *, ax: Any = None) -> Any:
+        """Draw reliability diagrams or a histogram; return the axes, matplotlib's.
+
+        Parameters
+        ----------
+        what : str
+            ``"reliability"``, ``"residuals"`` or ``"probabilities"``.
+        i : int, optional
+            The class; default: every class, or all of them together.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; default: in a new figure.
+
+        Raises
+        ------
+        ImportError
+            matplotlib is not installed.
+        """
+        if plots.choice(what, ("reliability", *HISTOGRAMS)) == "reliability":
+            classes = range(self.num_classes) if i is None else [i]
+            found = {f"class {c}": self.reliability_diagram(c) for c in classes}
+            return plots.reliability(
+                ax, {c: (d.mean_predicted, d.fraction_positive) for c, d in found.items()}
+            )
+        title = what.capitalize() if i is None else f"{what.capitalize()} of class {i}"
+        return plots.histogram(ax, self._histogram(what, i), title=title, x=HISTOGRAMS[what])
 
     # Text and JSON.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from ndarena.evaluation import matrix_json, ratios, text
+from ndarena.evaluation import matrix_json, plots, ratios, text
 from ndarena.evaluation.base import JsonForm
 from ndarena.evaluation.records import WithRecords
 from ndarena.evaluation.rows import examples_of, kept_rows
@@ -358,6 +358,21 @@ class Evaluation(WithRecords, JsonForm):
     def confusion_matrix_text(self) -> str:
         """Return the matrix as `stats` shows it."""
         return text.confusion_matrix_text(self._seen().tolist(), self.class_names)
+
+    def plot(self, *, ax: Any = None) -> Any:
+        """Draw the confusion matrix; return the axes, matplotlib's.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; default: in a new figure.
+
+        Raises
+        ------
+        ImportError
+            matplotlib is not installed.
+        """
+        return plots.confusion(ax, self._seen(), self.class_names)
 
     # JSON.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ndarena.evaluation import text
+from ndarena.evaluation import plots, text
 from ndarena.evaluation.base import JsonForm, array_of, tree_of
 from ndarena.evaluation.rows import kept_elements
 
@@ -189,6 +189,25 @@ class RegressionEvaluation(JsonForm):
             values = (text.scientific(getattr(self, metric)(i), PRECISION) for metric in COLUMNS.values())
             lines.append(f"{name:{first}}" + "".join(f"{value:{width}}" for value in values))
         return "\n".join([*lines, ""])
+
+    def plot(self, what: str = "root_mean_squared_error", *, ax: Any = None) -> Any:
+        """Draw a metric of every column; return the axes, matplotlib's.
+
+        Parameters
+        ----------
+        what : str
+            The name of a metric.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; default: in a new figure.
+
+        Raises
+        ------
+        ImportError
+            matplotlib is not installed.
+        """
+        metric = getattr(self, plots.choice(what, tuple(COLUMNS.values())))
+        values = {what: [metric(i) for i in range(self.num_columns)]}
+        return plots.bars(ax, values, self.column_names, title=what.replace("_", " ").capitalize())
 
     # JSON.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ndarena.evaluation import roc_json, text
+from ndarena.evaluation import plots, roc_json, text
 from ndarena.evaluation.base import JsonForm
 from ndarena.evaluation.rows import check_probabilities, kept_rows
 from ndarena.evaluation.scores import ExactScores, SavedCurves, ThresholdedScores
@@ -108,6 +108,24 @@ class BaseROC(JsonForm):
         if i not in self._outcomes:
             self._outcomes[i] = self._scores.outcome(i, thinned=self.remove_redundant_points)
         return self._outcomes[i]
+
+    def plot(self, what: str = "roc", *, ax: Any = None) -> Any:
+        """Draw the curve of every column; return the axes, matplotlib's.
+
+        Parameters
+        ----------
+        what : str
+            ``"roc"`` or ``"precision_recall"``.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; default: in a new figure.
+
+        Raises
+        ------
+        ImportError
+            matplotlib is not installed.
+        """
+        names = [""] if self._columns == 1 else [f"{i}: " for i in range(self._columns)]
+        return plots.curves(ax, what, {name: self._outcome(i) for i, name in enumerate(names)})
 
     # JSON.
 
