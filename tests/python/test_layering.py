@@ -189,7 +189,7 @@ PYTHON = {
     "policies": set(),
     "testing": {"_core", "data"},
     # folders: a folder is one room
-    "data": {"_core"},
+    "data": {"_core", "policies"},
     "evaluation": set(),
     "nn": {"_core", "errors", "policies", "data", "evaluation"},
 }

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from ndarena._core import Workspace, WorkspaceConfiguration
 from ndarena.data.iterators import at_least
+from ndarena.data.ring import Ring
 
 if TYPE_CHECKING:
     from ndarena.data.examples import Examples
@@ -32,13 +32,12 @@ class DefaultCallback(DataSetCallback):
 class InterleavedDataSetCallback(DataSetCallback):
     """Moves batches into a ring of blocks of its own (DL4J: ``InterleavedDataSetCallback``).
 
-    DL4J has a ring for each device in turn; there is one device here. Each thread that calls has its ring,
-    whose blocks have the size of the first batch; of a larger batch the arrays that do not fit lie beside it.
+    DL4J has a ring for each device in turn; there is one device here, and a ring for each thread that calls.
 
     Parameters
     ----------
     buffer_size : int
-        How many batches are valid beside the newest; one that is waiting to be taken, or that somebody is
+        How many batches are valid beside the newest. One that is waiting to be taken, or that somebody is
         working on, always is.
 
     Raises
@@ -53,17 +52,7 @@ class InterleavedDataSetCallback(DataSetCallback):
 
     def call(self, dataset: Examples) -> None:
         """Put copies in this thread's ring in the place of the batch's arrays."""
-        ring: Workspace | None = getattr(self._of_thread, "ring", None)
+        ring: Ring | None = getattr(self._of_thread, "ring", None)
         if ring is None:
-            ring = self._of_thread.ring = self._ring(dataset.footprint)
-        with ring:
-            dataset.migrate()
-
-    def _ring(self, size: int) -> Workspace:
-        conf = WorkspaceConfiguration(
-            initial_size=size,
-            overallocation_limit=self._size,
-            policy_learning="NONE",
-            policy_reset="ENDOFBUFFER_REACHED",
-        )
-        return Workspace(conf, "IDSC-0")
+            ring = self._of_thread.ring = Ring("IDSC-0")
+        ring.fill(dataset, self._size + 1, lambda _: dataset.migrate())

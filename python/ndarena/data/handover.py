@@ -101,16 +101,24 @@ def _end_all() -> None:
         handover.join(HASTE)
 
 
+class _Hold:
+    """What keeps the batch whole that a thread took last."""
+
+    __slots__ = ("__weakref__", "leases")
+
+    leases: Any
+
+
 class Epoch:
     """The batches of one epoch, for any number of threads; the reading ends with it.
 
-    What the memory of the batch that a thread took last is used for is its own affair until it takes the
-    next one: leases keep the memory until then.
+    The memory of the batch that a thread took last is leased until it asks for another one, or ends.
     """
 
     def __init__(self, handover: Handover) -> None:
         self._handover, self._process = handover, os.getpid()
-        self._leases: dict[int, Any] = {}
+        self._here = threading.local()
+        self._holds: weakref.WeakSet[_Hold] = weakref.WeakSet()
         _open.add(handover)
 
     def __iter__(self) -> Iterator[Any]:
@@ -122,15 +130,23 @@ class Epoch:
         handover = self._handover
         if self._process != os.getpid():
             raise RuntimeError("the thread that reads ahead is in the process that this one was forked from")
-        me = threading.get_ident()
-        self._leases.pop(me, None)
+        hold = self._hold()
         item = self._next(handover)
         if handover.is_closed or isinstance(item, _End):
             self._ended(item)
-        batch, self._leases[me] = item
-        handover.consumers = len(self._leases)
+        batch, hold.leases = item
         handover.room.put(None)
         return batch
+
+    def _hold(self) -> _Hold:
+        """Return what this thread holds: nothing any more."""
+        hold: _Hold | None = getattr(self._here, "hold", None)
+        if hold is None:
+            hold = self._here.hold = _Hold()
+            self._holds.add(hold)
+            self._handover.consumers = len(self._holds)
+        hold.leases = ()
+        return hold
 
     def _ended(self, item: Any) -> NoReturn:
         """End, for all who ask; the first is told of an error."""
@@ -151,7 +167,8 @@ class Epoch:
     def close(self) -> None:
         """End the reading, and wait for it."""
         self._handover.end()
-        self._leases.clear()
+        for hold in list(self._holds):
+            hold.leases = ()
 
     def __del__(self) -> None:
         """End the reading when nobody can ask any more."""

@@ -9,45 +9,17 @@ from collections.abc import Generator
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Self
 
-from ndarena._core import Workspace, WorkspaceConfiguration
 from ndarena.data.examples import Examples
 from ndarena.data.handover import Epoch, Handover
 from ndarena.data.iterators import WrappingIterator, at_least, pre_processed
+from ndarena.data.ring import Ring
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = ["AsyncDataSetIterator", "AsyncMultiDataSetIterator"]
 
-SPARE_BLOCKS = 2  # besides those of batches that wait and that consumers have: one is filled, one is slack
-
-
-class _Ring:
-    """Blocks for batches, as many as can be in use at once, each as large as a batch."""
-
-    def __init__(self, name: str, queue_size: int, block: int) -> None:
-        self.block = block
-        self._name, self._queue_size, self._consumers = name, queue_size, 0
-        self._workspace: Workspace | None = None
-
-    def place(self, batch: Examples, consumers: int) -> Workspace:
-        """Return a workspace with a block for a batch; an earlier one lasts as long as what lies in it."""
-        need = batch.footprint
-        if self._workspace is None or need > self.block or consumers > self._consumers:
-            grown = need if not self.block else need + need // 2
-            self.block = max(grown if need > self.block else self.block, 1)
-            self._consumers = consumers
-            self._workspace = self._made()
-        return self._workspace
-
-    def _made(self) -> Workspace:
-        conf = WorkspaceConfiguration(
-            initial_size=self.block,
-            overallocation_limit=self._queue_size + self._consumers + SPARE_BLOCKS - 1,
-            policy_learning="NONE",
-            policy_reset="ENDOFBUFFER_REACHED",
-        )
-        return Workspace(conf, f"{self._name}{uuid.uuid4()}")
+SPARE_BLOCKS = 2  # besides those of batches that wait or are worked on: one is filled, one is slack
 
 
 class AsyncDataSetIterator(WrappingIterator):
@@ -109,7 +81,8 @@ class AsyncDataSetIterator(WrappingIterator):
 
     def _reading(self, source: Iterable[Any]) -> Any:
         """Return the work of the thread, which does not hold this object."""
-        ring = _Ring(self.ring_name, self._size, self._block) if self._use_workspace else None
+        ring = Ring(f"{self.ring_name}{uuid.uuid4()}", self._block) if self._use_workspace else None
+        blocks = self._size + SPARE_BLOCKS
         callback, pre_processor, owner = self._callback, self.pre_processor, weakref.ref(self)
 
         def read(handover: Handover) -> None:
@@ -119,7 +92,7 @@ class AsyncDataSetIterator(WrappingIterator):
                     if not handover.has_room():
                         break
                     mine = batch if pre_processor is None else pre_processed(batch, pre_processor)
-                    handover.ready.put(_made_ready(mine, ring, callback, handover.consumers))
+                    handover.ready.put(_made_ready(mine, ring, blocks + handover.consumers, callback))
                     del batch, mine
             finally:
                 if isinstance(batches, Generator):
@@ -148,7 +121,7 @@ class AsyncDataSetIterator(WrappingIterator):
             self.close()
 
 
-def _made_ready(batch: Any, ring: _Ring | None, callback: Any, consumers: int) -> tuple[Any, Any]:
+def _made_ready(batch: Any, ring: Ring | None, blocks: int, callback: Any) -> tuple[Any, Any]:
     """Return a batch for a consumer, and the leases that keep it whole until it is used."""
     if not isinstance(batch, Examples):
         if callback is not None:
@@ -157,8 +130,7 @@ def _made_ready(batch: Any, ring: _Ring | None, callback: Any, consumers: int) -
     if ring is None:
         mine = batch.shallow() if callback is not None else batch
     else:
-        with ring.place(batch, consumers) as workspace:
-            mine = batch.copy_to(workspace)
+        mine = ring.fill(batch, blocks, batch.copy_to)
     if callback is not None:
         callback.call(mine)
     return mine, mine.leases()
