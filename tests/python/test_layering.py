@@ -192,6 +192,7 @@ PYTHON = {
     "data": {"_core", "policies"},
     "evaluation": set(),
     "nn": {"_core", "errors", "policies", "data", "evaluation"},
+    "parallel": {"_core", "errors", "nn", "data", "evaluation"},
 }
 
 UNSAFE = {

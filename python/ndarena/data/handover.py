@@ -34,12 +34,12 @@ class Handover:
     may end it at any time, in finalisers too.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, consumers: int = 1) -> None:
         self.ready: Final[SimpleQueue[Any]] = SimpleQueue()
         self.room: Final[SimpleQueue[None]] = SimpleQueue()
         self.is_closed = False
-        self.consumers = 1
-        """How many threads have asked so far, at least one."""
+        self.consumers = consumers
+        """How many batches are in use at once: at least one, and one for every thread that has asked."""
         self.thread: threading.Thread | None = None
         for _ in range(size):
             self.room.put(None)
@@ -134,7 +134,12 @@ class Epoch:
         item = self._next(handover)
         if handover.is_closed or isinstance(item, _End):
             self._ended(item)
+<<<<<<< HEAD
         batch, hold.leases = item
+=======
+        batch, self._leases[me] = item
+        handover.consumers = max(handover.consumers, len(self._leases))
+>>>>>>> a1ef054 (wip)
         handover.room.put(None)
         return batch
 

@@ -45,11 +45,14 @@ class AsyncDataSetIterator(WrappingIterator):
         Whether batches are copied into a ring; otherwise they are handed on as they are.
     callback : DataSetCallback, optional
         Its ``call(dataset)`` is called in the thread with every batch.
+    consumers : int
+        How many batches will be in use at once; the ring has blocks for so many, or for more if more threads
+        ask.
 
     Raises
     ------
     ValueError
-        A size below 1; with ``for``, a second epoch of a source that gives one.
+        A count below 1; with ``for``, a second epoch of a source that gives one.
     TypeError
         A source that cannot be iterated.
     """
@@ -58,10 +61,17 @@ class AsyncDataSetIterator(WrappingIterator):
     thread_name = "ADSI prefetch thread"
 
     def __init__(
-        self, base: Iterable[Any], queue_size: int = 8, *, use_workspace: bool = True, callback: Any = None
+        self,
+        base: Iterable[Any],
+        queue_size: int = 8,
+        *,
+        use_workspace: bool = True,
+        callback: Any = None,
+        consumers: int = 1,
     ) -> None:
         super().__init__(base)
         self._size = at_least(1, queue_size, "queue_size")
+        self._consumers = at_least(1, consumers, "consumers")
         self._use_workspace, self._callback = use_workspace, callback
         self.async_supported = False
         self._block = 0
@@ -72,7 +82,7 @@ class AsyncDataSetIterator(WrappingIterator):
         """Begin an epoch: return its batches, while a thread reads ahead."""
         with self._starting:
             source = self._epoch()
-            handover = Handover(self._size)
+            handover = Handover(self._size, self._consumers)
             self._handovers.add(handover)
         handover.start(self._reading(source), self.thread_name)
         return Epoch(handover)

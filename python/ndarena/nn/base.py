@@ -36,6 +36,8 @@ class Network(Stored, Overseen):
     param_layout: list[ParamPart]
     updater: NetworkUpdater
     wiring: Wiring
+    rng: np.random.Generator
+    """From which parameters, dropout and noise are drawn."""
     _params: Flat
     _gradient: Flat
 
@@ -65,15 +67,15 @@ class Network(Stored, Overseen):
         self._params = np.zeros(size, self.dtype)
         self._gradient = np.zeros(size, self.dtype)
         self.layers, self.param_layout = [], []
-        rng = np.random.default_rng(self.configuration.seed)
+        self.rng = np.random.default_rng(self.configuration.seed)
         offset = 0
         for prefix, index, layer in members:
             here = slice(offset, offset + layer.num_params())
             twin = layer.instantiate(
-                index=index, params=self._params[here], gradient=self._gradient[here], rng=rng
+                index=index, params=self._params[here], gradient=self._gradient[here], rng=self.rng
             )
             if len(twin.params):
-                twin.init_params(twin.param_table, rng)
+                twin.init_params(twin.param_table, self.rng)
             for part in twin.param_layout:
                 moved = part["offset"] + offset
                 self.param_layout.append({**part, "name": f"{prefix}_{part['name']}", "offset": moved})

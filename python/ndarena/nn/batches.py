@@ -214,9 +214,11 @@ def gives_one_epoch(data: Iterable[Any]) -> bool:
     return iter(data) is data or (isinstance(data, DataSetIterator) and not data.reset_supported)
 
 
-def read_ahead(data: Iterable[Any], wiring: Wiring) -> AbstractContextManager[Iterable[Any]]:
+def read_ahead(
+    data: Iterable[Any], wiring: Wiring, batches: int = PREFETCHED, *, consumers: int = 1
+) -> AbstractContextManager[Iterable[Any]]:
     """Return a source for a ``with`` block in which a thread reads ahead, if the source allows it."""
-    if not getattr(data, "async_supported", False):
+    if not (batches and getattr(data, "async_supported", False)):
         return nullcontext(data)
     kind = AsyncMultiDataSetIterator if wiring.is_graph else AsyncDataSetIterator
-    return kind(data, PREFETCHED)
+    return kind(data, batches, consumers=consumers)

@@ -15,11 +15,12 @@ from ndarena.errors import ConfigurationError
 from ndarena.evaluation import ROC, Evaluation, RegressionEvaluation, ROCMultiClass
 from ndarena.nn.batches import batch_of, read_ahead
 from ndarena.nn.choices import BackpropType, WorkspaceMode
-from ndarena.nn.learner import Learner, delivered
+from ndarena.nn.learner import delivered
 from ndarena.nn.memory import OUTPUT_MEM, activations_configuration
 from ndarena.nn.output import WithLoss
 from ndarena.nn.pace import step
 from ndarena.nn.passes import CarryingPass, InferencePass
+from ndarena.nn.replicas import Replicated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -31,7 +32,7 @@ __all__ = ["Evaluating"]
 E = TypeVar("E", bound=Any)
 
 
-class Evaluating(Learner):
+class Evaluating(Replicated):
     """A network that can be held against labels."""
 
     def evaluate(self, iterator: Any, *, labels: Sequence[str] | None = None, top_n: int = 1) -> Evaluation:

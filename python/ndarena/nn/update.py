@@ -225,7 +225,10 @@ class NetworkUpdater:
         self._params, self._scope, self._mini_batch = params, scope, conf.mini_batch
         parts = list(parts_of(layers, layout))
         self._blocks = blocks_of(parts, conf)
-        self._undivided = [part.where for part in parts if part.kind is ParamKind.STATISTIC]
+        self.statistics = [part.where for part in parts if part.kind is ParamKind.STATISTIC]
+        """Where running means and variances lie, which are no gradients."""
+        self.step_function: Callable[[Flat, Flat], object] | None = None
+        """What moves the parameters by a step, which it may use up; by default that is subtracted."""
         self._normalizations = list(self._normalized(parts, conf))
         self._constraints = [found for part in parts for found in constrained(part, conf)]
         states = [block.rule.init_state(block.stop - block.start, params.dtype) for block in self._blocks]
@@ -273,9 +276,16 @@ class NetworkUpdater:
         scope: Callable[[], AbstractContextManager[object]],
     ) -> None:
         """Do as `update` in that scope, subtract the step, and make the parameters fulfil the constraints."""
-        self._turn(gradient, (iteration, epoch), batch_size, scope, subtracts=True)
+        step = self.step_function
+        self._turn(gradient, (iteration, epoch), batch_size, scope, subtracts=step is None)
+        if step is not None:
+            step(self._params, gradient)
+        self.constrain(scope)
+
+    def constrain(self, scope: Callable[[], AbstractContextManager[object]] | None = None) -> None:
+        """Make the parameters fulfil the constraints, in place."""
         if self._constraints:
-            with scope():
+            with (scope or self._scope)():
                 for constraint, param in self._constraints:
                     constraint.apply(param)
 
@@ -290,7 +300,7 @@ class NetworkUpdater:
     ) -> None:
         divisor = max(batch_size, 1) if self._mini_batch else 1
         if self._normalizations:
-            divide(gradient, divisor, self._undivided)
+            divide(gradient, divisor, self.statistics)
             divisor = 1
             for normalization in self._normalizations:
                 normalization.apply(gradient)

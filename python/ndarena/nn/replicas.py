@@ -1,0 +1,52 @@
+"""What a network offers to those who train copies of it in threads of their own (DL4J: ``Trainer``)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from ndarena.nn.learner import Learner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ndarena.nn.listeners import TrainingListener
+
+__all__ = ["Replicated"]
+
+
+class Replicated(Learner):
+    """A network of which replicas can learn."""
+
+    @property
+    def listeners(self) -> tuple[TrainingListener, ...]:
+        """Who is told about training."""
+        return self._listeners
+
+    def replica(self, rng: np.random.Generator) -> Self:
+        """Return a `clone` that draws dropout and noise as a generator would from now on."""
+        twin = self.clone()
+        twin.rng.bit_generator.state = rng.bit_generator.state
+        return twin
+
+    def led(self, work: Callable[..., None], *facts: object) -> None:
+        """Do work that keeps `fit` out; where the network learns already that is a `RuntimeError`."""
+        self._alone(work, *facts)
+
+    def follow(self, replica: Self, *, score: float) -> None:
+        """Take over where a replica is: parameters, state of the updaters, generator, iterations counted."""
+        np.copyto(self._params, replica.params())
+        np.copyto(self.updater.state, replica.updater.state)
+        self.rng.bit_generator.state = replica.rng.bit_generator.state
+        self.iteration_count = replica.iteration_count
+        self._score = score
+
+    def batches_of(self, data: Any) -> Iterable[Any]:
+        """Return the data sets that `fit` would go through in an epoch; a single one is the only one."""
+        only = self._data_set(data)
+        return data if only is None else [only]
+
+    def checked(self, data: object) -> Any:
+        """Return a data set of the kind that the network takes; anything else is a `TypeError`."""
+        return self._checked(data)

@@ -1,0 +1,438 @@
+"""Training in several threads ends well, whatever ends it: no thread is left, and the model is whole."""
+
+import _thread
+import gc
+import threading
+
+import numpy as np
+import pytest
+from parallel_support import At, Heard, batches, dense, graph, rows, threads
+from support import in_thread, output_of
+
+import ndarena
+from ndarena import nn
+from ndarena.data import DataSet, DataSetIterator
+from ndarena.errors import ConfigurationError
+from ndarena.parallel import GradientsAccumulator, ParallelWrapper
+
+MODES = ["AVERAGING", "SHARED_GRADIENTS"]
+ENDS = [ValueError, MemoryError, KeyboardInterrupt, SystemExit, GeneratorExit]
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left():
+    """See that every test leaves no thread, and no memory of workers."""
+    gc.collect()
+    before = ndarena.allocated_bytes()
+    yield
+    assert threads() == ["MainThread"]
+    ndarena.destroy_all_workspaces_for_current_thread()
+    gc.collect()
+    assert ndarena.allocated_bytes() <= before
+
+
+def raising(error):
+    def act():
+        raise error
+
+    return act
+
+
+def wrapped(net=None, listener=None, **options):
+    wrapper = ParallelWrapper(net or dense(), **{"workers": 2, **options})
+    if listener is not None:
+        wrapper.set_listeners(listener)
+    return wrapper
+
+
+# ---------------------------------------------------------------- a worker fails
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", ENDS)
+@pytest.mark.parametrize("worker", [0, 1])
+def test_what_a_worker_raises_reaches_the_caller_and_the_model_is_as_the_last_averaging_left_it(
+    mode, kind, worker
+):
+    error = kind("of a batch")
+    wrapper = wrapped(listener=At(3, raising(error), worker), training_mode=mode, averaging_frequency=2)
+    data = list(batches(80, size=5))
+    with pytest.raises(kind) as caught:
+        wrapper.fit(data)
+    assert caught.value is error
+    reference = wrapped(training_mode=mode, averaging_frequency=2)
+    whole = 2 if mode == "AVERAGING" else 3  # rounds
+    reference.fit(data[: 2 * whole])
+    np.testing.assert_array_equal(wrapper.model.params(), reference.model.params())
+    np.testing.assert_array_equal(wrapper.model.updater_state(), reference.model.updater_state())
+    assert wrapper.model.iteration_count == whole
+    assert wrapper.model.epoch_count == 0
+    wrapper.set_listeners()
+    wrapper.fit(data)
+    assert wrapper.model.iteration_count == whole + 8
+
+
+@pytest.mark.parametrize("kind", [dense, graph])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_batch_that_does_not_fit_is_told_as_by_fit_itself(kind, mode):
+    wrong = DataSet(np.zeros((4, 5)), np.zeros((4, 3)))
+    with pytest.raises(ValueError) as told:
+        kind().fit(wrong)
+    wrapper = wrapped(kind(), training_mode=mode)
+    with pytest.raises(type(told.value)) as caught:
+        wrapper.fit([rows(10), wrong, rows(10), rows(10)])
+    assert str(caught.value) == str(told.value)
+    wrapper.fit([rows(10), rows(10)])
+
+
+def test_a_worker_without_memory_says_what_its_workspaces_hold():
+    with pytest.raises(MemoryError) as caught:
+        wrapped(listener=At(1, raising(MemoryError()))).fit(batches())
+    assert "WS_ALL_LAYERS_ACT" in caught.value.__notes__[0]
+
+
+def test_an_error_holds_nothing_once_it_is_dropped():
+    for _ in range(2):
+        with pytest.raises(ValueError):
+            wrapped(listener=At(1, raising(ValueError()))).fit(batches())
+    gc.collect()
+    before = len(gc.get_objects())
+    gc.disable()
+    try:
+        with pytest.raises(ValueError):
+            wrapped(listener=At(1, raising(ValueError()))).fit(batches())
+        grown = len(gc.get_objects()) - before
+    finally:
+        gc.enable()
+    assert gc.collect() < 2000
+    assert grown < 5000
+
+
+# ---------------------------------------------------------------- the source fails, the caller is interrupted
+
+
+class Source(DataSetIterator):
+    """Gives so many batches and then does something."""
+
+    def __init__(self, count, action, *, async_supported):
+        self._count, self._action, self.async_supported = count, action, async_supported
+
+    def batches(self):
+        yield from list(batches(400, size=5))[: self._count]
+        self._action()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", ENDS[:4])
+@pytest.mark.parametrize("ahead", [True, False])
+@pytest.mark.parametrize("count", [0, 1, 6, 7])
+def test_batches_before_the_one_that_cannot_be_read_are_learned(mode, kind, ahead, count):
+    error = kind("of the source")
+    wrapper = wrapped(training_mode=mode, averaging_frequency=3)
+    with pytest.raises(kind) as caught:
+        wrapper.fit(Source(count, raising(error), async_supported=ahead))
+    assert caught.value is error
+    reference = wrapped(training_mode=mode, averaging_frequency=3)
+    reference.fit(Source(count, lambda: None, async_supported=ahead))
+    np.testing.assert_array_equal(wrapper.model.params(), reference.model.params())
+    assert (wrapper.model.iteration_count, wrapper.model.epoch_count) == (-(-count // 2), 0)
+    wrapper.fit(batches())
+
+
+def test_a_source_that_fails_after_a_worker_did_says_so_in_a_note():
+    reading, failing = threading.Event(), threading.Event()
+
+    class Fails(nn.TrainingListener):
+        def iteration_done(self, model, iteration, epoch):
+            assert reading.wait(60)
+            failing.set()
+            raise ValueError("of a worker")
+
+    def later():
+        reading.set()
+        assert failing.wait(60)
+        raise OSError("of the source")
+
+    with pytest.raises(OSError, match="of the source") as caught:
+        wrapped(listener=Fails()).fit(Source(2, later, async_supported=False))
+    assert "ValueError('of a worker')" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_interrupt_of_the_caller_lets_workers_finish(mode):
+    """The signal comes while an iteration runs in another thread; the main thread waits or reads."""
+    wrapper = wrapped(listener=At(2, _thread.interrupt_main), training_mode=mode)
+    with pytest.raises(KeyboardInterrupt):
+        wrapper.fit(Source(10**6, lambda: None, async_supported=False), epochs=1000)
+    assert wrapper.model.iteration_count >= 2
+    assert np.isfinite(wrapper.model.params()).all()
+    wrapper.set_listeners()
+    wrapper.fit(batches())
+
+
+def test_an_interrupt_while_it_waits_for_workers_comes_when_they_have_ended():
+    class Interrupts(nn.TrainingListener):
+        def iteration_done(self, model, iteration, epoch):
+            _thread.interrupt_main()
+
+    wrapper = wrapped(listener=Interrupts())
+    with pytest.raises((KeyboardInterrupt, OSError)):
+        wrapper.fit(Source(4, raising(OSError()), async_supported=False))
+    assert wrapper.model.iteration_count <= 2
+
+
+# ---------------------------------------------------------------- somebody stops it
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("how", ["stop_fit", "close"])
+def test_a_listener_may_stop_it(mode, how):
+    heard = Heard()
+    wrapper = wrapped(training_mode=mode)
+    wrapper.set_listeners(At(2, getattr(wrapper, how)), heard)
+    wrapper.fit(batches(400, size=5), epochs=3)
+    assert 3 <= wrapper.model.iteration_count < 10
+    assert wrapper.model.epoch_count == 0
+    assert "epoch ends" not in heard.names()
+    wrapper.set_listeners()
+    wrapper.fit(batches(), epochs=2)
+    assert wrapper.model.epoch_count == 2
+
+
+@pytest.mark.parametrize("how", ["stop_fit", "close"])
+def test_a_listener_of_epochs_may_stop_it(how):
+    wrapper = wrapped()
+
+    class Stops(nn.TrainingListener):
+        def on_epoch_end(self, model):
+            getattr(wrapper, how)()
+
+    wrapper.set_listeners(Stops())
+    wrapper.fit(batches(), epochs=5)
+    assert wrapper.model.epoch_count == 1
+
+
+def test_another_thread_may_close_it_and_waits_until_it_is_over():
+    begun = threading.Event()
+    wrapper = wrapped(listener=At(1, begun.set))
+
+    def fit():
+        wrapper.fit(batches(400, size=5), epochs=10**6)
+
+    fitting = threading.Thread(target=fit)
+    fitting.start()
+    assert begun.wait(60)
+    wrapper.close()
+    assert not [name for name in threads() if name.startswith("ParallelWrapper")]
+    fitting.join(60)
+    assert not fitting.is_alive()
+    assert np.isfinite(wrapper.model.params()).all()
+    wrapper.close()
+
+
+def test_the_end_of_a_with_block_is_a_close():
+    begun = threading.Event()
+    with wrapped(listener=At(0, begun.set)) as wrapper:
+        fitting = threading.Thread(target=lambda: wrapper.fit(batches(), epochs=10**6))
+        fitting.start()
+        assert begun.wait(60)
+    fitting.join(60)
+    assert not fitting.is_alive()
+
+
+def test_a_close_that_waits_too_long_says_so(monkeypatch):
+    monkeypatch.setattr("ndarena.parallel.wrapper.PATIENCE", 0.01)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def waits():
+        begun.set()
+        assert go_on.wait(60)
+
+    wrapper = wrapped(listener=At(0, waits))
+    fitting = threading.Thread(target=lambda: wrapper.fit(batches()))
+    fitting.start()
+    assert begun.wait(60)
+    with pytest.warns(ResourceWarning, match="fit has not ended"):
+        wrapper.close()
+    go_on.set()
+    fitting.join(60)
+
+
+# ---------------------------------------------------------------- one at a time
+
+
+@pytest.mark.parametrize("other", ["model", "wrapper", "another wrapper"])
+def test_a_model_learns_once_at_a_time(other):
+    net = dense()
+    wrapper = wrapped(net)
+    learner = {"model": net, "wrapper": wrapper, "another wrapper": wrapped(net)}[other]
+    errors = []
+
+    def fit_again():
+        try:
+            learner.fit(batches())
+        except RuntimeError as error:
+            errors.append(str(error))
+
+    wrapper.set_listeners(At(1, fit_again))
+    wrapper.fit(batches())
+    assert errors == ["this network is learning already"]
+    assert net.iteration_count == 2
+
+
+def test_outputs_may_be_asked_for_meanwhile():
+    net, shapes = dense(), []
+    x = rows().features
+    wrapper = wrapped(net, listener=At(1, lambda: shapes.append(in_thread(net.output, x).shape)))
+    wrapper.fit(batches())
+    assert shapes == [(40, 3)]
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "error"),
+    [
+        (3, {}, TypeError),
+        (np.zeros((4, 6)), {}, TypeError),
+        ([np.zeros((4, 6))], {}, TypeError),
+        ((batch for batch in batches()), {"epochs": 2}, ValueError),
+        ([], {"epochs": -1}, ConfigurationError),
+        ([], {"epochs": True}, ConfigurationError),
+        ([DataSet(np.zeros((4, 6)))], {}, ValueError),
+    ],
+)
+def test_data_that_cannot_be_learned_are_refused(data, options, error):
+    net = dense()
+    before = net.params().copy()
+    with pytest.raises(error):
+        wrapped(net).fit(data, **options)
+    np.testing.assert_array_equal(net.params(), before)
+    wrapped(net).fit(batches())
+
+
+@pytest.mark.parametrize("started", [0, 1])
+def test_a_thread_that_cannot_be_started_ends_the_others(monkeypatch, started):
+    start, begun = threading.Thread.start, []
+
+    def limited(thread):
+        if thread.name.startswith("ParallelWrapper"):
+            if len(begun) == started:
+                raise RuntimeError("can't start new thread")
+            begun.append(thread)
+        start(thread)
+
+    net = dense()
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        wrapped(net).fit(batches())
+    monkeypatch.undo()
+    net.fit(batches())
+
+
+# ---------------------------------------------------------------- accumulators of one's own
+
+
+class Mean(GradientsAccumulator):
+    """Everybody takes the mean of all steps: with equal batches that of one large batch."""
+
+    def __init__(self, fails=None):
+        self.stored, self.calls, self._fails = {}, [], fails
+
+    def register_consumers(self, consumers, num_params, dtype):
+        self.calls.append(("register", consumers, num_params, dtype))
+
+    def store_update(self, update, *, worker, iteration, epoch):
+        if self._fails == ("store", worker, iteration):
+            raise ValueError("of the accumulator")
+        self.stored[worker] = update
+
+    def apply_update(self, params, update, *, worker, contributors):
+        if self._fails == ("apply", worker):
+            raise ValueError("of the accumulator")
+        params -= np.mean([self.stored[other] for other in contributors], axis=0)
+
+    def reset(self):
+        self.calls.append("reset")
+
+
+@pytest.mark.parametrize("kind", [dense, graph])
+def test_an_accumulator_of_ones_own_says_what_is_shared(kind):
+    ours, theirs, accumulator = kind(), kind(), Mean()
+    wrapper = wrapped(ours, workers=4, training_mode="CUSTOM", gradients_accumulator=accumulator)
+    wrapper.fit(batches(80, size=10), epochs=2)
+    theirs.fit(batches(80, size=40), epochs=2)
+    np.testing.assert_allclose(ours.params(), theirs.params(), rtol=1e-12)
+    assert accumulator.calls == [("register", 4, ours.num_params(), np.dtype("float64")), "reset"]
+
+
+@pytest.mark.parametrize("fails", [("store", 1, 2), ("apply", 0), ("apply", 1)])
+def test_an_accumulator_that_fails_ends_it(fails):
+    accumulator = Mean(fails)
+    wrapper = wrapped(training_mode="CUSTOM", gradients_accumulator=accumulator)
+    with pytest.raises(ValueError, match="of the accumulator"):
+        wrapper.fit(batches(80, size=5))
+    assert accumulator.calls[-1] == "reset"
+    assert wrapper.model.iteration_count == (2 if fails[0] == "store" else 0)
+
+
+def test_an_accumulator_is_needed():
+    with pytest.raises(ConfigurationError, match="gradients_accumulator"):
+        ParallelWrapper(dense(), training_mode="CUSTOM")
+
+
+# ---------------------------------------------------------------- the end of the program, and forks
+
+PROGRAM = """
+import os, sys, threading
+import numpy as np
+from ndarena import nn
+from ndarena.data import DataSet
+from ndarena.parallel import ParallelWrapper
+
+net = nn.MultiLayerNetwork(nn.MultiLayerConfiguration(
+    layers=[nn.DenseLayer(n_in=4, n_out=50), nn.OutputLayer(n_in=50, n_out=2)]))
+batch = DataSet(np.ones((64, 4), np.float32), np.eye(2, dtype=np.float32)[[0, 1] * 32])
+begun = threading.Event()
+
+class Begins(nn.TrainingListener):
+    def iteration_done(self, model, iteration, epoch):
+        begun.set()
+
+net.set_listeners(Begins())
+wrapper = ParallelWrapper(net, workers=2, training_mode=MODE)
+fitting = threading.Thread(target=lambda: wrapper.fit([batch] * 10, epochs=10**9), daemon=True)
+fitting.start()
+assert begun.wait(60)
+"""
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("end", ["", "sys.exit(0)", "wrapper.close(); fitting.join()"])
+def test_a_program_ends_while_workers_learn(mode, end):
+    env = {"OPENBLAS_NUM_THREADS": "1"}
+    assert output_of(f"MODE = {mode!r}\n{PROGRAM}\nprint('well')\n{end}\n", env=env) == "well\n"
+
+
+def test_a_forked_child_is_not_kept_waiting():
+    body = """
+import warnings
+warnings.simplefilter("ignore")
+import ndarena.parallel.wrapper
+ndarena.parallel.wrapper.PATIENCE = 0.01
+pid = os.fork()
+if pid == 0:
+    code = 1
+    try:
+        wrapper.close()
+        try:
+            wrapper.fit([batch])
+        except RuntimeError:
+            code = 0
+        ParallelWrapper(net.clone(), workers=2).fit([batch] * 3)
+    finally:
+        os._exit(code)
+_, status = os.waitpid(pid, 0)
+print(os.waitstatus_to_exitcode(status))
+wrapper.close()
+fitting.join()
+"""
+    assert output_of(f"MODE = 'AVERAGING'\n{PROGRAM}\n{body}", env={"OPENBLAS_NUM_THREADS": "1"}) == "0\n"
