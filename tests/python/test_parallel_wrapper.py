@@ -63,7 +63,7 @@ def lenet():
     return nn.MultiLayerNetwork(conf)
 
 
-def test_P01_a_lenet_learns_in_two_threads():
+def test_P01_a_lenet_learns_in_two_threads():  # noqa: N802 - ids
     net = lenet()
     x, y = digits(15 * 128, seed=1)
     with ParallelWrapper(net, workers=2, prefetch_buffer=24, averaging_frequency=3) as wrapper:
@@ -87,7 +87,7 @@ class Statistics(RoutingIterationListener):
 
 @pytest.mark.parametrize("place", ["P02 wrapper", "P03 model"])
 @pytest.mark.parametrize("kind", [dense, graph])
-def test_P02_P03_every_worker_has_its_own_copy_of_a_routing_listener(kind, place):
+def test_P02_P03_every_worker_has_its_own_copy_of_a_routing_listener(kind, place):  # noqa: N802 - ids
     net, listener = kind(), Statistics()
     if place == "P03 model":
         net.set_listeners(listener)
@@ -103,12 +103,12 @@ def test_P02_P03_every_worker_has_its_own_copy_of_a_routing_listener(kind, place
 
 
 @pytest.mark.parametrize("kind", [DefaultTrainer, SymmetricTrainer])
-def test_P04_a_trainer_is_named_for_its_wrapper_and_its_thread(kind):
+def test_P04_a_trainer_is_named_for_its_wrapper_and_its_thread(kind):  # noqa: N802 - ids
     assert kind("alpha", 3, dense()).uuid == "alpha_thread_3"
 
 
 @pytest.mark.parametrize(("rate", "epochs"), [(0.1, 5), (1e4, 1)])
-def test_P06_training_stops_at_the_last_epoch_or_before_it_when_the_score_is_too_bad(rate, epochs):
+def test_P06_training_stops_at_the_last_epoch_or_before_it_when_the_score_is_too_bad(rate, epochs):  # noqa: N802 - ids
     net = dense(updater=nn.Sgd(rate))
 
     class MaxScore(nn.TrainingListener):
@@ -124,7 +124,7 @@ def test_P06_training_stops_at_the_last_epoch_or_before_it_when_the_score_is_too
 
 @pytest.mark.parametrize("fields", [{"updater": nn.Adam(0.05), "dropout": 0.7}, {"updater": nn.Nesterovs()}])
 @pytest.mark.parametrize("kind", NETWORKS.values())
-def test_P28_one_worker_is_the_network_alone(kind, fields):
+def test_P28_one_worker_is_the_network_alone(kind, fields):  # noqa: N802 - ids
     ours, theirs = kind(**fields), kind(**fields)
     wrapper = ParallelWrapper(ours, workers=1)
     for _ in range(2):
@@ -136,7 +136,7 @@ def test_P28_one_worker_is_the_network_alone(kind, fields):
 
 @pytest.mark.parametrize("kind", NETWORKS.values())
 @pytest.mark.parametrize("mode", ["ENABLED", "NONE"])
-def test_P29_averaging_every_step_is_one_network_with_the_whole_round_as_a_batch(kind, mode):
+def test_P29_averaging_every_step_is_one_network_with_the_whole_round_as_a_batch(kind, mode):  # noqa: N802 - ids
     ours, theirs = kind(l2=0.01), kind(l2=0.01)
     ParallelWrapper(ours, workers=4, workspace_mode=mode).fit(batches(120, size=10), epochs=2)
     theirs.fit(batches(120, size=40), epochs=2)
@@ -145,7 +145,7 @@ def test_P29_averaging_every_step_is_one_network_with_the_whole_round_as_a_batch
     assert (ours.iteration_count, ours.epoch_count) == (theirs.iteration_count, theirs.epoch_count) == (6, 2)
 
 
-def test_P30_shared_gradients_improve_the_accuracy():
+def test_P30_shared_gradients_improve_the_accuracy():  # noqa: N802 - ids
     net = chain(INPUTS, 20, CLASSES, updater=nn.Adam(0.003))
     x, _ = examples(600, INPUTS, CLASSES)
     y = np.eye(CLASSES, dtype=np.float32)[x[:, :CLASSES].argmax(axis=1)]
@@ -155,7 +155,7 @@ def test_P30_shared_gradients_improve_the_accuracy():
     assert net.evaluate(source).accuracy() >= before + 0.005
 
 
-def test_D_14_the_last_rounds_are_averaged():
+def test_D_14_the_last_rounds_are_averaged():  # noqa: N802 - ids
     data = list(batches(70, size=5))
     ours = dense()
     ParallelWrapper(ours, workers=2, averaging_frequency=5).fit(data)
@@ -184,7 +184,7 @@ def test_D_14_the_last_rounds_are_averaged():
         ("gradients_accumulator", [object()]),
     ],
 )
-def test_D_21_an_argument_that_makes_no_sense_is_refused_by_name(field, values):
+def test_D_21_an_argument_that_makes_no_sense_is_refused_by_name(field, values):  # noqa: N802 - ids
     for value in values:
         with pytest.raises(ConfigurationError, match=field) as caught:
             ParallelWrapper(dense(), **{field: value})

@@ -39,7 +39,7 @@ def limited(workers: int) -> Iterator[None]:
                 f"{workers} workers with as many BLAS threads as there are cores slow each other down: "
                 f"pip install ndarena[parallel], or set {SETTINGS[0]}={share} before NumPy is imported"
             )
-            warnings.warn(text, RuntimeWarning, stacklevel=5)  # who called fit
+            warnings.warn(text, RuntimeWarning, stacklevel=4)  # who called fit
         yield
         return
     found = {

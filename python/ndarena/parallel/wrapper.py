@@ -188,16 +188,15 @@ class ParallelWrapper:
             averaging left it. Otherwise, also after an interrupt or `stop_fit`, it has learned all batches
             that were read. No thread is left.
         """
-        model = self.model
         source, times = self.model.batches_of(iterator), _count(epochs, "epochs")
         check_epochs(source, times)
-        self.model.led(self._fit, source, times)
+        with blas.limited(self.workers):
+            self.model.led(self._fit, source, times)
 
     def _fit(self, source: Iterable[Any], epochs: int) -> None:
         model = self.model
         with ExitStack() as stack:
             stack.enter_context(self._fitting())
-            stack.enter_context(blas.limited(self.workers))
             team = self._team(stack)
             crew = stack.enter_context(Crew(team, f"{OWNER} training thread"))
             self._threads += crew.threads
