@@ -134,12 +134,7 @@ class Epoch:
         item = self._next(handover)
         if handover.is_closed or isinstance(item, _End):
             self._ended(item)
-<<<<<<< HEAD
         batch, hold.leases = item
-=======
-        batch, self._leases[me] = item
-        handover.consumers = max(handover.consumers, len(self._leases))
->>>>>>> a1ef054 (wip)
         handover.room.put(None)
         return batch
 
@@ -149,7 +144,7 @@ class Epoch:
         if hold is None:
             hold = self._here.hold = _Hold()
             self._holds.add(hold)
-            self._handover.consumers = len(self._holds)
+            self._handover.consumers = max(self._handover.consumers, len(self._holds))
         hold.leases = ()
         return hold
 
