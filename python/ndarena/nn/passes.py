@@ -81,9 +81,9 @@ class _Pass:
     def _vertex(self, node: Node, mgr: LayerWorkspaceMgr) -> Array:
         vertex = node.twin
         if node.is_input:
-            role, given = INPUT, [self._given(node, mgr)]
+            given = [self._given(node, mgr)]
         else:
-            role, given = ACTIVATIONS, [self.values[source] for source in node.sources]
+            given = [self.values[source] for source in node.sources]
         masks = [self.masks[source] for source in node.sources]
         vertex.batch_size = self.examples[node.sources[0]]
         result = vertex.do_forward(*given, training=self.training, workspace_mgr=mgr, masks=masks)
@@ -91,7 +91,7 @@ class _Pass:
             self.masks[node.value] = vertex.feed_forward_masks(*masks)
         sizes = [self.examples[source] for source in node.flows]
         self.examples[node.value] = vertex.get_batch_size(*sizes)
-        return placed(vertex, mgr, role, result, given)
+        return result if node.is_input else placed(vertex, mgr, ACTIVATIONS, result, given)
 
 
 class TrainingPass(_Pass):
