@@ -12,8 +12,8 @@ def what_is_missing(needs: str | None) -> str | None:
     """Return what stands in the table instead of figures; `None`: everything is there."""
     if needs is None:
         return None
-    if needs == "torch":
-        return None if importlib.util.find_spec("torch") else "not installed"
+    if needs in {"torch", "sklearn"}:
+        return None if importlib.util.find_spec(needs) else "not installed"
     there = captures() if needs == "capture" else hasattr(ndarena, needs)
     return None if there else "not available"
 

@@ -80,6 +80,8 @@ class Place(enum.Enum):
     """In one of its own, whose malloc keeps freed memory."""
     RESIDENT = "resident"
     """In some of each side's own: what counts is the memory they took, in kilobytes."""
+    LONGEST = "longest"
+    """In some of each side's own: what counts is their longest step."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class Row:
     in_thread: bool = False
     """It is measured in a worker thread."""
     needs: str | None = None
-    """`torch`, or a name of the package, or `capture`."""
+    """`torch`, `sklearn`, or a name of the package, or `capture`."""
 
     @property
     def key(self) -> str:

@@ -13,12 +13,14 @@ from typing import Any
 
 import ndarena
 
-from . import resident
+from . import longest, resident
 from .measure import SMOKE, Effort, measure
 from .model import Place, Result, Row
 from .rows import all_rows
 
 FOREVER = 600  # seconds; a row takes a few
+PROCESSES = 5
+SIDES_APART = {Place.RESIDENT: resident.measured, Place.LONGEST: longest.measured}
 
 
 def batches(rows: list[Row]) -> Iterator[list[Row]]:
@@ -34,8 +36,9 @@ def batches(rows: list[Row]) -> Iterator[list[Row]]:
 def measured(rows: list[Row], effort: Effort) -> Iterator[Result]:
     """Measure rows in processes of their own; a process that dies takes its remaining rows with it."""
     for batch in batches(rows):
-        if batch[0].place is Place.RESIDENT:
-            yield resident.measured(batch[0], processes=1 if effort == SMOKE else resident.PROCESSES)
+        own = SIDES_APART.get(batch[0].place)
+        if own is not None:
+            yield own(batch[0], 1 if effort == SMOKE else PROCESSES)
             continue
         left = {row.key for row in batch}
         order = {"keys": [row.key for row in batch], "effort": asdict(effort)}

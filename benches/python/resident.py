@@ -14,11 +14,10 @@ from ndarena.data import ArrayDataSetIterator
 
 from .model import Figures, Result, Row
 
-PROCESSES = 5
 BATCH, BATCHES, EPOCHS = 128, 12, 2
 
 
-def measured(row: Row, processes: int = PROCESSES) -> Result:
+def measured(row: Row, processes: int) -> Result:
     """Return kilobytes of both modes where other rows have nanoseconds: those of `row.path` and of none."""
     mode = row.path.rpartition(" ")[2]
     try:

@@ -5,6 +5,8 @@ from benches.python.model import Row
 from . import (
     arrays,
     capture,
+    collector,
+    evaluations,
     expressions,
     functions,
     images,
@@ -23,6 +25,8 @@ FAMILIES = (
     expressions,
     functions,
     capture,
+    collector,
+    evaluations,
     networks,
     training,
     series,

@@ -55,7 +55,7 @@ def memory_rows() -> list[Row]:
 
 def no_sides(_: ExitStack) -> Sides:
     """Refuse: processes are compared, not turns."""
-    raise NotImplementedError("measured by benches.python.resident")
+    raise NotImplementedError("measured by a module of its own")
 
 
 def row(path: str, shape: Shape, peer: str, bar: float, sides: Any) -> Row:
