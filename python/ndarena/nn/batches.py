@@ -24,6 +24,7 @@ __all__ = [
     "errors_of",
     "gives_one_epoch",
     "inputs_of",
+    "listed",
     "numeric",
     "read_ahead",
 ]
@@ -43,6 +44,11 @@ def numeric(value: Array, what: str) -> Array:
     if array.dtype.kind not in "buif":
         raise TypeError(f"{what} must be real numbers, not {array.dtype}")
     return array
+
+
+def listed(arrays: Any) -> list[Array]:
+    """Return a list of arrays; a single array is the only one."""
+    return [arrays] if hasattr(arrays, "dtype") else list(arrays)
 
 
 def in_dtype(array: Array, dtype: np.dtype[Any]) -> Array:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from ndarena.data import DataSet, MultiDataSet
-from ndarena.nn.batches import batch_of, inputs_of, numeric
+from ndarena.nn.batches import batch_of, inputs_of, listed, numeric
 from ndarena.nn.evaluating import Evaluating
 from ndarena.nn.graph_configuration import ComputationGraphConfiguration
 from ndarena.nn.layer import Layer
@@ -87,7 +87,7 @@ class ComputationGraph(Evaluating):
 
     def _data_set(self, data: Any, labels: Any = None) -> Data | None:
         if labels is not None:
-            return MultiDataSet(_listed(data), _listed(labels))
+            return MultiDataSet(listed(data), listed(labels))
         if isinstance(data, Data):
             return data
         if hasattr(data, "dtype") or not hasattr(data, "__iter__"):
@@ -118,7 +118,7 @@ class ComputationGraph(Evaluating):
         labels_masks: Sequence[Array] | None = None,
     ) -> tuple[dict[str, Flat], list[Flat | None]]:
         """Return the gradients by name, summed over the examples, and the epsilons of the inputs."""
-        data = MultiDataSet(_listed(features), _listed(labels), features_masks, labels_masks)
+        data = MultiDataSet(listed(features), listed(labels), features_masks, labels_masks)
         epsilons = self._gradient_of(data)
         return self._gradients_by_name(), epsilons
 
@@ -278,11 +278,6 @@ class ComputationGraph(Evaluating):
         """
         self._evaluate_all(iterator, evaluations)
         return evaluations
-
-
-def _listed(arrays: Any) -> list[Array]:
-    """Return a list of arrays; a single array is the only one."""
-    return [arrays] if hasattr(arrays, "dtype") else list(arrays)
 
 
 def _is_iterator(x: object) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import threading
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -28,6 +30,16 @@ class Replicated(Learner):
         """Return a `clone` that draws dropout and noise as a generator would from now on."""
         twin = self.clone()
         twin.rng.bit_generator.state = rng.bit_generator.state
+        return twin
+
+    def sharing(self) -> Self:
+        """Return a network on the same parameters with layers of its own, that another thread asks.
+
+        It is for outputs alone: what it would learn, it would learn into the same gradient.
+        """
+        twin = copy.copy(self)
+        twin.wiring = self.wiring.apart()
+        twin.__dict__ |= {"_here": threading.local(), "_fitting": threading.Lock()}
         return twin
 
     def led(self, work: Callable[..., None], *facts: object) -> None:

@@ -1,6 +1,7 @@
 """Networks in several threads (DL4J: ``deeplearning4j-parallel-wrapper``)."""
 
 from ndarena.parallel.accumulators import EncodedGradientsAccumulator, GradientsAccumulator
+from ndarena.parallel.inference import InferenceMode, LoadBalanceMode, ParallelInference
 from ndarena.parallel.listening import RoutingIterationListener
 from ndarena.parallel.thresholds import (
     AdaptiveThresholdAlgorithm,
@@ -17,6 +18,9 @@ __all__ = [
     "EncodedGradientsAccumulator",
     "FixedThresholdAlgorithm",
     "GradientsAccumulator",
+    "InferenceMode",
+    "LoadBalanceMode",
+    "ParallelInference",
     "ParallelWrapper",
     "ResidualClippingPostProcessor",
     "ResidualPostProcessor",

@@ -1,0 +1,268 @@
+"""Requests on their way to a worker of a `ParallelInference`, and which of them are answered together."""
+
+from __future__ import annotations
+
+import _thread
+import logging
+import os
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from ndarena.nn.words import Array
+    from ndarena.parallel.inference_models import Served
+
+__all__ = ["CLOSED", "Answer", "Reply", "Request", "RequestQueue"]
+
+log = logging.getLogger(__name__)
+CLOSED = "this ParallelInference is closed: make another one"
+
+
+class Reply:
+    """Of a `Future` what a thread needs that only waits for the answer, in a third of the time."""
+
+    __slots__ = ("_answered", "_cancelled", "_failed", "_outcome")
+
+    def __init__(self) -> None:
+        self._answered = _thread.allocate_lock()
+        self._answered.acquire()
+        self._outcome: Any = None
+        self._failed = self._cancelled = False
+
+    def result(self) -> Any:
+        """Wait, and return the answer or raise the error; for the one thread that asked."""
+        try:
+            self._answered.acquire()
+            if self._failed:
+                raise self._outcome
+            return self._outcome
+        finally:
+            self._cancelled = True  # if an interrupt came first
+            self._outcome = None  # an error that holds this frame
+
+    def set_running_or_notify_cancel(self) -> bool:
+        """Tell whether somebody still waits."""
+        return not self._cancelled
+
+    def set_result(self, outcome: object) -> None:
+        """Answer."""
+        self._outcome = outcome
+        self._answered.release()
+
+    def set_exception(self, error: BaseException) -> None:
+        """Answer with an error."""
+        self._failed = True
+        self.set_result(error)
+
+    def cancel(self) -> None:
+        """Say that there will be no answer."""
+        self._cancelled = True
+        self.set_exception(RuntimeError(CLOSED))
+
+
+class Answer(NamedTuple):
+    """What came of a request: the outputs, or what was raised."""
+
+    outcome: Any
+    failed: bool = False
+
+
+class Request:
+    """What one call asks for: arrays and masks, in the order of the model's inputs, and who waits for it."""
+
+    __slots__ = ("features", "key", "masks", "reply", "rows", "served")
+
+    def __init__(
+        self, served: Served, features: list[Array], masks: list[Array], reply: Future[Any] | Reply
+    ) -> None:
+        self.served, self.features, self.masks = served, features, masks
+        self.reply: Future[Any] | Reply | None = reply
+        self.rows = len(features[0])
+        self.key = self._key()
+
+    def _key(self) -> object:
+        """Return what requests have in common that may be answered together; one of its own for others.
+
+        That is the version of the model, and the shapes but for the rows.
+        """
+        alike, parts = self.served.merges, list[object]([self.served])
+        for array in (*self.features, *self.masks):
+            shape = (self.rows,) if array is None else array.shape
+            alike = alike and shape[0] == self.rows
+            parts.append(None if array is None else shape[1:])
+        return tuple(parts) if alike else object()
+
+    def is_awaited(self) -> bool:
+        """Tell whether somebody waits for the answer, who cannot cancel it from now on."""
+        try:
+            return self.reply is not None and self.reply.set_running_or_notify_cancel()
+        except RuntimeError:  # somebody else has settled the future, and was told so
+            return False
+
+    def settle(self, answer: Answer) -> None:
+        """Give the answer to whoever waits, and let go of everything; the first one counts."""
+        reply, self.reply = self.reply, None
+        self.features, self.masks = [], []
+        if reply is None:
+            return
+        try:
+            (reply.set_exception if answer.failed else reply.set_result)(answer.outcome)
+        except BaseException:  # somebody else has settled the future, or a callback went too far
+            log.exception("the answer to a request could not be handed over")
+
+
+class _Lane:
+    """Requests that may be answered together, the oldest first."""
+
+    __slots__ = ("awaited", "requests", "rows")
+
+    def __init__(self) -> None:
+        self.requests: deque[Request] = deque()
+        self.rows = 0
+        self.awaited: int | None = None
+        """The rows for which a worker waits; no other one takes from this lane meanwhile."""
+
+    def add(self, request: Request) -> None:
+        """Put a request at the end."""
+        self.requests.append(request)
+        self.rows += request.rows
+
+    def pop(self, limit: int) -> list[Request]:
+        """Take requests of at most so many rows from the front, and at least one."""
+        taken = [self.requests.popleft()]
+        rows = taken[0].rows
+        while self.requests and rows + self.requests[0].rows <= limit:
+            taken.append(self.requests.popleft())
+            rows += taken[-1].rows
+        self.rows -= rows
+        return taken
+
+
+class RequestQueue:
+    """Requests that wait, for the clients at one end and the workers at the other.
+
+    A free worker takes what is there. It waits for more only if the requests it answered last were of the
+    same kind: until as many rows have come again, besides those that waited meanwhile, and for `max_wait` at
+    most. So a lonely client never waits, and some that ask again and again are answered together.
+
+    Parameters
+    ----------
+    limit : int
+        How many requests wait at most; further clients wait outside.
+    batch_limit : int
+        How many rows are answered together at most; a request that has more is answered alone.
+    max_wait : float
+        Seconds.
+    """
+
+    def __init__(self, limit: int, batch_limit: int, max_wait: float) -> None:
+        self._limit, self._batch_limit, self._max_wait = limit, batch_limit, max_wait
+        self._lanes: dict[object, _Lane] = {}
+        self._count = 0
+        lock = threading.Lock()
+        self._room, self._idle, self._filled = (threading.Condition(lock) for _ in range(3))
+        self._lock, self._closed, self._process = lock, False, os.getpid()
+
+    def put(self, request: Request) -> None:
+        """Add a request, as soon as there is room.
+
+        Raises
+        ------
+        RuntimeError
+            The queue is closed, or the process is a fork, in which there are no workers.
+        """
+        if self._process != os.getpid():
+            raise RuntimeError("a forked process has no workers: make another ParallelInference there")
+        with self._lock:
+            self._wait_for_room()
+            lane = self._lanes.get(request.key)
+            if lane is None:
+                lane = self._lanes[request.key] = _Lane()
+            lane.add(request)
+            self._count += 1
+            if lane.awaited is None:
+                self._idle.notify()
+                self._filled.notify_all()
+            elif self._is_enough(lane, lane.awaited):
+                self._filled.notify_all()
+
+    def _wait_for_room(self) -> None:
+        try:
+            while self._count >= self._limit and not self._closed:
+                self._room.wait()
+        except BaseException:
+            self._room.notify()  # the room, if it was for this client
+            raise
+        if self._closed:
+            raise RuntimeError(CLOSED)
+
+    def take(self, key: object = None, rows: int = 0) -> list[Request]:
+        """Return requests to be answered together; none: there will be no more.
+
+        ``key`` is that of the batch before, and ``rows`` are expected to come, those that wait included.
+        """
+        with self._lock:
+            while (found := self._next()) is None:
+                if self._closed:
+                    return []
+                self._idle.wait()
+            mine, lane = found
+            if mine == key:
+                self._wait_to_fill(lane, min(rows, self._batch_limit))
+                if not lane.requests:  # they were cancelled
+                    return []
+            return self._pop(mine, lane)
+
+    def rows_of(self, key: object) -> int:
+        """Return how many rows of this kind wait."""
+        lane = self._lanes.get(key)
+        return 0 if lane is None else lane.rows
+
+    def _next(self) -> tuple[object, _Lane] | None:
+        """Return the lane that has waited longest, of those for which no worker waits."""
+        return next((item for item in self._lanes.items() if item[1].awaited is None), None)
+
+    def _is_enough(self, lane: _Lane, rows: int) -> bool:
+        return lane.rows >= rows or len(self._lanes) > 1 or self._count >= self._limit or self._closed
+
+    def _wait_to_fill(self, lane: _Lane, rows: int) -> None:
+        lane.awaited = rows
+        deadline = time.monotonic() + self._max_wait
+        try:
+            while not self._is_enough(lane, rows) and (left := deadline - time.monotonic()) > 0:
+                self._filled.wait(left)
+        finally:
+            lane.awaited = None
+
+    def _pop(self, key: object, lane: _Lane) -> list[Request]:
+        taken = lane.pop(self._batch_limit)
+        self._count -= len(taken)
+        del self._lanes[key]
+        if lane.requests:
+            self._lanes[key] = lane  # behind the others
+            self._idle.notify()
+        self._room.notify(len(taken))
+        return taken
+
+    def close(self, *, cancel_pending: bool = True) -> None:
+        """Take no more requests; those that wait are cancelled, or else still answered."""
+        if self._process != os.getpid():
+            return  # whoever held the lock is not here
+        with self._lock:
+            self._closed = True
+            lanes = list(self._lanes.values()) if cancel_pending else []
+            pending = [request for lane in lanes for request in lane.requests]
+            for lane in lanes:
+                lane.requests.clear()
+            if cancel_pending:
+                self._lanes.clear()
+                self._count = 0
+            for condition in (self._room, self._idle, self._filled):
+                condition.notify_all()
+        for request in pending:
+            if request.reply is not None:
+                request.reply.cancel()

@@ -1,0 +1,308 @@
+"""Who answers the requests of a `ParallelInference`: threads of its own, or the threads that ask."""
+
+from __future__ import annotations
+
+import _thread
+import atexit
+import os
+import threading
+import weakref
+from collections import deque
+from itertools import accumulate, cycle
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import numpy as np
+
+from ndarena._core import (
+    WorkspaceConfiguration,
+    check_if_workspace_exists,
+    get_workspace_for_current_thread,
+)
+from ndarena.nn import WorkspaceMode
+from ndarena.parallel.inference_requests import CLOSED, Answer, Reply, Request, RequestQueue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ndarena._core import Workspace
+    from ndarena.nn.words import Array
+
+__all__ = ["BATCH_MEM", "Borrowers", "Workers", "answered", "divided", "merged"]
+
+BATCH_MEM = "WS_INFERENCE_BATCH"
+"""The workspace of a worker's thread in which batches and their outputs lie."""
+CONFIGURATION = WorkspaceConfiguration(policy_spill="REALLOCATE", overallocation_limit=0.05)
+
+PATIENCE = 10.0  # seconds
+
+
+class Workers:
+    """Threads that answer what is in a queue (SEQUENTIAL, BATCHED)."""
+
+    def __init__(self, workers: int, queue: RequestQueue) -> None:
+        self._queue = queue
+        self.counts = [0] * workers
+        self._threads = [
+            threading.Thread(
+                target=_work, args=(queue, i, self.counts), name=f"InferenceThread-{i}", daemon=True
+            )
+            for i in range(workers)
+        ]
+        # In a thread of its own: whoever collects this object may be holding the lock of the queue.
+        self._finalizer = weakref.finalize(self, _thread.start_new_thread, _abandon, (queue,))
+        self._finalizer.atexit = False
+        at_work.add(self)
+        for thread in self._threads:
+            thread.start()
+
+    def put(self, request: Request) -> None:
+        """Have a request answered, by one of the workers themselves at once: nobody else might be free."""
+        if threading.current_thread() in self._threads:
+            request.settle(_alone(request, request.served.replicas[0].sharing()))
+        else:
+            self._queue.put(request)
+
+    def close(self, *, cancel_pending: bool = True, patience: float | None = None) -> None:
+        """End all threads, but for the one that asks for it."""
+        self._finalizer.detach()
+        self._queue.close(cancel_pending=cancel_pending)
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(patience)
+
+
+at_work: weakref.WeakSet[Workers] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_of_interpreter() -> None:
+    """Let no worker be at work when the interpreter goes; one that does not come back is left behind."""
+    for workers in list(at_work):
+        workers.close(patience=PATIENCE)
+
+
+def _abandon(queue: RequestQueue) -> None:
+    """Let the workers of a queue that nobody puts anything into any more come to an end."""
+    queue.close(cancel_pending=False)
+
+
+def _work(queue: RequestQueue, index: int, counts: list[int]) -> None:
+    """Answer until there is nothing more to come; the work of a thread.
+
+    If it fails, which no request can bring about, nobody is left to wait for it.
+    """
+    key, expected, batch = None, 0, list[Request]()
+    try:
+        while batch := queue.take(key, expected):
+            key = batch[0].key
+            counts[index] += len(batch)
+            awaited = [request for request in batch if request.is_awaited()]
+            answers = answered(awaited, index)
+            expected = sum(request.rows for request in awaited) + queue.rows_of(key)
+            _settle(awaited, answers)
+            batch, awaited, answers = [], [], []  # nothing is held while there is nothing to do
+    except BaseException as error:
+        queue.close()
+        for request in batch:
+            request.settle(Answer(error, failed=True))
+        raise
+
+
+def _settle(batch: Sequence[Request], answers: Sequence[Answer]) -> None:
+    for request, answer in zip(batch, answers, strict=True):
+        request.settle(answer)
+
+
+def answered(batch: Sequence[Request], index: int) -> list[Answer]:
+    """Return answers to requests of one kind; if they fail together, each is asked for alone."""
+    if not batch:
+        return []
+    net = batch[0].served.replicas[index]
+    answers = _together(batch, net) if len(batch) > 1 else None
+    return answers or [_alone(request, net) for request in batch]
+
+
+def _alone(request: Request, net: Any) -> Answer:
+    served = request.served
+    try:
+        return Answer(served.result(served.ask(net, request.features, request.masks)))
+    except BaseException as error:  # noqa: BLE001 - it goes on at whoever waits for the answer
+        return Answer(error, failed=True)
+
+
+def _together(batch: Sequence[Request], net: Any) -> list[Answer] | None:
+    """Ask once for all requests; ``None``: it failed, and who is to blame is to be found out."""
+    try:
+        if net.inference_workspace_mode is WorkspaceMode.NONE:
+            shares = _shares(batch, net, None)
+        else:
+            configuration = None if check_if_workspace_exists(BATCH_MEM) else CONFIGURATION
+            with get_workspace_for_current_thread(configuration, id=BATCH_MEM) as workspace:
+                shares = _shares(batch, net, workspace)
+    except BaseException:  # noqa: BLE001 - it is raised again by whom it concerns
+        return None
+    result = batch[0].served.result
+    return [Answer(result(outputs)) for outputs in shares]
+
+
+def _shares(batch: Sequence[Request], net: Any, workspace: Workspace | None) -> list[list[Array]]:
+    """Ask for all requests at once, and return the outputs of each, plain."""
+    make: Callable[..., Array] = np.empty if workspace is None else workspace.empty
+    features, masks = merged(batch, net.dtype, make)
+    return divided(batch, batch[0].served.ask(net, features, masks, workspace))
+
+
+def merged(
+    batch: Sequence[Request], dtype: np.dtype[Any], make: Callable[..., Array]
+) -> tuple[list[Array], list[Array]]:
+    """Return features and masks of all requests, one below the other, in arrays that ``make`` makes."""
+    rows = sum(request.rows for request in batch)
+
+    def together(parts: Sequence[Array]) -> Array:
+        if parts[0] is None:
+            return None
+        return np.concatenate(parts, out=make((rows, *parts[0].shape[1:]), dtype), casting="unsafe")
+
+    features = zip(*(request.features for request in batch), strict=True)
+    masks = zip(*(request.masks for request in batch), strict=True)
+    return list(map(together, features)), list(map(together, masks))
+
+
+def divided(batch: Sequence[Request], outputs: Sequence[Array]) -> list[list[Array]]:
+    """Return for each request copies of its rows of every output.
+
+    Raises
+    ------
+    ValueError
+        There is not a row for every row.
+    """
+    *ends, rows = accumulate(request.rows for request in batch)
+    if any(len(output) != rows for output in outputs):
+        raise ValueError(f"{rows} rows went in, {list(map(len, outputs))} came out")
+    views = [np.asarray(output) for output in outputs]
+    edges = zip((0, *ends), (*ends, rows), strict=True)
+    return [[view[begin:end].copy() for view in views] for begin, end in edges]
+
+
+class _Waiting(NamedTuple):
+    """A thread that waits for a replica."""
+
+    thread: int
+    reply: Reply
+
+
+class Borrowers:
+    """The threads that ask, as many at a time as there are replicas of the model, first come first (INPLACE).
+
+    Parameters
+    ----------
+    replicas : int
+        Their number.
+    in_turn : bool
+        Whether each has its turn, even if another one is free.
+    """
+
+    def __init__(self, replicas: int, *, in_turn: bool) -> None:
+        self.counts = [0] * replicas
+        self._turns = cycle(range(replicas)) if in_turn else None
+        self._lines = [deque[_Waiting]() for _ in range(replicas if in_turn else 1)]
+        """Who waits, for each replica or for any."""
+        self._owners: dict[int, int] = {}
+        """By replica that is borrowed the thread that has it."""
+        self._changed, self._closed = threading.Condition(), False
+        lenders.add(self)
+
+    def put(self, request: Request) -> None:
+        """Answer a request in this thread, as soon as a replica is free; a second one goes without."""
+        replicas = request.served.replicas
+        index = self._borrow()
+        if index is None:
+            request.settle(_alone(request, replicas[0].sharing()))
+            return
+        try:
+            request.settle(_alone(request, replicas[index]))
+        finally:
+            self._give_back(index)
+
+    def _borrow(self) -> int | None:
+        """Wait for a replica; ``None`` for a thread that has one."""
+        me = threading.get_ident()
+        with self._changed:
+            if me in self._owners.values():
+                return None
+            if self._closed:
+                raise RuntimeError(CLOSED)
+            index = self._choose()
+            if index not in self._owners:
+                return self._lend(index, me)
+            waiting = _Waiting(me, Reply())
+            self._line(index).append(waiting)
+        try:
+            return cast("int", waiting.reply.result())
+        except BaseException:
+            self._step_out(waiting)
+            raise
+
+    def _choose(self) -> int:
+        """Return the replica whose turn it is, or else one that is free, if there is one."""
+        if self._turns is not None:
+            return next(self._turns)
+        return next((i for i in range(len(self.counts)) if i not in self._owners), 0)
+
+    def _line(self, index: int) -> deque[_Waiting]:
+        return self._lines[index % len(self._lines)]
+
+    def _lend(self, index: int, owner: int) -> int:
+        self._owners[index] = owner
+        self.counts[index] += 1
+        return index
+
+    def _give_back(self, index: int) -> None:
+        """Hand a replica to who has waited longest, if somebody waits."""
+        with self._changed:
+            del self._owners[index]
+            line = self._line(index)
+            if line:
+                waiting = line.popleft()
+                waiting.reply.set_result(self._lend(index, waiting.thread))
+            self._changed.notify_all()
+
+    def _step_out(self, waiting: _Waiting) -> None:
+        """Wait no longer: an interrupt came, perhaps after the replica."""
+        with self._changed:
+            for line in self._lines:
+                if waiting in line:
+                    line.remove(waiting)
+            mine = [index for index, owner in self._owners.items() if owner == waiting.thread]
+        for index in mine:
+            self._give_back(index)
+
+    def close(self, *, cancel_pending: bool = True) -> None:
+        """Lend nothing any more; wait until everything is back, if this thread has not got it."""
+        me = threading.get_ident()
+        with self._changed:
+            self._closed = True
+            for line in self._lines if cancel_pending else ():
+                while line:
+                    line.popleft().reply.cancel()
+            self._changed.wait_for(lambda: all(owner == me for owner in self._owners.values()))
+
+    def forked(self) -> None:
+        """Forget the threads that are not in this process."""
+        me = threading.get_ident()
+        self._changed = threading.Condition()
+        self._owners = {index: owner for index, owner in self._owners.items() if owner == me}
+        for line in self._lines:
+            line.clear()
+
+
+lenders: weakref.WeakSet[Borrowers] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for borrowers in list(lenders):
+        borrowers.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
