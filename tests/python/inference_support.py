@@ -90,7 +90,7 @@ def serving(net, **options):
     assert eventually(lambda: inference_threads() == [])
 
 
-def together(*calls):
+def together(*calls, patience=PATIENCE):
     """Make each call in a thread of its own, beginning at the same time; return the results."""
     results, errors = [None] * len(calls), []
     begin = threading.Barrier(len(calls))
@@ -106,7 +106,7 @@ def together(*calls):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join(patience)
         assert not thread.is_alive()
     if errors:
         raise errors[0]

@@ -31,6 +31,7 @@ from ndarena.parallel.inference_requests import Reply, RequestQueue
 from ndarena.parallel.inference_workers import answered as answered_by
 
 REQUESTS = int(os.environ.get("INFERENCE_REQUESTS", "250"))  # of each of 8 clients; 10000 is the long form
+LONG = PATIENCE + 0.1 * REQUESTS  # seconds
 
 
 def refuse(x):
@@ -100,12 +101,12 @@ def test_every_request_is_answered_once_by_the_right_model_or_fails_with_its_own
 
     def clients():
         try:
-            together(*(partial(client, i) for i in range(8)))
+            together(*(partial(client, i) for i in range(8)), patience=LONG)
         finally:
             stop.set()
 
     with serving(numbered(0, refuse), inference_mode=mode, workers=workers, batch_limit=8) as inference:
-        together(clients, updates)
+        together(clients, updates, patience=LONG)
     assert done == [REQUESTS] * 8
     assert known[0] > 0
 

@@ -10,6 +10,7 @@ from . import (
     expressions,
     functions,
     images,
+    inference,
     networks,
     operators,
     scopes,
@@ -32,6 +33,7 @@ FAMILIES = (
     series,
     images,
     updaters,
+    inference,
 )
 
 
