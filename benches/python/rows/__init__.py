@@ -13,6 +13,7 @@ from . import (
     inference,
     networks,
     operators,
+    prefetch,
     scopes,
     series,
     training,
@@ -34,6 +35,7 @@ FAMILIES = (
     images,
     updaters,
     inference,
+    prefetch,
 )
 
 

@@ -56,6 +56,11 @@ class DataSet(Examples):
             raise ValueError("features must be an array of examples")
         self._check_lengths()
 
+    def arrays(self) -> list[Array]:
+        """Return the arrays that are there: features, labels, and their masks."""
+        parts = self.features, self.labels, self.features_mask, self.labels_mask
+        return [part for part in parts if part is not None]
+
     def _parts(self) -> dict[str, Array]:
         return {name: part for name in PARTS if (part := getattr(self, name)) is not None}
 
@@ -63,8 +68,14 @@ class DataSet(Examples):
         setattr(self, name, part)
 
     def _with(self, change: Callable[[Array], Array], metadata: Any) -> Self:
-        changed = {name: change(part) for name, part in self._parts().items()}
-        return type(self)(**changed, metadata=metadata)
+        labels, features_mask, labels_mask = self.labels, self.features_mask, self.labels_mask
+        return type(self)(
+            change(self.features),
+            None if labels is None else change(labels),
+            None if features_mask is None else change(features_mask),
+            None if labels_mask is None else change(labels_mask),
+            metadata,
+        )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the arrays to a NumPy ``.npz`` file of that name. Metadata is not written."""

@@ -18,12 +18,13 @@ __all__ = ["Array", "Examples", "SplitTestAndTrain", "array_or_none"]
 
 D = TypeVar("D")
 Array = Any  # an ndarray or a WorkspaceArray
+ARRAYS = (np.ndarray, WorkspaceArray)
 ALIGNMENT = 64  # bytes
 
 
 def array_or_none(value: Array) -> Array:
     """Return an array of either kind as it is, ``None`` too, and anything else as an array."""
-    return value if value is None or isinstance(value, np.ndarray | WorkspaceArray) else np.asarray(value)
+    return value if value is None or isinstance(value, ARRAYS) else np.asarray(value)
 
 
 class Examples:
@@ -33,8 +34,12 @@ class Examples:
 
     metadata: Any
 
+    def arrays(self) -> list[Array]:
+        """Return the arrays that are there, the first features first."""
+        raise NotImplementedError(f"{type(self).__name__}.arrays")
+
     def _parts(self) -> dict[str, Array]:
-        """Return the arrays that are there, by name."""
+        """Return the same by name."""
         raise NotImplementedError(f"{type(self).__name__}._parts")
 
     def _put(self, name: str, part: Array) -> None:
@@ -47,6 +52,9 @@ class Examples:
 
     def _check_lengths(self) -> None:
         """Refuse parts that do not have the same number of examples."""
+        lengths = {len(part) for part in self.arrays()}
+        if len(lengths) == 1 and (self.metadata is None or len(self.metadata) in lengths):
+            return
         parts = {**self._parts(), **({} if self.metadata is None else {"metadata": self.metadata})}
         (first, features), *others = parts.items()
         for name, part in others:
@@ -55,7 +63,7 @@ class Examples:
 
     def __len__(self) -> int:
         """Return the number of examples."""
-        return len(next(iter(self._parts().values())))
+        return len(self.arrays()[0])
 
     def __repr__(self) -> str:
         """Tell the shapes."""
@@ -69,12 +77,12 @@ class Examples:
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        return sum(part.nbytes for part in self._parts().values())
+        return sum([part.nbytes for part in self.arrays()])
 
     @property
     def is_attached(self) -> bool:
         """Whether an array lies in a workspace."""
-        return any(isinstance(part, WorkspaceArray) for part in self._parts().values())
+        return any(isinstance(part, WorkspaceArray) for part in self.arrays())
 
     def detach(self) -> Self:
         """Put copies in the place of the arrays that lie in workspaces; return this object."""
@@ -99,11 +107,11 @@ class Examples:
     @property
     def footprint(self) -> int:
         """Bytes that copies of all arrays take in a workspace of the default alignment."""
-        return sum(-(-part.nbytes // ALIGNMENT) * ALIGNMENT for part in self._parts().values())
+        return sum([-(-part.nbytes // ALIGNMENT) * ALIGNMENT for part in self.arrays()])
 
     def leases(self) -> list[np.ndarray[Any, Any]]:
         """Return views of the arrays in workspaces; their memory is nobody else's while the views exist."""
-        return [part.numpy() for part in self._parts().values() if isinstance(part, WorkspaceArray)]
+        return [part.numpy() for part in self.arrays() if isinstance(part, WorkspaceArray)]
 
     def split_test_and_train(self, n_or_fraction: float) -> SplitTestAndTrain[Self]:
         """Split into the first examples and the rest, which are views.

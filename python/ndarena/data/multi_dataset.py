@@ -71,6 +71,11 @@ class MultiDataSet(Examples):
         features_masks, labels_masks = only(data.features_mask), only(data.labels_mask)
         return cls([data.features], only(data.labels), features_masks, labels_masks, data.metadata)
 
+    def arrays(self) -> list[Array]:
+        """Return the arrays that are there: features, labels, and their masks, each in their order."""
+        fields = self.features, self.labels, self.features_masks, self.labels_masks
+        return [part for parts in fields if parts is not None for part in parts if part is not None]
+
     def _parts(self) -> dict[str, Array]:
         return {
             f"{field}[{i}]": part
