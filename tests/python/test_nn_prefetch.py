@@ -286,6 +286,24 @@ def test_a_loop_over_batches_that_are_read_ahead_takes_nothing():
     assert (spilled == 0).all()
 
 
+def test_a_paced_collector_does_not_run_beside_a_step():
+    net, where = chain(4, 6, 3), []
+
+    def note(phase, _):
+        if phase == "start":
+            where.append(threading.current_thread().name)
+
+    source = Sets(DataSet(X, Y).batch_by(5) * 20)
+    net.fit(source)
+    gc.callbacks.append(note)
+    try:
+        with ndarena.gc_policy(auto_gc_window=1):
+            net.fit(source)
+    finally:
+        gc.callbacks.remove(note)
+    assert set(where) == {threading.current_thread().name}
+
+
 def test_what_was_read_ahead_is_given_back():
     before, net = held_bytes(), chain(4, 6, 3)
     net.fit(rows(), epochs=2)

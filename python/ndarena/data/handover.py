@@ -6,6 +6,7 @@ import atexit
 import os
 import sys
 import threading
+import time
 import warnings
 import weakref
 from queue import Empty, SimpleQueue
@@ -95,10 +96,11 @@ _open: weakref.WeakSet[Handover] = weakref.WeakSet()
 @atexit.register
 def _end_all() -> None:
     """End all reading before the interpreter does."""
-    for handover in list(_open):
+    handovers, deadline = list(_open), time.monotonic() + HASTE
+    for handover in handovers:
         handover.close()
-    for handover in list(_open):
-        handover.join(HASTE)
+    for handover in handovers:
+        handover.join(max(0.0, deadline - time.monotonic()))
 
 
 class _Hold:

@@ -9,6 +9,7 @@ from collections.abc import Generator
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Self
 
+from ndarena._core import get_and_activate_workspace, get_auto_gc_window, scope_out_of_workspaces
 from ndarena.data.examples import Examples
 from ndarena.data.handover import Epoch, Handover
 from ndarena.data.iterators import WrappingIterator, at_least, pre_processed
@@ -96,6 +97,7 @@ class AsyncDataSetIterator(WrappingIterator):
         callback, pre_processor, owner = self._callback, self.pre_processor, weakref.ref(self)
 
         def read(handover: Handover) -> None:
+            _enter_for_good()
             batches = iter(source)
             try:
                 for batch in batches:
@@ -129,6 +131,17 @@ class AsyncDataSetIterator(WrappingIterator):
         """Do as `close`, but no warning takes the place of an exception."""
         with nullcontext() if kind is None else suppress(ResourceWarning):
             self.close()
+
+
+def _enter_for_good() -> None:
+    """While the collector is paced, enter a scope that ends with the thread, and in which nothing is current.
+
+    The collector runs when an outermost scope is left: no batch leaves one then, in the middle of a step of
+    another thread.
+    """
+    if get_auto_gc_window():
+        get_and_activate_workspace(id="ADSI_PACE")
+        scope_out_of_workspaces()
 
 
 def _made_ready(batch: Any, ring: Ring | None, blocks: int, callback: Any) -> tuple[Any, Any]:
