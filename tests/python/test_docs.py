@@ -31,6 +31,7 @@ def test_the_pages_are_there():
         "from-nd4j",
         "networks",
         "learning",
+        "data",
         "layers",
     }
 
