@@ -99,7 +99,7 @@ class ConvolutionLayer(SlidingLayer, FeedForwardLayer):
     def _activated(self, images: Array, *, training: bool, mgr: LayerWorkspaceMgr) -> Array:
         """Return the activation; the sums are kept beside it if a backward pass is to come."""
         sums = self._sums_of(images, mgr)
-        function, seen = self._function(), batch_first(sums)
+        function, seen = self._function, batch_first(sums)
         if training:
             self._kept = images, sums
         if not training or function.keeps_slope:
@@ -130,7 +130,7 @@ class ConvolutionLayer(SlidingLayer, FeedForwardLayer):
             raise RuntimeError(f"{self.name}: activate() in training must come first")
         images, sums = self._kept
         self.clear()
-        function, delta = self._function(), sums
+        function, delta = self._function, sums
         if function.keeps_slope:  # then the sums are the activation, which others may hold
             delta = workspace_mgr.create_uninitialized(BP_WORKING_MEM, sums.shape, sums.dtype)
         function.backprop(batch_first(sums), epsilon, out=batch_first(delta))

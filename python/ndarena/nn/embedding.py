@@ -74,7 +74,7 @@ class _Embedding(FeedForwardLayer):
         if self.has_bias:
             sums += self.param_table["b"]
         out = mgr.create_uninitialized(ACTIVATIONS, sums.shape, sums.dtype) if training else sums
-        return whole, sums, self._function().forward(sums, training=training, out=out)
+        return whole, sums, self._function.forward(sums, training=training, out=out)
 
     def _check(self, indices: Array) -> None:
         valid = (indices >= 0) & (indices < self.n_in) & (indices == np.trunc(indices))
@@ -137,7 +137,7 @@ class EmbeddingLayer(_Embedding):
     def backprop_gradient(self, epsilon: Array, *, workspace_mgr: LayerWorkspaceMgr) -> Array:
         """Return ``None``: indices have no derivative. Without a forward pass before: `RuntimeError`."""
         whole, sums = self._from_forward()
-        self._gradient_from(whole, self._function().backprop(sums, epsilon))
+        self._gradient_from(whole, self._function.backprop(sums, epsilon))
 
 
 class EmbeddingSequenceLayer(_Embedding):
@@ -207,4 +207,4 @@ class EmbeddingSequenceLayer(_Embedding):
         rows = rows_of_series(epsilon, workspace_mgr, BP_WORKING_MEM)
         if mask is not None:
             rows = rows * rows_of_mask(mask, workspace_mgr, BP_WORKING_MEM)
-        self._gradient_from(whole, self._function().backprop(sums, rows))
+        self._gradient_from(whole, self._function.backprop(sums, rows))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -84,6 +85,7 @@ class BaseLayer(Layer):
         settle_common(self, self._owner())
         self._set("gain_init", number(self.gain_init, self._owner(), "gain_init"))
 
+    @cached_property
     def _function(self) -> IActivation:
         function = self.activation
         return function if isinstance(function, IActivation) else Activation.SIGMOID.get_activation_function()
@@ -219,9 +221,10 @@ class FullyConnected(FeedForwardLayer):
         return InputType.feed_forward(self.n_out)
 
     def clear(self) -> None:
-        """Forget input, sums and mask."""
+        """Forget input, sums, mask, and what else a subclass keeps."""
         super().clear()
-        self._kept: tuple[Array, Array, Array] | None = None
+        if getattr(self, "_kept", self) is not None:
+            self._kept: tuple[Array, Array, Array, Any] | None = None
 
     def _product(self, rows: Array, mgr: LayerWorkspaceMgr) -> Array:
         """Return ``rows @ W`` in the place of activations."""
@@ -229,17 +232,12 @@ class FullyConnected(FeedForwardLayer):
         sums: Array = mgr.create_uninitialized(ACTIVATIONS, (len(rows), self.n_out), weights.dtype)
         return functions.matmul(rows, weights, out=sums)
 
-    def _sums_of(self, rows: Array, mgr: LayerWorkspaceMgr, *, keep: bool) -> Array:
-        """Return what the activation function is given; ``keep`` where a backward pass may come."""
+    def _sums_of(self, rows: Array, mgr: LayerWorkspaceMgr) -> Array:
+        """Return what the activation function is given."""
         sums = self._product(rows, mgr)
         if self.has_bias:
             sums += self.param_table["b"]
         return sums
-
-    def _activated(self, sums: Array, mgr: LayerWorkspaceMgr, *, training: bool, keep: bool) -> Array:
-        """Return the activation of sums, which stay as they are only if ``keep``."""
-        out = mgr.create_uninitialized(ACTIVATIONS, sums.shape, sums.dtype) if keep else sums
-        return self._function().forward(sums, training=training, out=out)
 
     def _gradient_from(self, rows: Array, delta: Array, mgr: LayerWorkspaceMgr) -> Array:
         """Set the gradients and return the epsilon for below; ``delta`` is the derivative to the sums."""
@@ -255,7 +253,7 @@ class FullyConnected(FeedForwardLayer):
         below: Array = mgr.create_uninitialized(ACTIVATION_GRAD, (len(delta), len(weights)), weights.dtype)
         return functions.matmul(delta, weights.T, out=below)
 
-    def _from_forward(self) -> tuple[Array, Array, Array]:
+    def _from_forward(self) -> tuple[Array, Array, Array, Any]:
         if self._kept is None:
             raise RuntimeError(f"{self.name}: activate() in training, or with labels, must come first")
         return self._kept
@@ -299,46 +297,45 @@ class DenseLayer(FullyConnected):
         if self.has_layer_norm:
             table["g"][...] = self.gain_init
 
-    def clear(self) -> None:
-        """Forget input, sums, mask and what was standardized."""
-        super().clear()
-        self._standardized: Standardized | None = None
-
     def activate(
         self, x: Array, *, training: bool = False, workspace_mgr: LayerWorkspaceMgr, mask: Array = None
     ) -> Array:
         """Return ``[batch, n_out]`` for ``[batch, n_in]``; another shape is a `ValueError`."""
         if x.ndim != 2 or x.shape[1] != self.n_in:
             self._refuse_input(f"[batch, {self.n_in}]", x)
-        sums = self._sums_of(x, workspace_mgr, keep=training)
+        function, standardized = self._function, None
+        if self.has_layer_norm:
+            sums, standardized = self._standardized_sums(x, workspace_mgr, keep=training)
+        else:
+            sums = self._sums_of(x, workspace_mgr)
+        out = sums
         if training:
-            self._kept = x, sums, mask
-        keep = training and not self._function().keeps_slope
-        return self._activated(sums, workspace_mgr, training=training, keep=keep)
+            self._kept = x, sums, mask, standardized
+            if not function.keeps_slope:
+                out = workspace_mgr.create_uninitialized(ACTIVATIONS, sums.shape, sums.dtype)
+        return function.forward(sums, training=training, out=out)
 
     def backprop_gradient(self, epsilon: Array, *, workspace_mgr: LayerWorkspaceMgr) -> Array:
         """Return ``[batch, n_in]`` for ``[batch, n_out]``; without a forward pass before: `RuntimeError`."""
-        x, sums, _ = self._from_forward()
-        standardized = self._standardized
-        delta = self._function().backprop(sums, epsilon)
+        x, sums, _, standardized = self._from_forward()
+        delta = self._function.backprop(sums, epsilon)
         self.clear()
         if standardized is None:
             return self._gradient_from(x, delta, workspace_mgr)
         return self._gradient_through(standardized, x, delta, workspace_mgr)
 
-    def _sums_of(self, rows: Array, mgr: LayerWorkspaceMgr, *, keep: bool) -> Array:
-        if not self.has_layer_norm:
-            return super()._sums_of(rows, mgr, keep=keep)
+    def _standardized_sums(
+        self, rows: Array, mgr: LayerWorkspaceMgr, *, keep: bool
+    ) -> tuple[Array, Standardized]:
+        """Return what the activation function is given, and what a backward pass needs if it may come."""
         values = self._product(rows, mgr)
         scale = mgr.create_uninitialized(ACTIVATIONS, (len(rows), 1), values.dtype)
         standardized = standardize(values, scale)
-        if keep:
-            self._standardized = standardized
         sums: Array = mgr.create_uninitialized(ACTIVATIONS, values.shape, values.dtype) if keep else values
         functions.multiply(values, self.param_table["g"], out=sums)
         if self.has_bias:
             sums += self.param_table["b"]
-        return sums
+        return sums, standardized
 
     def _gradient_through(
         self, standardized: Standardized, x: Array, delta: Array, mgr: LayerWorkspaceMgr

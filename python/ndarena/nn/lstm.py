@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
@@ -98,6 +99,7 @@ class LSTM(BaseRecurrentLayer):
         table["b"][...] = 0.0 if self.bias_init is None else self.bias_init
         table["b"][n : 2 * n] = self.forget_gate_bias_init
 
+    @cached_property
     def _gate(self) -> IActivation:
         return activation_of(self.gate_activation, self._owner(), "gate_activation")
 
@@ -120,7 +122,7 @@ class LSTM(BaseRecurrentLayer):
         role, kept = (ACTIVATIONS, t + 1) if training else (FF_WORKING_MEM, 1)
         activations = self._begin(mgr, ACTIVATIONS, (t + 1, n, self.n_out), state.get("prev_act", zero))
         cells = self._begin(mgr, role, (kept, n, self.n_out), state.get("prev_mem", zero))
-        sums, view = self._feed(steps, mgr, role), view_for(self._function(), self._gate())
+        sums, view = self._feed(steps, mgr, role), view_for(self._function, self._gate)
         values = sums
         if view is None:
             view = _as_it_is
@@ -150,7 +152,7 @@ class LSTM(BaseRecurrentLayer):
 
     def _go(self, step: _Step, out: Array, room: Array, *, training: bool) -> None:
         """Make values of the sums, fill the cells after the step, and ``out`` with the activation."""
-        function, (sums, values, before, after) = self._function(), step
+        function, (sums, values, before, after) = self._function, step
         function.forward(sums[0], training=training, out=values[0])
         self._open(sums[1:], values[1:], training=training)
         a, f, o, i = values
@@ -162,7 +164,7 @@ class LSTM(BaseRecurrentLayer):
 
     def _open(self, sums: Array, values: Array, *, training: bool) -> None:
         """Make values of the sums of gates, ``[k, N, n_out]``."""
-        gate = self._gate()
+        gate = self._gate
         whole = value_tells(gate)
         for z, v in ((sums, values),) if whole else zip(sums, values, strict=True):
             gate.forward(z, training=training, out=v)
@@ -182,8 +184,8 @@ class LSTM(BaseRecurrentLayer):
 
     def _go_through(self, given: Array, mask: Array, kept: _Forward, mgr: LayerWorkspaceMgr) -> None:
         """Go back through the steps, which turns the values into the derivatives to the sums."""
-        function, (t, *shape) = self._function(), given.shape
-        view = view_for(function, self._gate()) or _as_it_is
+        function, (t, *shape) = self._function, given.shape
+        view = view_for(function, self._gate) or _as_it_is
         weights = self._recurrent_weights().transpose(0, 2, 1)
         height = view(mgr.create(BP_WORKING_MEM, shape, given.dtype))
         memory = view(mgr.create(BP_WORKING_MEM, shape, given.dtype))
@@ -210,7 +212,7 @@ class LSTM(BaseRecurrentLayer):
         ``height`` and ``memory`` are the derivatives to activation and cells after the step. ``memory``
         becomes that to the cells before it. ``delta`` is space.
         """
-        function, (sums, values, before, after) = self._function(), step
+        function, (sums, values, before, after) = self._function, step
         a, f, o, i = values
         np.multiply(height, squashed, out=delta[2])
         height *= o
@@ -224,7 +226,7 @@ class LSTM(BaseRecurrentLayer):
 
     def _shut(self, sums: Array, values: Array, delta: Array) -> None:
         """Turn the values of gates into the derivatives to their sums, as `_open` made them."""
-        gate = self._gate()
+        gate = self._gate
         whole = value_tells(gate)
         for z, v, d in ((sums, values, delta),) if whole else zip(sums, values, delta, strict=True):
             derive(gate, z, v, d)
@@ -266,7 +268,7 @@ class GravesLSTM(LSTM):
         return self.param_table["RW"][:, 4 * self.n_out :].T
 
     def _go(self, step: _Step, out: Array, room: Array, *, training: bool) -> None:
-        function, gate, (sums, values, before, after) = self._function(), self._gate(), step
+        function, gate, (sums, values, before, after) = self._function, self._gate, step
         to_f, to_o, to_i = self._peepholes()
         z_a, z_f, z_o, z_i = sums
         a, f, o, i = values
@@ -283,7 +285,7 @@ class GravesLSTM(LSTM):
         out *= o
 
     def _go_back(self, step: _Step, squashed: Array, height: Array, memory: Array, delta: Array) -> None:
-        function, gate, (sums, values, before, after) = self._function(), self._gate(), step
+        function, gate, (sums, values, before, after) = self._function, self._gate, step
         to_f, to_o, to_i = self._peepholes()
         a, f, o, i = values
         np.multiply(height, squashed, out=delta[2])

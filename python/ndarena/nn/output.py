@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ndarena._core import ArrayType, LayerWorkspaceMgr
@@ -53,7 +54,6 @@ class WithLoss(Layer):
         """Forget what the forward pass kept, and the labels."""
         super().clear()
         self.labels: Array = None
-        self._output: Array = None
 
     def compute_score(
         self,
@@ -63,7 +63,8 @@ class WithLoss(Layer):
         workspace_mgr: LayerWorkspaceMgr,
     ) -> float:
         """Return the loss per example plus ``regularization``; without a forward pass: `RuntimeError`."""
-        total: float = self._loss_of("compute_score", workspace_mgr, average=False)
+        given, known = self._given(workspace_mgr)
+        total: float = self._loss.compute_score(*given, average=False, **known)
         return total / max(len(self.labels), 1) + regularization
 
     def compute_score_for_examples(
@@ -73,7 +74,8 @@ class WithLoss(Layer):
         workspace_mgr: LayerWorkspaceMgr,
     ) -> Array:
         """Return the loss of every example plus ``regularization``, ``[batch]``."""
-        scores = self._loss_of("compute_score_array", workspace_mgr)
+        given, known = self._given(workspace_mgr)
+        scores = self._loss.compute_score_array(*given, **known)
         return self._per_example(scores, len(self.labels)) + regularization
 
     @property
@@ -101,11 +103,15 @@ class WithLoss(Layer):
 
     # What the subclass has of its forward pass.
 
+    @cached_property
     def _function(self) -> IActivation:
         raise NotImplementedError
 
-    def _sums(self, mgr: LayerWorkspaceMgr) -> tuple[Array, Array, Array]:
-        """Return the input, the rows of what the activation function was given, and the mask."""
+    def _sums(self, mgr: LayerWorkspaceMgr) -> tuple[Array, Array, Array, Array]:
+        """Return the input, the rows of what the activation function was given, the mask, and the activation.
+
+        The last one is ``None`` where it is not known without the mask.
+        """
         raise NotImplementedError
 
     def _masked(self, rows: Array, mask: Array, mgr: LayerWorkspaceMgr) -> Array:
@@ -114,10 +120,13 @@ class WithLoss(Layer):
             rows *= self._rows_of_mask(mask, mgr, FF_WORKING_MEM)
         return rows
 
-    def _loss_of(self, method: str, mgr: LayerWorkspaceMgr, **options: Any) -> Any:
-        loss: Any = self.loss
-        x, sums, mask = self._sums(mgr)
-        labels = self.labels
+    @property
+    def _loss(self) -> Any:
+        return self.loss
+
+    def _given(self, mgr: LayerWorkspaceMgr) -> tuple[tuple[Array, ...], dict[str, Array]]:
+        """Return what the methods of the loss are given, and by name what need not be computed again."""
+        (x, sums, mask, output), labels, loss = self._sums(mgr), self.labels, self._loss
         if labels is None:
             raise RuntimeError(f"{self.name}: it has no labels")
         batch, n, *places = self._output_of(sums, x).shape
@@ -127,9 +136,8 @@ class WithLoss(Layer):
         labels = self._rows_of(labels, mgr, FF_WORKING_MEM)
         if mask is not None:
             mask = self._rows_of_mask(mask, mgr, FF_WORKING_MEM)
-        if self._output is not None and loss.takes_output:
-            options["output"] = self._output
-        return getattr(loss, method)(labels, sums, self._function(), mask, **options)
+        known = {"output": output} if output is not None and loss.takes_output else {}
+        return (labels, sums, self._function, mask), known
 
     def _delta(self, epsilon: Array, mgr: LayerWorkspaceMgr) -> Array:
         """Return the derivative to what the activation function was given, in rows.
@@ -137,12 +145,13 @@ class WithLoss(Layer):
         It is that of the loss, or of an error from outside, of which ``epsilon`` is that to the activation.
         """
         if epsilon is None:
-            return self._loss_of("compute_gradient", mgr)
-        _, sums, mask = self._sums(mgr)
+            given, known = self._given(mgr)
+            return self._loss.compute_gradient(*given, **known)
+        _, sums, mask, _ = self._sums(mgr)
         rows = self._rows_of(epsilon, mgr, BP_WORKING_MEM)
         if mask is not None:
             rows = rows * self._rows_of_mask(mask, mgr, BP_WORKING_MEM)
-        return self._function().backprop(sums, rows)
+        return self._function.backprop(sums, rows)
 
 
 class OutputLayer(FullyConnected, WithLoss):
@@ -171,12 +180,13 @@ class OutputLayer(FullyConnected, WithLoss):
     ) -> Array:
         """Return ``[batch, n_out]`` for ``[batch, n_in]``, 0 where ``mask`` is; else `ValueError`."""
         self._check_input(x)
+        out = sums = self._sums_of(self._rows_of(x, workspace_mgr, FF_WORKING_MEM), workspace_mgr)
         keep = training or self.labels is not None
-        sums = self._sums_of(self._rows_of(x, workspace_mgr, FF_WORKING_MEM), workspace_mgr, keep=keep)
-        rows = self._activated(sums, workspace_mgr, training=training, keep=keep)
         if keep:
-            self._kept = x, sums, mask
-            self._output = rows if mask is None else None
+            out = workspace_mgr.create_uninitialized(ACTIVATIONS, sums.shape, sums.dtype)
+        rows = self._function.forward(sums, training=training, out=out)
+        if keep:
+            self._kept = x, sums, mask, rows if mask is None else None
         return self._output_of(self._masked(rows, mask, workspace_mgr), x)
 
     def backprop_gradient(self, epsilon: Array, *, workspace_mgr: LayerWorkspaceMgr) -> Array:
@@ -185,7 +195,7 @@ class OutputLayer(FullyConnected, WithLoss):
         ``epsilon`` is ``None``, or the derivative of an error from outside to the activation, which takes the
         place of the loss. Without a forward pass in training: `RuntimeError`.
         """
-        x, _, _ = self._from_forward()
+        x, *_ = self._from_forward()
         delta = self._delta(epsilon, workspace_mgr)
         rows = self._rows_of(x, workspace_mgr, BP_WORKING_MEM)
         below = self._gradient_from(rows, delta, workspace_mgr)
@@ -195,13 +205,13 @@ class OutputLayer(FullyConnected, WithLoss):
         if x.ndim != 2 or x.shape[1] != self.n_in:
             self._refuse_input(f"[batch, {self.n_in}]", x)
 
-    def _sums(self, mgr: LayerWorkspaceMgr) -> tuple[Array, Array, Array]:
+    def _sums(self, mgr: LayerWorkspaceMgr) -> tuple[Array, Array, Array, Array]:
         return self._from_forward()
 
     @property
     def is_classifier(self) -> bool:
         """Whether the activation is made of probabilities."""
-        return isinstance(self._function(), PROBABILITIES)
+        return isinstance(self._function, PROBABILITIES)
 
 
 class LossLayer(WithLoss):
@@ -239,7 +249,7 @@ class LossLayer(WithLoss):
             self._kept = x, mask
         rows = self._rows_of(x, workspace_mgr, FF_WORKING_MEM)
         out = workspace_mgr.create_uninitialized(ACTIVATIONS, rows.shape, rows.dtype)
-        out = self._function().forward(rows, training=training, out=out)
+        out = self._function.forward(rows, training=training, out=out)
         return self._output_of(self._masked(out, mask, workspace_mgr), x)
 
     def backprop_gradient(self, epsilon: Array, *, workspace_mgr: LayerWorkspaceMgr) -> Array:
@@ -261,17 +271,18 @@ class LossLayer(WithLoss):
             raise RuntimeError(f"{self.name}: activate() in training, or with labels, must come first")
         return self._kept
 
-    def _sums(self, mgr: LayerWorkspaceMgr) -> tuple[Array, Array, Array]:
+    def _sums(self, mgr: LayerWorkspaceMgr) -> tuple[Array, Array, Array, Array]:
         x, mask = self._from_forward()
-        return x, self._rows_of(x, mgr, FF_WORKING_MEM), mask
+        return x, self._rows_of(x, mgr, FF_WORKING_MEM), mask, None
 
+    @cached_property
     def _function(self) -> IActivation:
         return activation_of(self.activation, self._owner())
 
     @property
     def is_classifier(self) -> bool:
         """Whether the activation is made of probabilities, if what comes in is."""
-        return isinstance(self._function(), (*PROBABILITIES, ActivationIdentity))
+        return isinstance(self._function, (*PROBABILITIES, ActivationIdentity))
 
 
 class RowsOfSeries:

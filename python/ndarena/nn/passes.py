@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndarena._core import ArrayType, WorkspaceArray, detach
-from ndarena.nn.placement import brought_in, described, in_scratch, placed
+from ndarena.errors import ScopeError
+from ndarena.nn.placement import brought_in, described, left_open, placed
 from ndarena.nn.recurrent import RecurrentLayer
 from ndarena.nn.words import Array, share_memory
 
@@ -48,32 +49,49 @@ class _Pass:
         self.examples: list[Any] = [*map(len, batch.features), *unknown]
         self._labels_masks = batch.labels_masks
 
-    def run(self, node: Node, call: Callable[..., Any], *facts: object) -> Any:
-        """Call something inside the scratch of a node."""
-        return in_scratch(node.twin, self._work, call, *facts, tolerant=self._tolerant)
+    def run(self, node: Node, call: Callable[[Node, Any], Any], fact: object = None) -> Any:
+        """Call something inside the scratch of a node; a scope left open there is closed, and an error."""
+        returned = False
+        result = None
+        try:
+            with self._work():
+                result = call(node, fact)
+                returned = True
+        except ScopeError as error:
+            if not returned:
+                raise
+            if not self._tolerant:
+                raise left_open(node.twin, error) from None
+        return result
 
     def forward(self, node: Node, mgr: LayerWorkspaceMgr) -> None:
         """Compute what a node gives, in its place, and what goes with it; inside its scratch."""
-        self.values[node.value] = self._layer(node, mgr) if node.is_layer else self._vertex(node, mgr)
-
-    def _given(self, node: Node, mgr: LayerWorkspaceMgr) -> Array:
-        x = self.values[node.sources[0]]
-        return brought_in(mgr, x, self.dtype, INPUT) if node.is_first or self.brings_all else x
-
-    def _layer(self, node: Node, mgr: LayerWorkspaceMgr) -> Array:
-        source, layer, preprocessor = node.sources[0], node.twin, node.preprocessor
-        x, mask, examples = self._given(node, mgr), self.masks[source], self.examples[source]
-        if preprocessor is not None:
-            made = preprocessor.pre_process(x, examples, workspace_mgr=mgr, mask=mask)
-            x = placed(layer, mgr, ACTIVATIONS, made, (x,))
-            if mask is not None:
-                mask = preprocessor.feed_forward_mask(mask, examples)
+        if not node.is_layer:
+            self.values[node.value] = self._vertex(node, mgr)
+            return
+        source, layer = node.sources[0], node.twin
+        x, mask = self.values[source], self.masks[source]
+        if node.is_first or self.brings_all:
+            x = brought_in(mgr, x, self.dtype, INPUT)
+        if node.preprocessor is not None:
+            x, mask = self._preprocessed(node, x, mask, mgr)
         if node.output is not None and self._labels_masks[node.output] is not None:
             mask = self._labels_masks[node.output]
         result = self._activation(layer, x, mask, mgr)
-        self.masks[node.value] = None if mask is None else layer.feed_forward_mask(mask)
-        self.examples[node.value] = examples
-        return placed(layer, mgr, ACTIVATIONS, result, (x,))
+        if mask is not None:
+            self.masks[node.value] = layer.feed_forward_mask(mask)
+        self.examples[node.value] = self.examples[source]
+        self.values[node.value] = placed(layer, mgr, ACTIVATIONS, result, (x,))
+
+    def _preprocessed(
+        self, node: Node, x: Array, mask: Array, mgr: LayerWorkspaceMgr
+    ) -> tuple[Array, Array]:
+        """Return what the preprocessor of a layer makes of its input, and of the mask."""
+        preprocessor, examples = node.preprocessor, self.examples[node.sources[0]]
+        made = preprocessor.pre_process(x, examples, workspace_mgr=mgr, mask=mask)  # type: ignore[union-attr]
+        if mask is not None:
+            mask = preprocessor.feed_forward_mask(mask, examples)  # type: ignore[union-attr]
+        return placed(node.twin, mgr, ACTIVATIONS, made, (x,)), mask
 
     def _activation(self, layer: Any, x: Array, mask: Array, mgr: LayerWorkspaceMgr) -> Array:
         return layer.activate(x, training=self.training, workspace_mgr=mgr, mask=mask)
@@ -81,7 +99,7 @@ class _Pass:
     def _vertex(self, node: Node, mgr: LayerWorkspaceMgr) -> Array:
         vertex = node.twin
         if node.is_input:
-            given = [self._given(node, mgr)]
+            given = [brought_in(mgr, self.values[node.sources[0]], self.dtype, INPUT)]
         else:
             given = [self.values[source] for source in node.sources]
         masks = [self.masks[source] for source in node.sources]
@@ -106,19 +124,19 @@ class TrainingPass(_Pass):
     ) -> None:
         super().__init__(wiring, memory, dtype, batch, training=True)
         self._memory, self._labels = memory, batch.labels
-        self._epsilons: list[list[Array]] = [[] for _ in self.values]
+        self._epsilons: dict[int, list[Array]] = {}
         self._keeps_epsilons = False
 
     def forward_hidden(self) -> None:
         """Compute all values but those of the outputs."""
         mgr = self._memory.forward
         for node in self.wiring.hidden:
-            self.run(node, self.forward, node, mgr)
+            self.run(node, self.forward, mgr)
 
     def forward_outputs(self) -> None:
         """Compute the outputs, too, for errors that come from outside."""
         for node in self.wiring.outputs:
-            self.run(node, self.forward, node, self._memory.forward)
+            self.run(node, self.forward, self._memory.forward)
 
     def backward(
         self, outside: Sequence[Array] | None = None, *, keep_epsilons: bool = False
@@ -132,15 +150,15 @@ class TrainingPass(_Pass):
             self.values[value] = None
         kept: list[np.ndarray[Any, Any] | None] = [None] * len(self.wiring.inputs)
         with self._memory.epsilons() as slots:
-            for node in reversed(self.wiring.nodes):
+            for node in self.wiring.backwards:
                 if not node.is_input:
                     slots.begin(node)
                     if node.output is not None:
-                        self.run(node, self._finish, node, outside)
-                    elif self._epsilons[node.value]:
-                        self.run(node, self._step, node)
+                        self.run(node, self._finish, outside)
+                    elif node.value in self._epsilons:
+                        self.run(node, self._step, self._epsilons.pop(node.value))
                 if node.is_first and keep_epsilons:
-                    arrived = self._epsilons[node.value if node.is_input else node.sources[0]]
+                    arrived = self._epsilons.get(node.value if node.is_input else node.sources[0])
                     kept[node.sources[0]] = _plain_sum(arrived)
                 slots.end(node)
             self._epsilons.clear()
@@ -148,14 +166,16 @@ class TrainingPass(_Pass):
 
     def score(self, penalty: Callable[[], float]) -> float:
         """Return the score of the batch."""
-        return sum(float(self.run(node, self._score_of, node, penalty)) for node in self.wiring.outputs)
+        total = 0.0
+        for node in self.wiring.outputs:
+            total += self.run(node, self._score_of, penalty)
+        return total
 
     def _score_of(self, node: Node, penalty: Callable[[], float]) -> float:
         """Return the score of an output; the first one pays the penalty of all parameters."""
         regularization = penalty() if node.output == 0 else 0.0
         mgr = self._memory.forward
-        score: float = node.twin.compute_score(regularization, training=True, workspace_mgr=mgr)
-        return score
+        return float(node.twin.compute_score(regularization, training=True, workspace_mgr=mgr))
 
     def _finish(self, node: Node, outside: Sequence[Array] | None) -> None:
         """Go forward and backward through an output, or backward alone from an error."""
@@ -167,12 +187,11 @@ class TrainingPass(_Pass):
             self.values[value] = None
         self._hand_down(node, None if outside is None else outside[place], self._memory.backward(node))
 
-    def _step(self, node: Node) -> None:
+    def _step(self, node: Node, epsilons: list[Array]) -> None:
         """Go backward through a node that is no output."""
         mgr = self._memory.backward(node)
-        epsilons = self._epsilons[node.value]
-        self._epsilons[node.value] = []
-        self._hand_down(node, _summed(epsilons, mgr), mgr)
+        epsilon = epsilons.pop() if len(epsilons) == 1 else _summed(epsilons, mgr)
+        self._hand_down(node, epsilon, mgr)
 
     def _hand_down(self, node: Node, epsilon: Array, mgr: LayerWorkspaceMgr) -> None:
         """Give to all that a node was given the derivative to it."""
@@ -180,7 +199,7 @@ class TrainingPass(_Pass):
         if not node.is_layer:
             below = twin.do_backward(epsilon, workspace_mgr=mgr)
             for source, made in zip(node.flows, below, strict=True):
-                self._epsilons[source].append(placed(twin, mgr, ACTIVATION_GRAD, made, (epsilon,)))
+                self._arrive(source, placed(twin, mgr, ACTIVATION_GRAD, made, (epsilon,)))
             return
         is_read = node.learns_below or self._keeps_epsilons
         if twin.epsilon_is_read is not is_read:
@@ -198,10 +217,13 @@ class TrainingPass(_Pass):
         if node.preprocessor is not None:
             turned = node.preprocessor.backprop(made, self.examples[source], workspace_mgr=mgr)
             made = placed(twin, mgr, ACTIVATION_GRAD, turned, (made,))
-        self._epsilons[source].append(made)
+        self._arrive(source, made)
+
+    def _arrive(self, value: int, epsilon: Array) -> None:
+        self._epsilons.setdefault(value, []).append(epsilon)
 
 
-def _plain_sum(epsilons: list[Array]) -> np.ndarray[Any, Any] | None:
+def _plain_sum(epsilons: list[Array] | None) -> np.ndarray[Any, Any] | None:
     """Return the sum of what arrived at an input, plain; ``None`` where nothing did."""
     if not epsilons:
         return None
@@ -223,8 +245,6 @@ class PieceTrainingPass(TrainingPass):
 def _summed(epsilons: list[Array], mgr: LayerWorkspaceMgr) -> Array:
     """Return the sum of what comes from several readers."""
     first, *others = epsilons
-    if not others:
-        return first
     total: Array = mgr.create_uninitialized(BP_WORKING_MEM, first.shape, first.dtype)
     np.add(first, others[0], out=total)
     for other in others[1:]:
@@ -253,7 +273,7 @@ class InferencePass(_Pass):
         with self.memory.results() as slots:
             for node, ended in zip(self.wiring.nodes, self.wiring.ended, strict=True):
                 slots.begin(node)
-                self.run(node, self.forward, node, self.memory.forward(node))
+                self.run(node, self.forward, self.memory.forward(node))
                 if node.output is not None:
                     delivered[node.output] = deliver(node, self.values[node.value])
                     self.values[node.value] = None
@@ -268,9 +288,9 @@ class InferencePass(_Pass):
             node.twin.labels = own
 
         def deliver(node: Node, _: Array) -> Any:
-            return self.run(node, detached_score, node)
+            return self.run(node, detached_score)
 
-        def detached_score(node: Node) -> Any:
+        def detached_score(node: Node, _: object) -> Any:
             value = score(node)
             return detach(value) if isinstance(value, WorkspaceArray) else value
 
@@ -285,7 +305,7 @@ class InferencePass(_Pass):
             if node.is_input:
                 self._pass_on(node)
                 continue
-            self.run(node, self.forward, node, self.memory.detached)
+            self.run(node, self.forward, self.memory.detached)
             entry = detach(self.values[node.value])
             if any(share_memory(entry, earlier) for earlier in self.values[: node.value]):
                 entry = entry.copy()

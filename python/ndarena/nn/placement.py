@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,12 +13,11 @@ from ndarena.nn.words import Array, share_memory
 from ndarena.policies import WorkspaceType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Sequence
 
     from ndarena.nn.layer import Layer
 
-__all__ = ["brought_in", "described", "in_scratch", "like", "placed"]
+__all__ = ["brought_in", "described", "left_open", "like", "placed"]
 
 
 def described(layer: Layer | GraphVertex) -> str:
@@ -27,30 +26,13 @@ def described(layer: Layer | GraphVertex) -> str:
     return f"{kind} {layer.index} ({layer.name}, {type(layer).__name__})"
 
 
-def in_scratch(
-    layer: Layer | GraphVertex,
-    scratch: Callable[[], AbstractContextManager[object]],
-    call: Callable[..., Any],
-    *facts: object,
-    tolerant: bool,
-) -> Any:
-    """Call something in a layer's scratch; a scope left open is closed, and an error unless ``tolerant``."""
-    returned = False
-    result = None
-    try:
-        with scratch():
-            result = call(*facts)
-            returned = True
-    except ScopeError as error:
-        if not returned:
-            raise
-        if not tolerant:
-            raise ScopeError(
-                f"{described(layer)} left a scope open: {error}",
-                workspace_id=error.workspace_id,
-                open_workspaces=error.open_workspaces,
-            ) from None
-    return result
+def left_open(layer: Layer | GraphVertex, error: ScopeError) -> ScopeError:
+    """Return the error about a scope that a layer left open, made of that of the scope around it."""
+    return ScopeError(
+        f"{described(layer)} left a scope open: {error}",
+        workspace_id=error.workspace_id,
+        open_workspaces=error.open_workspaces,
+    )
 
 
 def placed(

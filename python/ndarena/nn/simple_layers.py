@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import field
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from ndarena._core import ArrayType
@@ -45,6 +46,7 @@ class ActivationLayer(Layer):
         super().clear()
         self._x: Array = None
 
+    @cached_property
     def _function(self) -> IActivation:
         return activation_of(self.activation, self._owner())
 
@@ -55,14 +57,14 @@ class ActivationLayer(Layer):
         if training:
             self._x = x
         out = like(workspace_mgr, ACTIVATIONS, x)
-        return self._function().forward(x, training=training, out=out)
+        return self._function.forward(x, training=training, out=out)
 
     def backprop_gradient(self, epsilon: Array, *, workspace_mgr: LayerWorkspaceMgr) -> Array:
         """Return ``epsilon`` times the derivative; without a forward pass in training: `RuntimeError`."""
         x, self._x = self._x, None
         if x is None:
             raise RuntimeError(f"{self.name}: activate() in training must come first")
-        return self._function().backprop(x, epsilon, out=like(workspace_mgr, ACTIVATION_GRAD, x))
+        return self._function.backprop(x, epsilon, out=like(workspace_mgr, ACTIVATION_GRAD, x))
 
 
 class DropoutLayer(Layer):

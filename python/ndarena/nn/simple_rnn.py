@@ -99,7 +99,7 @@ class SimpleRnn(BaseRecurrentLayer):
         *,
         training: bool,
     ) -> tuple[_Forward, Sequence[Array]]:
-        function, dtype, (t, n) = self._function(), self.params.dtype, steps.shape[:2]
+        function, dtype, (t, n) = self._function, self.params.dtype, steps.shape[:2]
         first = state.get("prev_act", np.zeros((), dtype))
         activations = self._begin(mgr, ACTIVATIONS, (t + 1, n, self.n_out), first)
         sums = activations[1:]
@@ -150,7 +150,7 @@ class SimpleRnn(BaseRecurrentLayer):
 
     def backprop_gradient(self, epsilon: Array, *, workspace_mgr: LayerWorkspaceMgr) -> Array:
         """Return epsilon for the input, ``[batch, n_in, time]``; without a forward pass: `RuntimeError`."""
-        mgr, function, weights = workspace_mgr, self._function(), self.param_table["RW"]
+        mgr, function, weights = workspace_mgr, self._function, self.param_table["RW"]
         x, mask, (activations, sums, norms) = self._from_forward()
         self.clear()
         given = steps_of(epsilon, mgr, BP_WORKING_MEM)

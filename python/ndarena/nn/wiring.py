@@ -123,6 +123,8 @@ class Wiring:
     """What goes in, where that is said and nothing else tells it."""
     hidden: tuple[Node, ...] = field(init=False)
     """The nodes that are no outputs."""
+    backwards: tuple[Node, ...] = field(init=False)
+    """All nodes, the last one first."""
     ended: tuple[tuple[int, ...], ...] = field(init=False)
     """By node the values that nobody is given after it."""
     ended_by_outputs: tuple[tuple[int, ...], ...] = field(init=False)
@@ -138,6 +140,7 @@ class Wiring:
         ended = (tuple(v for v in node.sources if last[v] == node.index) for node in self.nodes)
         read = {v for node in self.outputs for v in node.sources}
         object.__setattr__(self, "hidden", tuple(node for node in self.nodes if node.output is None))
+        object.__setattr__(self, "backwards", self.nodes[::-1])
         object.__setattr__(self, "ended", tuple(ended))
         object.__setattr__(self, "ended_by_outputs", tuple(map(self._ended_by_output, self.outputs)))
         object.__setattr__(self, "unread_by_outputs", tuple(v for v in values if v not in read))
