@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from ndarena._core import functions
+from ndarena.nn.sums import sums_along_rows
 from ndarena.nn.words import Array, Choice, member, number, refuse
 
 __all__ = [
@@ -505,14 +506,14 @@ class ActivationSoftmax(IActivation):
         """Return ``exp(x)`` over its sum along axis 1."""
         share = functions.subtract(x, x.max(axis=1, keepdims=True), out=out)
         functions.exp(share, out=share)
-        share /= share.sum(axis=1, keepdims=True)
+        share /= sums_along_rows(share)
         return share
 
     def backprop(self, x: Array, epsilon: Array, *, out: Array = None) -> Array:
         """Return ``epsilon`` times the Jacobian of every example."""
         share = self.forward(x)
         product = epsilon * share
-        inner = epsilon - product.sum(axis=1, keepdims=True)
+        inner = epsilon - sums_along_rows(product)
         return functions.multiply(share, inner, out=out)
 
 

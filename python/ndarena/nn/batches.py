@@ -120,6 +120,8 @@ def inputs_of(
     ValueError
         Another number of arrays than the network has inputs, or one that is not what the input is said to be.
     """
+    if wiring.is_simple and len(features) == 1 and features_masks is labels_masks is None:
+        return Batch([numeric(features[0], "features")], [None], [None], [None])
     inputs, outputs = len(wiring.inputs), len(wiring.outputs)
     arrays = [numeric(x, "features") for x in _counted(features, inputs, "features")]
     for name, kind, x in zip(wiring.inputs, wiring.input_types, arrays, strict=False):
@@ -184,13 +186,14 @@ def batch_of(data: DataSet | MultiDataSet, wiring: Wiring, dtype: np.dtype[Any])
 
 def _simple(data: DataSet | MultiDataSet, wiring: Wiring, dtype: np.dtype[Any]) -> Batch | None:
     """Return a batch of which there is nothing to check or to convert; ``None`` for all others."""
-    if type(data) is not DataSet or data.features_mask is not None or data.labels_mask is not None:
+    if type(data) is not DataSet or not wiring.is_simple:
         return None
     x, y = data.features, data.labels
-    if type(x) is not np.ndarray or type(y) is not np.ndarray or not len(x):
+    if type(x) is not np.ndarray or type(y) is not np.ndarray:
         return None
-    fits = x.dtype == y.dtype == dtype and not wiring.input_types and len(wiring.inputs) == 1
-    return Batch([x], [y], [None], [None]) if fits and len(wiring.outputs) == 1 else None
+    if data.features_mask is not None or data.labels_mask is not None:
+        return None
+    return Batch([x], [y], [None], [None]) if x.dtype == y.dtype == dtype and len(x) else None
 
 
 def _several(data: DataSet | MultiDataSet) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 from ndarena._core import functions
 from ndarena.nn.activations import ActivationSoftmax, IActivation
 from ndarena.nn.loss_base import CLIP, WeightedLoss, apply_mask, refuse_elements, where_wanted
+from ndarena.nn.sums import sums_along_rows
 from ndarena.nn.words import Array, number
 
 __all__ = ["LossBinaryXENT", "LossMCXENT", "LossNegativeLogLikelihood", "LossSparseMCXENT"]
@@ -67,7 +68,7 @@ class LossMCXENT(WeightedLoss):
             return super()._gradient(labels, pre_output, activation, mask, output)
         refuse_elements(self, mask, "softmax joins the columns")
         wanted = labels if self.weights is None else self._weigh(labels.astype(pre_output.dtype))
-        gradient = output * wanted.sum(axis=1, keepdims=True)
+        gradient = output * sums_along_rows(wanted)
         gradient -= wanted
         return apply_mask(mask, gradient)
 

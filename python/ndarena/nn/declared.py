@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import FrozenInstanceError, dataclass, field
 from typing import Any, Self, dataclass_transform
 
-__all__ = ["Declared"]
+__all__ = ["Declared", "keep"]
 
-_set_freely = object.__setattr__
+keep = object.__setattr__
+"""Sets an attribute of a twin whose name is known not to be declared; nothing is asked."""
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
@@ -29,7 +30,7 @@ class Declared:
         """Set an attribute of a twin."""
         if name in type(self).__dataclass_fields__ or "_memory" not in self.__dict__:  # type: ignore[attr-defined]
             self._refuse_change(name)
-        _set_freely(self, name, value)
+        keep(self, name, value)
 
     def __delattr__(self, name: str) -> None:
         """Delete an attribute of a twin."""

@@ -11,10 +11,12 @@ import numpy as np
 from ndarena._core import ArrayType, LayerWorkspaceMgr, functions
 from ndarena.nn.activations import Activation, IActivation, activation_of
 from ndarena.nn.choices import GradientNormalization
+from ndarena.nn.declared import keep
 from ndarena.nn.input_type import InputType, InputTypeFeedForward
 from ndarena.nn.layer import Layer
 from ndarena.nn.schedules import ISchedule, number_or_schedule
 from ndarena.nn.standardizing import Standardized, standardize
+from ndarena.nn.sums import add_up_rows
 from ndarena.nn.updaters import IUpdater
 from ndarena.nn.weight_noise import IWeightNoise
 from ndarena.nn.weights import IWeightInit, WeightInit, scheme_of, weight_init_of
@@ -226,28 +228,22 @@ class FullyConnected(FeedForwardLayer):
         if getattr(self, "_kept", self) is not None:
             self._kept: tuple[Array, Array, Array, Any] | None = None
 
-    def _product(self, rows: Array, mgr: LayerWorkspaceMgr) -> Array:
-        """Return ``rows @ W`` in the place of activations."""
-        weights = self.param_table["W"]
-        sums: Array = mgr.create_uninitialized(ACTIVATIONS, (len(rows), self.n_out), weights.dtype)
-        return functions.matmul(rows, weights, out=sums)
-
     def _sums_of(self, rows: Array, mgr: LayerWorkspaceMgr) -> Array:
-        """Return what the activation function is given."""
-        sums = self._product(rows, mgr)
+        """Return ``rows @ W`` in the place of activations, plus the bias if there is one."""
+        table = self.param_table
+        weights = table["W"]
+        sums = mgr.create_uninitialized(ACTIVATIONS, (len(rows), self.n_out), weights.dtype)
+        functions.matmul(rows, weights, out=sums)
         if self.has_bias:
-            sums += self.param_table["b"]
+            sums += table["b"]
         return sums
 
     def _gradient_from(self, rows: Array, delta: Array, mgr: LayerWorkspaceMgr) -> Array:
         """Set the gradients and return the epsilon for below; ``delta`` is the derivative to the sums."""
+        gradient, weights = self.gradient_table, self.param_table["W"]
         if self.has_bias:
-            np.add.reduce(np.asarray(delta), axis=0, out=self.gradient_table["b"])
-        return self._gradient_of_product(rows, delta, mgr)
-
-    def _gradient_of_product(self, rows: Array, delta: Array, mgr: LayerWorkspaceMgr) -> Array:
-        weights = self.param_table["W"]
-        functions.matmul(delta.T, rows, out=self.gradient_table["W"].T)  # the transposed view lies in C order
+            add_up_rows(delta, gradient["b"])
+        functions.matmul(delta.T, rows, out=gradient["W"].T)  # the transposed view lies in C order
         if not self.epsilon_is_read:
             return None
         below: Array = mgr.create_uninitialized(ACTIVATION_GRAD, (len(delta), len(weights)), weights.dtype)
@@ -305,12 +301,12 @@ class DenseLayer(FullyConnected):
             self._refuse_input(f"[batch, {self.n_in}]", x)
         function, standardized = self._function, None
         if self.has_layer_norm:
-            sums, standardized = self._standardized_sums(x, workspace_mgr, keep=training)
+            sums, standardized = self._standardized_sums(x, workspace_mgr, training=training)
         else:
             sums = self._sums_of(x, workspace_mgr)
         out = sums
         if training:
-            self._kept = x, sums, mask, standardized
+            keep(self, "_kept", (x, sums, mask, standardized))
             if not function.keeps_slope:
                 out = workspace_mgr.create_uninitialized(ACTIVATIONS, sums.shape, sums.dtype)
         return function.forward(sums, training=training, out=out)
@@ -325,13 +321,15 @@ class DenseLayer(FullyConnected):
         return self._gradient_through(standardized, x, delta, workspace_mgr)
 
     def _standardized_sums(
-        self, rows: Array, mgr: LayerWorkspaceMgr, *, keep: bool
+        self, rows: Array, mgr: LayerWorkspaceMgr, *, training: bool
     ) -> tuple[Array, Standardized]:
         """Return what the activation function is given, and what a backward pass needs if it may come."""
-        values = self._product(rows, mgr)
+        weights = self.param_table["W"]
+        values: Array = mgr.create_uninitialized(ACTIVATIONS, (len(rows), self.n_out), weights.dtype)
+        functions.matmul(rows, weights, out=values)
         scale = mgr.create_uninitialized(ACTIVATIONS, (len(rows), 1), values.dtype)
         standardized = standardize(values, scale)
-        sums: Array = mgr.create_uninitialized(ACTIVATIONS, values.shape, values.dtype) if keep else values
+        sums = mgr.create_uninitialized(ACTIVATIONS, values.shape, values.dtype) if training else values
         functions.multiply(values, self.param_table["g"], out=sums)
         if self.has_bias:
             sums += self.param_table["b"]
@@ -343,6 +341,8 @@ class DenseLayer(FullyConnected):
         """Set the gradients behind and before the standardization, and return the epsilon for below."""
         gradient = self.gradient_table
         np.add.reduce(delta * standardized.values, axis=0, out=gradient["g"])
-        if self.has_bias:
-            np.add.reduce(delta, axis=0, out=gradient["b"])
-        return self._gradient_of_product(x, standardized.backprop(delta * self.param_table["g"]), mgr)
+        before = standardized.backprop(delta * self.param_table["g"])
+        below = self._gradient_from(x, before, mgr)
+        if self.has_bias:  # it is added behind the standardization
+            add_up_rows(delta, gradient["b"])
+        return below

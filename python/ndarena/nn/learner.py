@@ -331,4 +331,6 @@ def delivered(
     if workspace is not None:
         return workspace.array(result)
     plain = detach(result)
-    return plain.copy() if any(share_memory(plain, other) for other in apart_from) else plain
+    if plain is result and any(share_memory(plain, other) for other in apart_from):
+        plain = plain.copy()
+    return plain

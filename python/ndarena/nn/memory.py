@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Self
 
 from ndarena._core import (
@@ -45,6 +46,7 @@ STEP = "WS_STEP"
 NAMES = frozenset({ALL, WORK, LOOP, OUTPUT_MEM, SINGLE, EXTERNAL, FORWARD, BACKWARD, STEP})
 
 T = ArrayType
+_is_destroyed = attrgetter("is_destroyed")
 SCRATCH = ("FF_WORKING_MEM", "BP_WORKING_MEM", "RNN_FF_LOOP_WORKING_MEM", "RNN_BP_LOOP_WORKING_MEM")
 
 
@@ -84,8 +86,8 @@ class _Memory:
         self._wiring, self._mode = wiring, mode
         self._debug = get_debug_mode()
         wishes = self._wishes() if self.enabled else {}
-        self._workspaces = {name: _found(name, conf) for name, conf in wishes.items()}
-        self._used = tuple(self._workspaces.values())
+        self.workspaces = {name: _found(name, conf) for name, conf in wishes.items()}
+        self._used = tuple(self.workspaces.values())
         self._settled = not self.enabled
         self._entrances = {name: self._entrance(T.ACTIVATIONS, name) for name in wishes}
         self.work = self._entrance(T.FF_WORKING_MEM, self._name(WORK))
@@ -113,10 +115,7 @@ class _Memory:
 
     def is_usable(self) -> bool:
         """Tell whether this is still what the thread has."""
-        for ws in self._used:
-            if ws.is_destroyed:
-                return False
-        return self._debug is get_debug_mode()
+        return self._debug is get_debug_mode() and not any(map(_is_destroyed, self._used))
 
     def check(self, event: str) -> None:
         """Refuse to go on where a listener has destroyed what the iteration works in.
@@ -138,7 +137,7 @@ class _Memory:
         """Size the workspaces after the first turn, whatever number of cycles they were to wait for."""
         if self._settled:
             return
-        for ws in self._workspaces.values():
+        for ws in self.workspaces.values():
             if not ws.is_scope_active:
                 ws.initialize_workspace()
         self._settled = True
@@ -149,7 +148,7 @@ class _Memory:
             return LayerWorkspaceMgr.no_workspaces()
         builder = LayerWorkspaceMgr.builder()
         for role, name in places.items():
-            ws = self._workspaces.get(name)
+            ws = self.workspaces.get(name)
             conf = activations_configuration() if ws is None else ws.configuration
             builder.with_(T(role), name, conf)
         for plain in scoped_out:
@@ -191,7 +190,7 @@ class _Memory:
 
     def _names(self, *names: str) -> list[str]:
         """Return each of these workspaces once, as far as there are any."""
-        return [name for name in dict.fromkeys(names) if name in self._workspaces]
+        return [name for name in dict.fromkeys(names) if name in self.workspaces]
 
 
 class Held:

@@ -15,6 +15,7 @@ from ndarena.nn.activations import (
     IActivation,
     activation_of,
 )
+from ndarena.nn.declared import keep
 from ndarena.nn.feed_forward import FullyConnected
 from ndarena.nn.input_type import InputType, InputTypeFeedForward, InputTypeRecurrent
 from ndarena.nn.layer import Layer
@@ -181,12 +182,12 @@ class OutputLayer(FullyConnected, WithLoss):
         """Return ``[batch, n_out]`` for ``[batch, n_in]``, 0 where ``mask`` is; else `ValueError`."""
         self._check_input(x)
         out = sums = self._sums_of(self._rows_of(x, workspace_mgr, FF_WORKING_MEM), workspace_mgr)
-        keep = training or self.labels is not None
-        if keep:
+        may_be_asked = training or self.labels is not None
+        if may_be_asked:
             out = workspace_mgr.create_uninitialized(ACTIVATIONS, sums.shape, sums.dtype)
         rows = self._function.forward(sums, training=training, out=out)
-        if keep:
-            self._kept = x, sums, mask, rows if mask is None else None
+        if may_be_asked:
+            keep(self, "_kept", (x, sums, mask, rows if mask is None else None))
         return self._output_of(self._masked(rows, mask, workspace_mgr), x)
 
     def backprop_gradient(self, epsilon: Array, *, workspace_mgr: LayerWorkspaceMgr) -> Array:

@@ -42,7 +42,7 @@ class _Pass:
         training: bool,
     ) -> None:
         self.wiring, self.dtype, self.training = wiring, dtype, training
-        self._work, self._tolerant = memory.work, not memory.enabled
+        self._work, self._tolerant, self._workspaces = memory.work, not memory.enabled, memory.workspaces
         unknown = [None] * len(wiring.nodes)
         self.values: list[Array] = [*batch.features, *unknown]
         self.masks: list[Array] = [*batch.features_masks, *unknown]
@@ -72,7 +72,7 @@ class _Pass:
         source, layer = node.sources[0], node.twin
         x, mask = self.values[source], self.masks[source]
         if node.is_first or self.brings_all:
-            x = brought_in(mgr, x, self.dtype, INPUT)
+            x = brought_in(mgr, self._workspaces, x, self.dtype)
         if node.preprocessor is not None:
             x, mask = self._preprocessed(node, x, mask, mgr)
         if node.output is not None and self._labels_masks[node.output] is not None:
@@ -83,9 +83,7 @@ class _Pass:
         self.examples[node.value] = self.examples[source]
         self.values[node.value] = placed(layer, mgr, ACTIVATIONS, result, (x,))
 
-    def _preprocessed(
-        self, node: Node, x: Array, mask: Array, mgr: LayerWorkspaceMgr
-    ) -> tuple[Array, Array]:
+    def _preprocessed(self, node: Node, x: Array, mask: Array, mgr: LayerWorkspaceMgr) -> tuple[Array, Array]:
         """Return what the preprocessor of a layer makes of its input, and of the mask."""
         preprocessor, examples = node.preprocessor, self.examples[node.sources[0]]
         made = preprocessor.pre_process(x, examples, workspace_mgr=mgr, mask=mask)  # type: ignore[union-attr]
@@ -99,7 +97,7 @@ class _Pass:
     def _vertex(self, node: Node, mgr: LayerWorkspaceMgr) -> Array:
         vertex = node.twin
         if node.is_input:
-            given = [brought_in(mgr, self.values[node.sources[0]], self.dtype, INPUT)]
+            given = [brought_in(mgr, self._workspaces, self.values[node.sources[0]], self.dtype)]
         else:
             given = [self.values[source] for source in node.sources]
         masks = [self.masks[source] for source in node.sources]

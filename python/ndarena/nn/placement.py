@@ -13,9 +13,12 @@ from ndarena.nn.words import Array, share_memory
 from ndarena.policies import WorkspaceType
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from ndarena._core import Workspace
     from ndarena.nn.layer import Layer
+
+INPUT = ArrayType.INPUT
 
 __all__ = ["brought_in", "described", "left_open", "like", "placed"]
 
@@ -79,18 +82,26 @@ def _is_readable(a: Array) -> bool:
     return not isinstance(a, WorkspaceArray) or a.is_in_scope
 
 
-def brought_in(mgr: LayerWorkspaceMgr, x: Array, dtype: np.dtype[np.floating], role: ArrayType) -> Array:
-    """Return an input of a network in a role's place, in that dtype and C order; as it is if it is all that.
+def brought_in(
+    mgr: LayerWorkspaceMgr, workspaces: Mapping[str, Workspace], x: Array, dtype: np.dtype[np.floating]
+) -> Array:
+    """Return an input of a network in the place of inputs, which may be one of ``workspaces``.
+
+    It has that dtype and C order.
 
     An input is copied into its workspace, so that what a layer makes of it lands in a workspace too. A batch
-    in a ring is read where it lies: its block is its own while it is learned from.
+    in a ring is read where it lies: its block is its own while it is learned from. Where inputs have no
+    workspace, one that is right is taken as it is.
     """
-    is_ours, is_plain = isinstance(x, WorkspaceArray), mgr.is_scoped_out(role)
-    if (is_ours or is_plain) and x.dtype == dtype and x.flags["C_CONTIGUOUS"]:
-        if not is_plain and x.workspace.workspace_type is WorkspaceType.CIRCULAR:
+    workspace = workspaces.get(mgr.get_workspace_name(INPUT) or "")
+    is_in_order = x.dtype == dtype and x.flags["C_CONTIGUOUS"]
+    if workspace is not None and not isinstance(x, WorkspaceArray):
+        return workspace.array(x) if is_in_order else workspace.array(x, dtype, order="C")
+    if is_in_order:
+        if workspace is not None and x.workspace.workspace_type is WorkspaceType.CIRCULAR:
             return x
-        return mgr.leverage_to(role, x)
-    copy = mgr.create_uninitialized(role, x.shape, dtype)
+        return mgr.leverage_to(INPUT, x)
+    copy = mgr.create_uninitialized(INPUT, x.shape, dtype)
     copy[...] = x
     return copy
 

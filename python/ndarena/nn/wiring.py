@@ -132,6 +132,9 @@ class Wiring:
     unread_by_outputs: tuple[int, ...] = field(init=False)
     """The values that no output is given."""
 
+    is_simple: bool = field(init=False)
+    """Whether one array goes in, of which nothing is said, and one comes out."""
+
     def __post_init__(self) -> None:
         """Find out what is no output, and where values end."""
         values = range(len(self.inputs) + len(self.nodes))
@@ -140,6 +143,8 @@ class Wiring:
         ended = (tuple(v for v in node.sources if last[v] == node.index) for node in self.nodes)
         read = {v for node in self.outputs for v in node.sources}
         object.__setattr__(self, "hidden", tuple(node for node in self.nodes if node.output is None))
+        is_simple = len(self.inputs) == len(self.outputs) == 1 and not self.input_types
+        object.__setattr__(self, "is_simple", is_simple)
         object.__setattr__(self, "backwards", self.nodes[::-1])
         object.__setattr__(self, "ended", tuple(ended))
         object.__setattr__(self, "ended_by_outputs", tuple(map(self._ended_by_output, self.outputs)))
