@@ -206,6 +206,11 @@ def test_folds_of_several_arrays():
         (JointParallelDataSetIterator, ValueError, "there must be a source"),
         (lambda: JointParallelDataSetIterator(ROWS, buffer_size=0), ValueError, "buffer_size"),
         (lambda: JointParallelDataSetIterator(ROWS, inequality_handling="skip"), ValueError, "skip"),
+        (
+            lambda: JointParallelDataSetIterator(iter(ROWS), inequality_handling="RESET"),
+            ValueError,
+            "generator gives one epoch: it cannot be RESET",
+        ),
         (lambda: JointParallelDataSetIterator(ROWS, 3), TypeError, "takes an iterable"),
     ],
 )

@@ -6,6 +6,7 @@
 import gc
 import os
 import threading
+import weakref
 from collections import deque
 from queue import Queue
 
@@ -16,7 +17,13 @@ from support import MIB, eventually, held_bytes, output_of
 
 import ndarena
 from ndarena import DebugMode, OverwrittenArrayError
-from ndarena.data import AsyncDataSetIterator, AsyncMultiDataSetIterator, DataSet, DataSetIterator
+from ndarena.data import (
+    AsyncDataSetIterator,
+    AsyncMultiDataSetIterator,
+    DataSet,
+    DataSetIterator,
+    MultiDataSet,
+)
 
 BATCHES = int(os.environ.get("RING_BATCHES", "2000"))
 KINDS = pytest.mark.parametrize(
@@ -340,6 +347,59 @@ def test_a_forked_child_is_told_that_the_thread_is_elsewhere():
     """
     told = "the thread that reads ahead is in the process that this one was forked from"
     assert output_of(source) == f"{told}\n0.0\n49\n"
+
+
+def test_a_signal_reaches_a_program_that_waits_for_a_batch():
+    source = """
+        import os, signal, threading, numpy as np
+        from ndarena.data import AsyncDataSetIterator, DataSet
+
+        def source():
+            yield DataSet(np.zeros((4, 4)))
+            taken.wait()
+            os.kill(os.getpid(), signal.SIGINT)
+            threading.Event().wait()
+
+        taken = threading.Event()
+        try:
+            for batch in AsyncDataSetIterator(source()):
+                print(len(batch))
+                taken.set()
+        except KeyboardInterrupt:
+            print("interrupted")
+    """
+    assert output_of(source, timeout=60) == "4\ninterrupted\n"
+
+
+def test_an_error_goes_with_its_last_name():
+    def failing():
+        yield DataSet(np.zeros((4, 4)))
+        raise Odd("here")
+
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(Odd) as caught:
+            list(AsyncDataSetIterator(failing()))
+        error = weakref.ref(caught.value)
+        del caught
+        assert error() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("kind", [DataSet, MultiDataSet])
+def test_data_sets_of_a_class_of_ones_own_are_copied_whole(kind):
+    class Named(kind):
+        def __init__(self, name):
+            x = np.arange(6.0).reshape(3, 2)
+            super().__init__(*([[x], [x]] if kind is MultiDataSet else [x, x]))
+            self.name = name
+
+    given = Named("a")
+    (copy,) = AsyncDataSetIterator([given])
+    assert (type(copy), copy.name, copy.is_attached, given.is_attached) == (Named, "a", True, False)
+    assert all((np.asarray(a) == b).all() for a, b in zip(copy.arrays(), given.arrays(), strict=True))
 
 
 def test_threads_that_come_and_go_share_an_epoch():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from typing import TYPE_CHECKING, Any, Self
 
@@ -68,14 +69,21 @@ class DataSet(Examples):
         setattr(self, name, part)
 
     def _with(self, change: Callable[[Array], Array], metadata: Any) -> Self:
+        if type(self) is not DataSet:  # its constructor may take something else
+            other = copy.copy(self)
+            other.metadata = metadata
+            for name, part in self._parts().items():
+                setattr(other, name, change(part))
+            return other
         labels, features_mask, labels_mask = self.labels, self.features_mask, self.labels_mask
-        return type(self)(
+        made: Any = DataSet(
             change(self.features),
             None if labels is None else change(labels),
             None if features_mask is None else change(features_mask),
             None if labels_mask is None else change(labels_mask),
             metadata,
         )
+        return made  # type: ignore[no-any-return]  # of this very class
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the arrays to a NumPy ``.npz`` file of that name. Metadata is not written."""

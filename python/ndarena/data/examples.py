@@ -47,7 +47,7 @@ class Examples:
         raise NotImplementedError(f"{type(self).__name__}._put")
 
     def _with(self, change: Callable[[Array], Array], metadata: Any) -> Self:
-        """Return another data set, of changed arrays."""
+        """Return another data set of the same class, of changed arrays; other attributes are shared."""
         raise NotImplementedError(f"{type(self).__name__}._with")
 
     def _check_lengths(self) -> None:

@@ -10,12 +10,14 @@ import time
 import warnings
 import weakref
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Epoch", "Handover"]
+__all__ = ["Epoch", "Handover", "snapshot"]
+
+T = TypeVar("T")
 
 PATIENCE = 10.0  # seconds for a source to come back
 HASTE = 1.0  # the same where nobody asked to wait
@@ -51,12 +53,12 @@ class Handover:
         self.thread.start()
 
     def _run(self, work: Callable[[Handover], None]) -> None:
-        error = None
         try:
             work(self)
-        except BaseException as raised:  # noqa: BLE001 - it goes on in the consumer, in its place
-            error = raised
-        self.ready.put(_End(error))
+        except BaseException as error:  # noqa: BLE001 - it goes on in the consumer, in its place
+            self.ready.put(_End(error))
+        else:
+            self.ready.put(_End())
 
     def has_room(self) -> bool:
         """Wait until another batch may be made ready; tell whether somebody will take it."""
@@ -90,13 +92,22 @@ class Handover:
             warnings.warn(text, ResourceWarning, stacklevel=3)
 
 
+def snapshot(those: weakref.WeakSet[T]) -> list[T]:
+    """Return what a set holds, to which other threads may be adding."""
+    while True:
+        try:
+            return list(those)
+        except RuntimeError:
+            continue
+
+
 _open: weakref.WeakSet[Handover] = weakref.WeakSet()
 
 
 @atexit.register
 def _end_all() -> None:
     """End all reading before the interpreter does."""
-    handovers, deadline = list(_open), time.monotonic() + HASTE
+    handovers, deadline = snapshot(_open), time.monotonic() + HASTE
     for handover in handovers:
         handover.close()
     for handover in handovers:
@@ -135,7 +146,13 @@ class Epoch:
         hold = self._hold()
         item = self._next(handover)
         if handover.is_closed or isinstance(item, _End):
-            self._ended(item)
+            handover.ready.put(_End())  # for the others who ask
+            error = item.error if isinstance(item, _End) else None
+            del item
+            try:
+                raise StopIteration if error is None else error
+            finally:
+                del error  # whose traceback has this frame
         batch, hold.leases = item
         handover.room.put(None)
         return batch
@@ -150,13 +167,6 @@ class Epoch:
         hold.leases = ()
         return hold
 
-    def _ended(self, item: Any) -> NoReturn:
-        """End, for all who ask; the first is told of an error."""
-        self._handover.ready.put(_End())
-        if isinstance(item, _End) and item.error is not None:
-            raise item.error
-        raise StopIteration
-
     @staticmethod
     def _next(handover: Handover) -> Any:
         while True:
@@ -169,7 +179,7 @@ class Epoch:
     def close(self) -> None:
         """End the reading, and wait for it."""
         self._handover.end()
-        for hold in list(self._holds):
+        for hold in snapshot(self._holds):
             hold.leases = ()
 
     def __del__(self) -> None:

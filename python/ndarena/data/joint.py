@@ -50,7 +50,7 @@ class JointParallelDataSetIterator(DataSetIterator):
     Raises
     ------
     ValueError
-        No source, a size below 1, or an unknown handling.
+        No source, a size below 1, an unknown handling, or RESET of a source that gives one epoch.
     TypeError
         A source that cannot be iterated.
     """
@@ -72,9 +72,10 @@ class JointParallelDataSetIterator(DataSetIterator):
             for source in sources
         ]
         self.batch_size = getattr(sources[0], "batch_size", None)
-        self.reset_supported = all(
-            getattr(source, "reset_supported", not hasattr(source, "__next__")) for source in sources
-        )
+        once = [s for s in sources if not getattr(s, "reset_supported", not hasattr(s, "__next__"))]
+        self.reset_supported = not once
+        if once and self._handling is InequalityHandling.RESET:
+            raise ValueError(f"{type(once[0]).__name__} gives one epoch: it cannot be RESET")
 
     def batches(self) -> Iterator[Any]:
         """Return the data sets, of one source after the other, again and again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 from typing import TYPE_CHECKING, Any, Self
@@ -93,8 +94,11 @@ class MultiDataSet(Examples):
         def changed(parts: Arrays | None) -> Arrays | None:
             return None if parts is None else [None if part is None else change(part) for part in parts]
 
-        whole: dict[str, Any] = {field: changed(getattr(self, field)) for field in FIELDS}
-        return type(self)(**whole, metadata=metadata)
+        other = copy.copy(self)  # a subclass may have another constructor
+        other.metadata = metadata
+        for field in FIELDS:
+            setattr(other, field, changed(getattr(self, field)))
+        return other
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the arrays to a NumPy ``.npz`` file of that name. Metadata is not written."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
 import weakref
 from collections.abc import Generator
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ndarena._core import get_and_activate_workspace, get_auto_gc_window, scope_out_of_workspaces
 from ndarena.data.examples import Examples
-from ndarena.data.handover import Epoch, Handover
+from ndarena.data.handover import Epoch, Handover, snapshot
 from ndarena.data.iterators import WrappingIterator, at_least, pre_processed
 from ndarena.data.ring import Ring
 
@@ -77,14 +76,12 @@ class AsyncDataSetIterator(WrappingIterator):
         self.async_supported = False
         self._block = 0
         self._handovers: weakref.WeakSet[Handover] = weakref.WeakSet()
-        self._starting = threading.Lock()
 
     def batches(self) -> Epoch:
         """Begin an epoch: return its batches, while a thread reads ahead."""
-        with self._starting:
-            source = self._epoch()
-            handover = Handover(self._size, self._consumers)
-            self._handovers.add(handover)
+        source = self._epoch()
+        handover = Handover(self._size, self._consumers)
+        self._handovers.add(handover)
         handover.start(self._reading(source), self.thread_name)
         return Epoch(handover)
 
@@ -116,8 +113,7 @@ class AsyncDataSetIterator(WrappingIterator):
 
     def close(self) -> None:
         """End all threads; loops that are under way end as if there were no more batches."""
-        with self._starting:
-            handovers = list(self._handovers)
+        handovers = snapshot(self._handovers)
         for handover in handovers:
             handover.close()
         for handover in handovers:
