@@ -33,6 +33,7 @@ def test_the_pages_are_there():
         "learning",
         "data",
         "layers",
+        "command-line",
     }
 
 

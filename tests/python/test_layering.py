@@ -188,6 +188,8 @@ PYTHON = {
     "memory": {"_core"},
     "policies": set(),
     "testing": {"_core", "data"},
+    "__main__": {"command_line"},
+    "command_line": {"_core", "nn", "data", "evaluation", "parallel"},
     # folders: a folder is one room
     "data": {"_core", "policies"},
     "evaluation": set(),
