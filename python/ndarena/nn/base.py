@@ -12,6 +12,7 @@ from ndarena._core import destroy_workspace, get_all_workspaces_for_current_thre
 from ndarena.nn.archive import Stored
 from ndarena.nn.batches import numeric
 from ndarena.nn.choices import WorkspaceMode, workspace_mode_of
+from ndarena.nn.claim import Claim
 from ndarena.nn.layer import Flat, Layer, ParamPart, cut
 from ndarena.nn.memory import InferenceMemory, TrainingMemory, is_of_networks
 from ndarena.nn.overview import Overseen
@@ -48,6 +49,7 @@ class Network(Stored, Overseen):
         self._inference_mode = WorkspaceMode(configuration.inference_workspace_mode)
         self._listeners: tuple[TrainingListener, ...] = ()
         self._fitting = threading.Lock()
+        self._claim = Claim()
         self.iteration_count = 0
         self.epoch_count = 0
         self.init()

@@ -120,8 +120,9 @@ class Evaluating(Replicated):
     ) -> None:
         with step(), self._output_scope() as workspace:
             predictions = self._outputs(
-                self._inference_pass(batch, kind=kind),
+                batch,
                 lambda _, result: delivered(result, workspace, None, batch.features),
+                kind=kind,
             )
             with scope_out_of_workspaces():
                 for index, those in evaluations.items():

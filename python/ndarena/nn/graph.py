@@ -13,6 +13,7 @@ from ndarena.nn.evaluating import Evaluating
 from ndarena.nn.graph_configuration import ComputationGraphConfiguration
 from ndarena.nn.layer import Layer
 from ndarena.nn.learner import check_target, delivered
+from ndarena.nn.passes import InferencePass
 from ndarena.nn.recurrent import RecurrentLayer
 from ndarena.nn.wiring import Wiring, wired
 
@@ -185,8 +186,7 @@ class ComputationGraph(Evaluating):
         def deliver(node: Node, result: Array) -> Array:
             return delivered(result, workspace, targets[node.output or 0], batch.features)
 
-        work = self._inference_pass(batch, training=training)
-        return self._outputs(work, deliver)
+        return self._outputs(batch, deliver, training=training)
 
     def _outputs_of_all(self, batches: Iterable[Any], *, training: bool) -> list[Flat]:
         parts = []
@@ -227,7 +227,7 @@ class ComputationGraph(Evaluating):
         if training and keep_inputs:
             values = self._keep_forward(batch)
         else:
-            values = self._inference_pass(batch, training=training).activations()
+            values = self._ask(batch, InferencePass.activations, training=training)
         return {node.name: values[node.value] for node in self.wiring.nodes}
 
     def rnn_time_step(self, *inputs: Array, workspace: Workspace | None = None) -> list[Array]:

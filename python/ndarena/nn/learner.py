@@ -91,15 +91,24 @@ class Learner(Network):
         if not self._fitting.acquire(blocking=False):
             raise RuntimeError("this network is learning already")
         try:
-            return work(*facts, **options)
-        except BaseException as error:
-            self._forget()
-            if isinstance(error, MemoryError):
-                note_workspaces(error)
+            return self._with_own_layers(work, *facts, **options)
+        except MemoryError as error:
+            note_workspaces(error)
             raise
         finally:
-            self._outside = None
             self._fitting.release()
+
+    def _with_own_layers(self, work: Callable[..., Any], *facts: Any, **options: Any) -> Any:
+        self._claim.wait()
+        try:
+            result = work(*facts, **options)
+            self._outside = None
+        except BaseException:
+            self._forget()
+            raise
+        finally:
+            self._claim.leave()
+        return result
 
     def _fit_repeatedly(self, data: Any, times: int) -> None:
         for _ in range(times):
@@ -205,13 +214,17 @@ class Learner(Network):
 
     def _keep_forward(self, batch: Batch) -> list[Flat]:
         """Go forward as in training, and keep what a backward pass needs; return all values, plain."""
+        work = self._with_own_layers(self._forward_in_training, batch)
+        self._outside = work
+        return [np.array(value, self.dtype) for value in work.values]
+
+    def _forward_in_training(self, batch: Batch) -> TrainingPass:
         self._forget()
         memory = TrainingMemory(self.wiring, WorkspaceMode.NONE)
         work = TrainingPass(self.wiring, memory, self.dtype, batch)
         work.forward_hidden()
         work.forward_outputs()
-        self._outside = work
-        return [np.array(value, self.dtype) for value in work.values]
+        return work
 
     def _backward_from(self, epsilons: Sequence[Array]) -> tuple[Flat, list[Array]]:
         """Go backward from errors that come from outside; return the gradient and the input epsilons."""
@@ -226,26 +239,36 @@ class Learner(Network):
 
     # Asking.
 
-    def _inference_pass(
+    def _ask(
         self,
         batch: Batch,
+        use: Callable[[InferencePass], list[Any]],
         *,
         training: bool = False,
-        apart: bool = False,
         kind: type[InferencePass] = InferencePass,
-    ) -> InferencePass:
-        """Return a way forward, with workers of its own where the others are at work."""
+    ) -> list[Any]:
+        """Return what is made of a way forward, with copies of the layers where they are at work or kept."""
         memory = self._inference(training=training)
-        wiring = self.wiring
-        if apart or training or self._fitting.locked() or self._outside is not None:
-            wiring = wiring.apart()
-        return kind(wiring, memory, self.dtype, batch, training=training)
-
-    @staticmethod
-    def _outputs(work: InferencePass, deliver: Callable[[Node, Array], Any]) -> list[Any]:
-        results = work.outputs(deliver)
-        work.memory.settle()
+        own = not training and self._outside is None and self._claim.get()
+        try:
+            wiring = self.wiring if own else self.wiring.apart()
+            results = use(kind(wiring, memory, self.dtype, batch, training=training))
+        finally:
+            if own:
+                self._claim.leave()
+        memory.settle()
         return results
+
+    def _outputs(
+        self,
+        batch: Batch,
+        deliver: Callable[[Node, Array], Any],
+        *,
+        training: bool = False,
+        kind: type[InferencePass] = InferencePass,
+    ) -> list[Any]:
+        """Return what ``deliver`` makes of the outputs."""
+        return self._ask(batch, lambda work: work.outputs(deliver), training=training, kind=kind)
 
     def _next_outputs(self, batch: Batch, workspace: Workspace | None, *, one_step: bool) -> list[Any]:
         """Return the outputs of steps that follow on those before; of one step they have no time."""
@@ -254,7 +277,7 @@ class Learner(Network):
             result = result[:, :, 0] if one_step and result.ndim == 3 else result
             return delivered(result, workspace, None, batch.features)
 
-        return self._outputs(self._inference_pass(batch, kind=SteppingPass), deliver)
+        return self._outputs(batch, deliver, kind=SteppingPass)
 
     def score(self, dataset: Any = None, *, training: bool = False) -> float:
         """Return loss per example and penalties of a data set, or without one of the last batch learned.
@@ -285,7 +308,8 @@ class Learner(Network):
 
     def _scored(self, data: Any, score: Callable[[Node], Any], *, training: bool) -> list[Any]:
         batch = batch_of(data, self.wiring, self.dtype)
-        work = self._inference_pass(batch, training=training, apart=True)
+        memory = self._inference(training=training)
+        work = InferencePass(self.wiring.apart(), memory, self.dtype, batch, training=training)
         return work.scored(batch.labels, score)
 
     # Series, piece by piece.

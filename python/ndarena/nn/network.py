@@ -11,6 +11,7 @@ from ndarena.nn.batches import inputs_of, numeric
 from ndarena.nn.configuration import MultiLayerConfiguration
 from ndarena.nn.evaluating import Evaluating
 from ndarena.nn.learner import check_target, delivered
+from ndarena.nn.passes import InferencePass
 from ndarena.nn.recurrent import RecurrentLayer
 from ndarena.nn.wiring import Wiring, chained
 
@@ -150,8 +151,7 @@ class MultiLayerNetwork(Evaluating):
         def deliver(_: Node, result: Array) -> Array:
             return delivered(result, workspace, out, batch.features)
 
-        work = self._inference_pass(batch, training=training)
-        return self._outputs(work, deliver)[0]
+        return self._outputs(batch, deliver, training=training)[0]
 
     def _output_of_all(self, batches: DataSetIterator, *, training: bool) -> Flat:
         parts = [
@@ -183,7 +183,7 @@ class MultiLayerNetwork(Evaluating):
         batch = self._batch(x, features_mask, labels_mask)
         if training and keep_inputs:
             return self._keep_forward(batch)
-        return self._inference_pass(batch, training=training).activations()
+        return self._ask(batch, InferencePass.activations, training=training)
 
     def rnn_time_step(self, x: Array, *, workspace: Workspace | None = None) -> Array:
         """Return the output for steps that follow on those before; recurrent layers go on.
