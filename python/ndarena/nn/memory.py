@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Self
@@ -47,6 +48,9 @@ NAMES = frozenset({ALL, WORK, LOOP, OUTPUT_MEM, SINGLE, EXTERNAL, FORWARD, BACKW
 
 T = ArrayType
 _is_destroyed = attrgetter("is_destroyed")
+_process = [object()]  # another one in every forked process, where workspaces are others of the same names
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _process.append(object()))
 SCRATCH = ("FF_WORKING_MEM", "BP_WORKING_MEM", "RNN_FF_LOOP_WORKING_MEM", "RNN_BP_LOOP_WORKING_MEM")
 
 
@@ -84,7 +88,7 @@ class _Memory:
     def __init__(self, wiring: Wiring, mode: WorkspaceMode) -> None:
         self.enabled = mode is not WorkspaceMode.NONE
         self._wiring, self._mode = wiring, mode
-        self._debug = get_debug_mode()
+        self._debug, self._process = get_debug_mode(), _process[-1]
         wishes = self._wishes() if self.enabled else {}
         self.workspaces = {name: _found(name, conf) for name, conf in wishes.items()}
         self._used = tuple(self.workspaces.values())
@@ -115,7 +119,9 @@ class _Memory:
 
     def is_usable(self) -> bool:
         """Tell whether this is still what the thread has."""
-        return self._debug is get_debug_mode() and not any(map(_is_destroyed, self._used))
+        if self._debug is not get_debug_mode() or self._process is not _process[-1]:
+            return False
+        return not any(map(_is_destroyed, self._used))
 
     def check(self, event: str) -> None:
         """Refuse to go on where a listener has destroyed what the iteration works in.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from ndarena.nn.claim import Claim
 from ndarena.nn.learner import Learner
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Replicated(Learner):
         """
         twin = copy.copy(self)
         twin.wiring = self.wiring.apart()
-        twin.__dict__ |= {"_here": threading.local(), "_fitting": threading.Lock()}
+        twin.__dict__ |= {"_here": threading.local(), "_fitting": threading.Lock(), "_claim": Claim()}
         return twin
 
     def led(self, work: Callable[..., None], *facts: object) -> None:
