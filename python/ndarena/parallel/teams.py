@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ndarena._core import invoke_gc_occasionally
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ndarena.nn.layer import Flat
     from ndarena.parallel.accumulators import GradientsAccumulator
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 __all__ = ["Averaging", "Sharing", "Team"]
 
 LOG = logging.getLogger("ndarena.parallel")
+PIECE = 1 << 14
+
+
+class Agreed(NamedTuple):
+    """What goes for all trainers after they have met."""
+
+    iterations: int
+    score: float
 
 
 class Team:
@@ -42,24 +50,23 @@ class Team:
         """Let nobody wait for others any more."""
         self._barrier.abort()
 
-    def _lead(self) -> DefaultTrainer | None:
-        """Return the first trainer, unless nothing was learned; where one is it has a part in it."""
-        return self.trainers[0] if self.trainers[0].examples else None
-
     def _shares(self) -> list[tuple[DefaultTrainer, float]]:
-        """Return who has learned since the last time, and which part of the examples; begin to count anew."""
+        """Return who has learned since the last time, and which part of the examples."""
         total = sum(trainer.examples for trainer in self.trainers)
-        shares = [(trainer, trainer.examples / total) for trainer in self.trainers if trainer.examples]
-        for trainer, _ in shares:
-            trainer.examples = 0
-        return shares
+        return [(trainer, trainer.examples / total) for trainer in self.trainers if trainer.examples]
 
-    def _follow(self, lead: DefaultTrainer, shares: list[tuple[DefaultTrainer, float]]) -> float:
-        """Let the model be as the first trainer is; return the score, the mean over the examples."""
-        score = sum(trainer.replica.score() * share for trainer, share in shares)
-        lead.replica.iteration_count = max(trainer.replica.iteration_count for trainer in self.trainers)
-        self.model.follow(lead.replica, score=score)
-        return float(score)
+    def _agreed(self, shares: list[tuple[DefaultTrainer, float]]) -> Agreed:
+        """Return what goes for all: iterations of who has done most, and the mean score."""
+        iterations = max(trainer.replica.iteration_count for trainer in self.trainers)
+        return Agreed(iterations, float(sum(trainer.replica.score() * share for trainer, share in shares)))
+
+    def _go_on(self, trainer: DefaultTrainer, agreed: Agreed | None) -> None:
+        """Begin to count anew; the model takes over from the first trainer, which has a part in all."""
+        trainer.examples = 0
+        if agreed is not None:
+            trainer.replica.iteration_count = agreed.iterations
+            if trainer.index == 0:
+                self.model.follow(trainer.replica, score=agreed.score)
 
 
 class Averaging(Team):
@@ -81,37 +88,45 @@ class Averaging(Team):
         if batch is not None:
             trainer.learn(batch)
         if due:
-            self._barrier.wait()
-            if trainer.index == 0:
-                self._average()
-            self._barrier.wait()
+            self._average(trainer)
 
-    def _average(self) -> None:
-        lead = self._lead()
-        if lead is None:
-            return
-        shares = self._shares()
-        weights = [share for _, share in shares]
-        _mean_into_first([trainer.replica.params() for trainer, _ in shares], weights)
-        if self._updaters:
-            _mean_into_first([trainer.replica.updater_state() for trainer, _ in shares], weights)
+    def _average(self, trainer: DefaultTrainer) -> None:
+        """Do one's part of the averaging: of every vector the own part, for all."""
+        self._barrier.wait()
+        shares, agreed = self._shares(), None
+        if shares:
+            agreed = self._agreed(shares)
+            self._average_part(shares, trainer.index, lambda one: one.replica.params())
+            if self._updaters:
+                self._average_part(shares, trainer.index, lambda one: one.replica.updater_state())
+        self._barrier.wait()
         if len(shares) > 1:  # one alone has been constrained
-            lead.replica.updater.constrain()
-        score = self._follow(lead, shares)
-        for trainer in self.trainers[1:]:
-            trainer.average_from(lead, updaters=self._updaters)
-        if self._report:
-            LOG.info("Averaged score: %s", score)
-        invoke_gc_occasionally()
+            trainer.replica.updater.constrain()
+        self._go_on(trainer, agreed)
+        if agreed is not None and trainer.index == 0:
+            if self._report:
+                LOG.info("Averaged score: %s", agreed.score)
+            invoke_gc_occasionally()
 
-
-def _mean_into_first(vectors: list[Flat], weights: list[float]) -> None:
-    """Set the first vector to the weighted mean of all; the others are used up."""
-    for vector, weight in zip(vectors, weights, strict=True):
-        np.multiply(vector, weight, out=vector)
-    mean, *others = vectors
-    for other in others:
-        mean += other
+    def _average_part(
+        self,
+        shares: list[tuple[DefaultTrainer, float]],
+        part: int,
+        vector_of: Callable[[DefaultTrainer], Flat],
+    ) -> None:
+        """Set a part of a vector to the weighted mean, in all replicas, piece by piece in the cache."""
+        size, parts = len(vector_of(self.trainers[0])), len(self.trainers)
+        stop = size * (part + 1) // parts
+        for start in range(size * part // parts, stop, PIECE):
+            where = slice(start, min(start + PIECE, stop))
+            mean, *others = [
+                np.multiply(piece, share, out=piece)
+                for piece, share in ((vector_of(trainer)[where], share) for trainer, share in shares)
+            ]
+            for other in others:
+                mean += other
+            for trainer in self.trainers[1:]:
+                vector_of(trainer)[where] = mean
 
 
 class Sharing(Team):
@@ -151,6 +166,8 @@ class Sharing(Team):
             )
         self._barrier.wait()
         contributors = [other for other, does in enumerate(self._contributes) if does]
+        shares = [] if contributors else self._shares()
+        agreed = self._agreed(shares) if shares else None
         if contributors:
             self._accumulator.apply_update(
                 replica.params(), replica.gradient(), worker=worker, contributors=contributors
@@ -158,15 +175,7 @@ class Sharing(Team):
             for number, place in enumerate(trainer.statistics):
                 changes = [self._statistics[other][number] for other in contributors]
                 replica.params()[place] -= np.mean(changes, axis=0)
-        elif worker == 0:
-            self._end_round()
         self._barrier.wait()
+        if not contributors:
+            self._go_on(trainer, agreed)
         return bool(contributors)
-
-    def _end_round(self) -> None:
-        lead = self._lead()
-        if lead is None:
-            return
-        self._follow(lead, self._shares())
-        for trainer in self.trainers[1:]:
-            trainer.replica.iteration_count = lead.replica.iteration_count

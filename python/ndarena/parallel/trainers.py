@@ -33,14 +33,6 @@ class DefaultTrainer:
         self.replica.fit(batch)
         self.examples += len(batch)
 
-    def average_from(self, lead: DefaultTrainer, *, updaters: bool) -> None:
-        """Go on from where another trainer is."""
-        ours, theirs = self.replica, lead.replica
-        ours.set_params(theirs.params())
-        if updaters:
-            ours.set_updater_state(theirs.updater_state())
-        ours.iteration_count = theirs.iteration_count
-
 
 class SymmetricTrainer(DefaultTrainer):
     """Takes every step together with the others (DL4J: ``SymmetricTrainer``)."""
