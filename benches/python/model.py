@@ -82,6 +82,8 @@ class Place(enum.Enum):
     """In some of each side's own: what counts is the memory they took, in kilobytes."""
     LONGEST = "longest"
     """In some of each side's own: what counts is their longest step."""
+    WORKERS = "workers"
+    """In some that work at the same time, the sides in turns: what counts is when all have done."""
 
 
 @dataclass(frozen=True)

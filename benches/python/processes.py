@@ -13,14 +13,18 @@ from typing import Any
 
 import ndarena
 
-from . import longest, resident
+from . import longest, resident, workers
 from .measure import SMOKE, Effort, measure
 from .model import Place, Result, Row
 from .rows import all_rows
 
 FOREVER = 600  # seconds; a row takes a few
 PROCESSES = 5
-SIDES_APART = {Place.RESIDENT: resident.measured, Place.LONGEST: longest.measured}
+SIDES_APART = {
+    Place.RESIDENT: resident.measured,
+    Place.LONGEST: longest.measured,
+    Place.WORKERS: workers.measured,
+}
 
 
 def batches(rows: list[Row]) -> Iterator[list[Row]]:

@@ -1,4 +1,4 @@
-"""How fast two workers learn, in one process or in two that do the same work at the same time."""
+"""How fast two workers learn: in one process, or in two that do the same work at the same time."""
 
 from __future__ import annotations
 
@@ -14,38 +14,40 @@ from ndarena.parallel import ParallelWrapper
 
 from .model import Figures, Result, Row
 from .rows.images import BATCH, batch, network
+from .rows.wrapper import ALONE, PROCESSES, WORKERS
 
-WORKERS = 2
-ROUNDS, EPOCHS, BATCHES = 9, 5, 24  # batches of an epoch, of all workers together
-WRAPPER, PROCESSES, ALONE = "ParallelWrapper", "two processes", "one process, one thread"
+TURNS, EPOCHS, BATCHES = 2, 3, 24  # of each process asked for; batches of all workers together
+WRAPPER = "ParallelWrapper"
 
 
-def measured(row: Row, rounds: int = ROUNDS, batches: int = BATCHES) -> Result:
-    """Return nanoseconds per example of a wrapper, and of the row's peer, which takes turns with it."""
-    with ExitStack() as stack:
-        ours = [Learner(stack, WRAPPER, batches)]
-        share = batches // WORKERS if row.peer == PROCESSES else batches
-        peers = [Learner(stack, ALONE, share) for _ in range(WORKERS if row.peer == PROCESSES else 1)]
-        times: dict[bool, list[float]] = {True: [], False: []}
-        try:
-            for number in range(2 * rounds):
+def measured(row: Row, processes: int) -> Result:
+    """Return nanoseconds per example of a wrapper and of the row's peer, which take turns."""
+    members = WORKERS if row.peer == PROCESSES else 1
+    epochs, turns = (EPOCHS, TURNS * processes) if processes > 1 else (1, 1)
+    times: dict[bool, list[float]] = {True: [], False: []}
+    try:
+        with ExitStack() as stack:
+            ours = [Learner(stack, WRAPPER, epochs, BATCHES)]
+            peers = [Learner(stack, ALONE, epochs, BATCHES // members) for _ in range(members)]
+            for number in range(2 * turns):
                 is_ours = number % 4 in {0, 3}
-                times[is_ours].append(together(ours if is_ours else peers) / (batches * EPOCHS * BATCH))
-        except (OSError, ValueError) as error:
-            return Result(row.key, failed=f"a process ended: {error}")
+                times[is_ours].append(together(ours if is_ours else peers) / (epochs * BATCHES * BATCH))
+    except OSError as error:
+        return Result(row.key, failed=f"a process ended: {error}")
     taken, theirs = (Figures(min(times[side]), median(times[side]), 0.0) for side in (True, False))
     ratios = taken.least / theirs.least, taken.median / theirs.median
     return Result(row.key, None, None, *ratios, taken, theirs)
 
 
 class Learner:
-    """A process that learns some epochs when it is told to."""
+    """A process that learns some epochs whenever it is told to."""
 
-    def __init__(self, stack: ExitStack, kind: str, batches: int) -> None:
-        command = [sys.executable, "-m", "benches.python.workers", kind, str(batches)]
+    def __init__(self, stack: ExitStack, kind: str, epochs: int, batches: int) -> None:
+        command = [sys.executable, "-m", "benches.python.workers", kind, str(epochs), str(batches)]
         pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self._process: Any = stack.enter_context(subprocess.Popen(command, **pipes))  # noqa: S603 - ourselves
-        stack.callback(self._process.stdin.close)
+        process: Any = stack.enter_context(subprocess.Popen(command, **pipes))  # noqa: S603 - ourselves
+        stack.callback(process.stdin.close)
+        self._process = process
         self.wait()
 
     def begin(self) -> None:
@@ -69,19 +71,23 @@ def together(learners: list[Learner]) -> int:
     return time.perf_counter_ns() - began
 
 
-def learn(kind: str, batches: int) -> None:
+def learn(kind: str, epochs: int, batches: int) -> None:
     """Learn once to warm up, and again for every line of the standard input."""
     net, data = network(), batch()
     source = ListDataSetIterator([DataSet(data.features, data.labels)] * batches)
     learner: Any = ParallelWrapper(net, workers=WORKERS) if kind == WRAPPER else net
     learner.fit(source)
+    say_so()
+    for _ in sys.stdin:
+        learner.fit(source, epochs=epochs)
+        say_so()
+
+
+def say_so() -> None:
+    """Tell the other side that it is done."""
     sys.stdout.write("done\n")
     sys.stdout.flush()
-    for _ in sys.stdin:
-        learner.fit(source, epochs=EPOCHS)
-        sys.stdout.write("done\n")
-        sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    learn(sys.argv[1], int(sys.argv[2]))
+    learn(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

@@ -18,6 +18,7 @@ from . import (
     series,
     training,
     updaters,
+    wrapper,
 )
 
 FAMILIES = (
@@ -34,6 +35,7 @@ FAMILIES = (
     series,
     images,
     updaters,
+    wrapper,
     inference,
     prefetch,
 )

@@ -15,12 +15,12 @@ from .networks import CHECKED_STEPS, RATE
 from .training import FIT
 
 BATCH = 64
+SHAPE = f"LeNet 5x5x20, 5x5x50, 500 on 28x28, batch {BATCH}"
 
 
 def rows() -> list[Row]:
     """Return the row of images."""
-    shape = f"LeNet 5x5x20, 5x5x50, 500 on 28x28, batch {BATCH}"
-    return [Row("fit", FIT, shape, "float32", "torch", Bar(1.5), sides, Place.FRESH, needs="torch")]
+    return [Row("fit", FIT, SHAPE, "float32", "torch", Bar(1.5), sides, Place.FRESH, needs="torch")]
 
 
 def network() -> nn.MultiLayerNetwork:
