@@ -12,6 +12,7 @@ from fences import examples_of, run
 
 import ndarena
 import ndarena.nn
+import ndarena.parallel
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = {page.stem: page.read_text(encoding="utf-8") for page in DOCS.glob("*.md")}
@@ -31,6 +32,7 @@ def test_the_pages_are_there():
         "from-nd4j",
         "networks",
         "learning",
+        "parallel",
         "data",
         "layers",
         "command-line",
@@ -61,9 +63,8 @@ def test_every_name_for_people_from_nd4j_exists():
     tables = PAGES["from-nd4j"].partition("## Where we differ")[0]
     columns = re.findall(r"^\| .*? \| (.*?) \|$", tables, re.MULTILINE)
     words = {word for column in columns for word in re.findall(r"`([A-Za-z_.0-9]+)`", column)}
-    names = {
-        word for word in words if word.partition(".")[0] in {*ndarena.__all__, "nn", "data", "evaluation"}
-    }
+    rooms = {"nn", "data", "evaluation", "parallel"}
+    names = {word for word in words if word.partition(".")[0] in {*ndarena.__all__, *rooms}}
     assert len(names) > 130
     assert words - names == {"release", "ndarray", "with", "NDARENA_DEBUG"}
     for name in names:
