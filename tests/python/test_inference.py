@@ -460,6 +460,19 @@ def test_answering_takes_no_memory_when_it_has_been_learned():
     assert_steady(turn)
 
 
+def test_batches_of_any_size_take_no_memory_when_the_largest_has_been_answered():
+    served, random = served_by(chain(20, 30, 5)), np.random.default_rng(0)
+    x = examples(32, 20, 5)[0]
+    for _ in range(4):
+        settle([request_of(served, x[:8]) for _ in range(4)])
+    workspaces = ndarena.get_all_workspaces_for_current_thread()
+    held = ndarena.allocated_bytes()
+    for _ in range(200):
+        settle([request_of(served, x[:n]) for n in random.integers(1, 5, random.integers(2, 9))])
+        assert all(ws.spilled_size == ws.retired_size == ws.escaped_count == 0 for ws in workspaces)
+    assert ndarena.allocated_bytes() == held > 0
+
+
 def test_asking_inplace_takes_no_memory_when_it_has_been_learned():
     x = examples(4, 20, 5)[0]
     with serving(chain(20, 30, 5), inference_mode="INPLACE") as inference:
