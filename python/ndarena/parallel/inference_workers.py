@@ -58,7 +58,7 @@ class Workers:
     def put(self, request: Request) -> None:
         """Have a request answered, by one of the workers themselves at once: nobody else might be free."""
         if threading.current_thread() in self._threads:
-            request.settle(_alone(request, request.served.replicas[0].sharing()))
+            request.settle(_alone(request, request.served.replicas[0]))
         else:
             self._queue.put(request)
 
@@ -217,7 +217,7 @@ class Borrowers:
         replicas = request.served.replicas
         index = self._borrow()
         if index is None:
-            request.settle(_alone(request, replicas[0].sharing()))
+            request.settle(_alone(request, replicas[0]))
             return
         try:
             request.settle(_alone(request, replicas[index]))
