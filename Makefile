@@ -51,7 +51,7 @@ clients: $(VENV)/.clients ## SciPy, pandas, scikit-learn and others on memory of
 
 # At length what `make test-python` does in short. SEED=n takes other calls.
 prove-python: $(VENV)/.test ## nonsense for every callable, faults at every point, code of others at every moment, readers, forks
-	NONSENSE_CALLS=100000 NONSENSE_SEED=$(or $(SEED),1) READER_GRANTS=340000 $(python) -m pytest -n auto -o timeout=900 \
+	NONSENSE_CALLS=100000 NONSENSE_SEED=$(or $(SEED),1) READER_GRANTS=340000 BALANCE_CALLS=60 $(python) -m pytest -n auto -o timeout=900 \
 		tests/python/test_nonsense.py tests/python/test_reentry.py \
 		tests/python/test_faults.py tests/python/test_contention.py tests/python/test_processes.py tests/python/test_balance.py
 

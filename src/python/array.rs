@@ -128,7 +128,9 @@ impl WorkspaceArray {
     fn __reversed__<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
         slf.get().lend_for(slf.py(), "reversed")?;
         slf.len()?;
-        view::items(&slf.get_item(PySlice::new(slf.py(), isize::MAX, isize::MIN, -1))?)
+        let none = slf.py().None();
+        let backwards = slf.py().get_type::<PySlice>().call1((&none, &none, -1))?;
+        view::items(&slf.get_item(backwards)?)
     }
 
     fn __getitem__<'py>(slf: Slf<'_, 'py>, key: &Bound<'py, PyAny>) -> Object<'py> {

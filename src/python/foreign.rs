@@ -152,7 +152,7 @@ fn knows_slices(py: Python<'_>) -> PyResult<bool> {
     if size != size_of::<SliceFields>() {
         return Ok(false);
     }
-    let slice = PySlice::new(py, 1 << 40, 1 << 41, 1 << 42);
+    let slice = py.get_type::<PySlice>().call1((1_u64 << 40, 1_u64 << 41, 1_u64 << 42))?;
     // SAFETY: a slice has as many bytes, as was just seen; they are only compared.
     let members = unsafe { (*slice.as_ptr().cast::<SliceFields>()).members };
     for (member, name) in members.into_iter().zip(["start", "stop", "step"]) {

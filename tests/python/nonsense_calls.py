@@ -22,7 +22,7 @@ import numpy as np
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from nonsense_support import NAMES, VALUES, Raising, found_callables, stage
 
-LIMIT = 16 << 30
+LIMIT = 4 << 30
 """Bytes of address space: what asks for more is refused by the system."""
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import ndarena
-from ndarena import data, evaluation, memory, nn, testing
+from ndarena import data, evaluation, memory, nn, parallel, testing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,11 +26,12 @@ RING = ndarena.WorkspaceConfiguration(
 )
 MODULES = {"": ndarena, "_core.": ndarena._core, "functions.": ndarena.functions}  # noqa: SLF001
 ROOMS = {"nn.": nn, "data.": data, "evaluation.": evaluation, "memory.": memory, "testing.": testing}
+ROOMS["parallel."] = parallel
 SERVED = ["this_cycle_allocations", "peak_size", "current_offset", "host_offset", "primary_offset"]
 SERVED += ["requests_on_plan", "requests_dynamic"]
 """Counters of requests: NumPy may refuse to go on after its result's memory was served, and given back."""
-PROCESS_WIDE = {"memory.tune_malloc", "_core._set_fault", "_core._fail_allocations", "__class__"}
-"""What changes the process for all that comes after it, and what is no method."""
+PROCESS_WIDE = {"memory.tune_malloc", "_core._set_fault", "_core._fail_allocations", "__class__", ".plot"}
+"""What changes the process for all that comes after it (Matplotlib keeps figures), and what is no method."""
 
 
 class Stage:
@@ -68,6 +69,30 @@ class Stage:
         """Make a small network."""
         return nn.MultiLayerNetwork(self.conf)
 
+    @functools.cached_property
+    def graph(self) -> Any:
+        """Make a small graph."""
+        vertices = {"a": (nn.DenseLayer(n_out=3), "in"), "out": (nn.OutputLayer(n_out=2), "a")}
+        inputs = {"inputs": ["in"], "input_types": [nn.InputType.feed_forward(3)]}
+        conf = nn.ComputationGraphConfiguration(**inputs, vertices=vertices, outputs=["out"], seed=1)
+        return nn.ComputationGraph(conf)
+
+    @functools.cached_property
+    def wrapper(self) -> Any:
+        """Make a trainer of one thread."""
+        return parallel.ParallelWrapper(self.net, workers=1)
+
+    @functools.cached_property
+    def inference(self) -> Any:
+        """Make a model that a thread asks."""
+        return parallel.ParallelInference(self.net)
+
+    def end_threads(self) -> None:
+        """Close what has threads."""
+        for name in ("wrapper", "inference"):
+            if name in vars(self):
+                getattr(self, name).close()
+
     def unchanged(self) -> tuple[Any, ...]:
         """Show what a refused call must leave as it is."""
         workspaces = (self.outer, self.closed, self.destroyed, self.ring)
@@ -84,7 +109,11 @@ def stage() -> Iterator[Stage]:
     try:
         # The end of the block closes all scopes inside, also one out of workspaces, and says so.
         with contextlib.suppress(ndarena.ScopeError), outer:
-            yield Stage(outer)
+            set_up = Stage(outer)
+            try:
+                yield set_up
+            finally:
+                set_up.end_threads()
     finally:
         ndarena.set_debug_mode("DISABLED")
         leave_all()
@@ -150,6 +179,16 @@ RECEIVERS: dict[str, Callable[[Stage], Any]] = {
     "iterator": lambda _: data.ArrayDataSetIterator(np.ones((4, 3)), np.ones((4, 2)), batch_size=2),
     "list iterator": lambda _: data.ListDataSetIterator([data.DataSet(np.ones((2, 3)), np.ones((2, 2)))]),
     "evaluation": lambda _: evaluation.Evaluation(),
+    "regression evaluation": lambda _: evaluation.RegressionEvaluation(),
+    "roc": lambda _: evaluation.ROC(),
+    "data sets": lambda _: data.MultiDataSet([np.ones((4, 3))], [np.ones((4, 2))]),
+    "reading ahead": lambda s: data.AsyncDataSetIterator(RECEIVERS["iterator"](s)),
+    "normalizer": lambda _: data.NormalizerStandardize(),
+    "graph": lambda s: s.graph,
+    "recurrent layer": lambda _: nn.LSTM(n_in=3, n_out=2),
+    "wrapper": lambda s: s.wrapper,
+    "inference": lambda s: s.inference,
+    "threshold": lambda _: parallel.AdaptiveThresholdAlgorithm(),
 }
 
 
@@ -170,13 +209,18 @@ def found_callables() -> dict[str, Callable[[Stage], Any]]:
     with stage() as s:
         for what, receiver in RECEIVERS.items():
             object_ = receiver(s)
-            for name in dir(type(object_)):
+            for name in filter(functools.partial(is_open, type(object_)), dir(type(object_))):
                 if callable(inspect.getattr_static(type(object_), name, None)) and hasattr(object_, name):
                     found[f"{what}.{name}"] = lambda s, r=receiver, name=name: getattr(r(s), name)
             properties = inspect.getmembers(type(object_), inspect.isdatadescriptor)
             for name, _ in properties:
                 found[f"{what}.{name} = "] = lambda s, r=receiver, name=name: setter(r(s), name)
     return {name: c for name, c in found.items() if not any(name.endswith(p) for p in PROCESS_WIDE)}
+
+
+def is_open(class_: type, name: str) -> bool:
+    """Whether a name of a class is called by users, or by the interpreter; of the extension, all are."""
+    return name.startswith("__") or not name.startswith("_") or class_.__module__ == "ndarena"
 
 
 def setter(receiver: Any, name: str) -> Callable[[Any], None]:
