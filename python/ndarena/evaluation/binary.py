@@ -8,6 +8,7 @@ import numpy as np
 
 from ndarena.evaluation import plots, ratios, text
 from ndarena.evaluation.base import JsonForm
+from ndarena.evaluation.counted import Counted
 from ndarena.evaluation.roc_per_class import ROCBinary
 from ndarena.evaluation.rows import check_probabilities, kept_elements
 
@@ -30,7 +31,7 @@ COUNTED = {
 }
 
 
-class EvaluationBinary(JsonForm):
+class EvaluationBinary(Counted, JsonForm):
     """Counts for every output how often it was rightly on and off (DL4J: ``EvaluationBinary``).
 
     Metrics are those of the output ``index``; without one the average over the outputs.
@@ -138,22 +139,6 @@ class EvaluationBinary(JsonForm):
             raise ValueError(f"there is no output {i} among {self.num_outputs}")
         tp, tn, fp, fn = self._seen()[:, i].tolist()
         return tp, tn, fp, fn
-
-    def true_positives(self, i: int) -> int:
-        """How often output ``i`` was rightly on."""
-        return self._counts(i)[0]
-
-    def true_negatives(self, i: int) -> int:
-        """How often output ``i`` was rightly off."""
-        return self._counts(i)[1]
-
-    def false_positives(self, i: int) -> int:
-        """How often output ``i`` was wrongly on."""
-        return self._counts(i)[2]
-
-    def false_negatives(self, i: int) -> int:
-        """How often output ``i`` was wrongly off."""
-        return self._counts(i)[3]
 
     def total_count(self, i: int) -> int:
         """How many values of output ``i`` were counted."""

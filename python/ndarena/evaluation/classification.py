@@ -8,6 +8,7 @@ import numpy as np
 
 from ndarena.evaluation import matrix_json, plots, ratios, text
 from ndarena.evaluation.base import JsonForm
+from ndarena.evaluation.counted import Counted
 from ndarena.evaluation.records import WithRecords
 from ndarena.evaluation.rows import examples_of, kept_rows
 
@@ -23,7 +24,7 @@ Matrix = np.ndarray[Any, np.dtype[np.int64]]
 TWO = 2
 
 
-class Evaluation(WithRecords, JsonForm):
+class Evaluation(Counted, WithRecords, JsonForm):
     """Counts which class was predicted for which, and what follows from it (DL4J: ``Evaluation``).
 
     Parameters
@@ -209,22 +210,6 @@ class Evaluation(WithRecords, JsonForm):
             raise ValueError(f"there is no class {i} among {len(matrix)}")
         tp, fp, fn = matrix[i, i], matrix[:, i].sum() - matrix[i, i], matrix[i].sum() - matrix[i, i]
         return int(tp), int(matrix.sum() - tp - fp - fn), int(fp), int(fn)
-
-    def true_positives(self, i: int) -> int:
-        """How often class ``i`` was rightly predicted."""
-        return self._counts(i)[0]
-
-    def true_negatives(self, i: int) -> int:
-        """How often class ``i`` was rightly not predicted."""
-        return self._counts(i)[1]
-
-    def false_positives(self, i: int) -> int:
-        """How often class ``i`` was wrongly predicted."""
-        return self._counts(i)[2]
-
-    def false_negatives(self, i: int) -> int:
-        """How often class ``i`` was wrongly not predicted."""
-        return self._counts(i)[3]
 
     def class_count(self, i: int) -> int:
         """How many rows are of class ``i``."""

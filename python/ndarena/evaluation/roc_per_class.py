@@ -83,20 +83,7 @@ class _ROCPerColumn(BaseROC):
 class ROCBinary(_ROCPerColumn):
     """A `ROC` for every output of a network with several binary ones (DL4J: ``ROCBinary``).
 
-    Without an index metrics are averages of the columns.
-
-    Parameters
-    ----------
-    threshold_steps : int
-        0: exact, every score is kept, 9 bytes each. Otherwise rows are counted at the thresholds
-        ``i / threshold_steps``.
-    remove_redundant_points : bool
-        Whether exact curves leave out points inside horizontal and vertical stretches.
-
-    Raises
-    ------
-    ValueError
-        A negative number of steps; in every metric: nothing was evaluated yet, or there is no such column.
+    Without an index metrics are averages of the columns. Settings and errors are those of `ROC`.
     """
 
     java_class = "org.nd4j.evaluation.classification.ROCBinary"
@@ -112,20 +99,7 @@ class ROCBinary(_ROCPerColumn):
 class ROCMultiClass(_ROCPerColumn):
     """A `ROC` for every class against the others (DL4J: ``ROCMultiClass``).
 
-    Without an index metrics are averages of the columns.
-
-    Parameters
-    ----------
-    threshold_steps : int
-        0: exact, every score is kept, 9 bytes each. Otherwise rows are counted at the thresholds
-        ``i / threshold_steps``.
-    remove_redundant_points : bool
-        Whether exact curves leave out points inside horizontal and vertical stretches.
-
-    Raises
-    ------
-    ValueError
-        A negative number of steps; in every metric: nothing was evaluated yet, or there is no such column.
+    Without an index metrics are averages of the columns. Settings and errors are those of `ROC`.
     """
 
     java_class = "org.nd4j.evaluation.classification.ROCMultiClass"
