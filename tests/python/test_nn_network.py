@@ -522,6 +522,7 @@ def test_data_that_do_not_fit_are_refused(x, y, error, message, mode):
         (DataSet(X), None, ValueError, "no labels"),
         ([X], None, TypeError, "expected a DataSet"),
         (DataSet(X, Y, None, np.ones((8, 2))), None, ValueError, "labels_mask must have shape"),
+        (DataSet(X, Y, np.ones((8, 2))), None, ValueError, r"features_mask must have shape \[8, 1\]"),
     ],
 )
 def test_what_is_no_data_is_refused(data, labels, error, message):

@@ -118,7 +118,8 @@ def inputs_of(
     Raises
     ------
     ValueError
-        Another number of arrays than the network has inputs, or one that is not what the input is said to be.
+        Another number of arrays than the network has inputs, one that is not what the input is said to be, or
+        a mask that does not fit.
     """
     if wiring.is_simple and len(features) == 1 and features_masks is labels_masks is None:
         return Batch([numeric(features[0], "features")], [None], [None], [None])
@@ -127,12 +128,11 @@ def inputs_of(
     for name, kind, x in zip(wiring.inputs, wiring.input_types, arrays, strict=False):
         if not kind.takes(tuple(x.shape)):
             raise ValueError(f"input {name!r}: expected {kind}, not an array of shape {list(x.shape)}")
-    return Batch(
-        arrays,
-        [None] * outputs,
-        _masks(features_masks, inputs, dtype, "features_mask"),
-        _masks(labels_masks, outputs, dtype, "labels_mask"),
-    )
+    masks = _masks(features_masks, inputs, dtype, "features_mask")
+    for x, mask in zip(arrays, masks, strict=True):
+        if mask is not None and x.ndim == 2 and list(mask.shape) not in [[len(x), 1], list(x.shape)]:
+            raise ValueError(f"features_mask must have shape {[len(x), 1]}, not {list(mask.shape)}")
+    return Batch(arrays, [None] * outputs, masks, _masks(labels_masks, outputs, dtype, "labels_mask"))
 
 
 def errors_of(epsilons: Sequence[Array], outputs: Sequence[Array], dtype: np.dtype[Any]) -> list[Array]:
