@@ -28,6 +28,21 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Tell how many faults were injected, and into how many scenarios."""
+    told = {}
+    for report in terminalreporter.getreports("passed"):
+        for name, n in report.user_properties:
+            if name == "faults":
+                scenario = report.nodeid.partition("[")[2].removesuffix("]")
+                told[scenario] = told.get(scenario, 0) + n
+    if told:
+        terminalreporter.write_line(f"faults: {sum(told.values())} points of {len(told)} scenarios and kinds")
+    if told and terminalreporter.verbosity > 0:
+        for scenario, n in sorted(told.items()):
+            terminalreporter.write_line(f"{n:6} {scenario}")
+
+
 @pytest.fixture(autouse=True)
 def clean_thread():
     """Ask after each test that it left no scope open, and give the next one an untouched thread."""

@@ -12,7 +12,7 @@ from nn_support import chain, examples
 from support import KIB, fixed, held_bytes, in_thread, learning, ring
 
 import ndarena
-from ndarena import ArrayType, data, nn
+from ndarena import ArrayType, data, nn, parallel
 from ndarena.testing import faults, inject
 
 X, Y = examples(24, 5, 3)
@@ -207,6 +207,23 @@ def fitted(mode):
     return run
 
 
+def read_ahead():
+    with data.AsyncDataSetIterator(data.ArrayDataSetIterator(X, Y, batch_size=10), 2) as batches:
+        return [(float(batch.features.sum()), batch.labels.detach()) for batch in batches]
+
+
+def taught_together():
+    net = chain(5, 4, 3)
+    with parallel.ParallelWrapper(net, workers=2) as wrapper:
+        wrapper.fit(data.ListDataSetIterator(list(data.DataSet(X, Y).batch_by(6))))
+    return net.params().copy()
+
+
+def asked_together():
+    with parallel.ParallelInference(chain(5, 4, 3), workers=2) as inference:
+        return inference.output(X), inference.submit(X[:3]).result()
+
+
 def asked():
     net = chain(5, 4, 3)
     evaluation = net.evaluate(batches_of())
@@ -218,7 +235,7 @@ def asked():
 
 RUNS = [
     scopes, arrays, operators, ufuncs, functions, moves, roles, learned, grown, spilled, rings, captured,
-    turns, tasks, threads, iterators, asked,
+    turns, tasks, threads, iterators, asked, read_ahead, taught_together, asked_together,
 ]  # fmt: skip
 RUNS = {run.__name__: run for run in RUNS}
 RUNS |= {
@@ -279,7 +296,10 @@ def test_the_system_refuses_each_request_in_turn(run, record_property):
 
 
 @pytest.mark.parametrize("exception", [MemoryError, KeyboardInterrupt, StopAsyncIteration, GeneratorExit])
-@pytest.mark.parametrize("run", [iterators, asked, *(run for name, run in RUNS.items() if "fitted" in name)])
+@pytest.mark.parametrize(
+    "run",
+    [iterators, asked, read_ahead, taught_together, *(run for name, run in RUNS.items() if "fitted" in name)],
+)
 def test_a_fault_at_every_batch(run, exception, record_property):
     reached = at_every_point(run, exception, "batch")
     record_property("faults", reached)
