@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import numpy as np
 
 from ndarena._core import ArrayType
-from ndarena.nn.activations import Activation, IActivation, activation_of
+from ndarena.nn.activations import (
+    Activation,
+    ActivationSigmoid,
+    ActivationTanH,
+    IActivation,
+    activation_of,
+)
 from ndarena.nn.recurrent import BaseRecurrentLayer, blocks_of
 from ndarena.nn.series import steps_of
 from ndarena.nn.slopes import derive, value_tells, view_for
@@ -153,14 +159,32 @@ class LSTM(BaseRecurrentLayer):
     def _go(self, step: _Step, out: Array, room: Array, *, training: bool) -> None:
         """Make values of the sums, fill the cells after the step, and ``out`` with the activation."""
         function, (sums, values, before, after) = self._function, step
-        function.forward(sums[0], training=training, out=values[0])
-        self._open(sums[1:], values[1:], training=training)
+        if self._is_usual:
+            self._squash(sums, values)
+        else:
+            function.forward(sums[0], training=training, out=values[0])
+            self._open(sums[1:], values[1:], training=training)
         a, f, o, i = values
         np.multiply(f, before, out=after)
         np.multiply(i, a, out=room)
         after += room
         function.forward(after, training=training, out=out)
         out *= o
+
+    @cached_property
+    def _is_usual(self) -> bool:
+        """Whether the activation is tanh and the gates are sigmoids."""
+        return type(self._function) is ActivationTanH and type(self._gate) is ActivationSigmoid
+
+    @staticmethod
+    def _squash(sums: Array, values: Array) -> None:
+        """Make values of all sums at once; a sigmoid is half a tanh of half its argument, and a half."""
+        half = sums[1:]
+        half *= 0.5
+        np.tanh(sums, out=values)
+        gates = values[1:]
+        gates *= 0.5
+        gates += 0.5
 
     def _open(self, sums: Array, values: Array, *, training: bool) -> None:
         """Make values of the sums of gates, ``[k, N, n_out]``."""
@@ -213,13 +237,12 @@ class LSTM(BaseRecurrentLayer):
         becomes that to the cells before it. ``delta`` is space.
         """
         function, (sums, values, before, after) = self._function, step
-        a, f, o, i = values
+        a, f, o, _ = values
         np.multiply(height, squashed, out=delta[2])
         height *= o
         memory += derive(function, after, squashed, height)
         np.multiply(memory, before, out=delta[1])
-        np.multiply(memory, a, out=delta[3])
-        np.multiply(memory, i, out=delta[0])
+        np.multiply(memory, values[3::-3], out=delta[::3])  # input gate and block input, each with the other
         memory *= f
         derive(function, sums[0], a, delta[0])
         self._shut(sums[1:], values[1:], delta[1:])

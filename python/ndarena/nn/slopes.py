@@ -24,14 +24,19 @@ def _identity(value: Array, epsilon: Array) -> None:
 
 def _sigmoid(value: Array, epsilon: Array) -> None:
     epsilon *= value
-    functions.subtract(1.0, value, out=value)
+    _complement(value)
     value *= epsilon
 
 
 def _tanh(value: Array, epsilon: Array) -> None:
     value *= value
-    functions.subtract(1.0, value, out=value)
+    _complement(value)
     value *= epsilon
+
+
+def _complement(value: Array) -> None:
+    """Subtract a value from 1, in place."""
+    (np if type(value) is np.ndarray else functions).subtract(1.0, value, out=value)
 
 
 _DERIVED: dict[type[IActivation], Callable[[Array, Array], None]] = {
