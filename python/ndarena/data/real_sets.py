@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -52,19 +52,35 @@ class _Classes(ArrayDataSetIterator):
         return DataSet(features, labels)
 
 
-def _bundled(name: str, owner: str) -> tuple[Flat, Flat]:
-    """Return features and classes of a set that comes with scikit-learn."""
-    try:
-        sets = import_module("sklearn.datasets")
-    except ImportError as error:
-        raise ImportError(
-            f"{owner} reads data that come with scikit-learn: install ndarena[demo]", name="sklearn"
-        ) from error
-    found = getattr(sets, f"load_{name}")()
-    return found.data, found.target
+class _Bundled(_Classes):
+    """A set that comes with scikit-learn."""
+
+    name: ClassVar[str]
+    """What it is called there."""
+
+    def __init__(
+        self,
+        batch_size: int = 150,
+        num_examples: int | None = None,
+        *,
+        shuffle: bool = False,
+        seed: int | None = None,
+    ) -> None:
+        owner = type(self).__name__
+        try:
+            sets = import_module("sklearn.datasets")
+        except ImportError as error:
+            raise ImportError(
+                f"{owner} reads data that come with scikit-learn: install ndarena[demo]", name="sklearn"
+            ) from error
+        found = getattr(sets, f"load_{self.name}")()
+        count = len(found.target_names)
+        super().__init__(
+            found.data, found.target, count, num_examples, batch_size, shuffle=shuffle, seed=seed
+        )
 
 
-class IrisDataSetIterator(_Classes):
+class IrisDataSetIterator(_Bundled):
     """Fisher's 150 irises: four lengths in cm, three species (DL4J: ``IrisDataSetIterator``).
 
     Features are float32 ``[N, 4]``, labels ``[N, 3]``, in the order of the species; shuffle them. They come
@@ -87,52 +103,18 @@ class IrisDataSetIterator(_Classes):
         A number below 1, or more examples than there are.
     """
 
-    def __init__(
-        self,
-        batch_size: int = 150,
-        num_examples: int | None = None,
-        *,
-        shuffle: bool = False,
-        seed: int | None = None,
-    ) -> None:
-        x, classes = _bundled("iris", "IrisDataSetIterator")
-        super().__init__(x, classes, 3, num_examples, batch_size, shuffle=shuffle, seed=seed)
+    name = "iris"
 
 
-class DigitsDataSetIterator(_Classes):
-    """1797 handwritten digits of 8 x 8 pixels, which come with scikit-learn (``ndarena[demo]``).
+class DigitsDataSetIterator(_Bundled):
+    """1797 handwritten digits of 8 x 8 pixels: float32 ``[N, 64]`` from 0 to 1, labels ``[N, 10]``.
 
-    Features are float32 ``[N, 64]`` from 0 to 1, labels ``[N, 10]``.
-
-    Parameters
-    ----------
-    batch_size : int
-        Examples of a batch.
-    num_examples : int, optional
-        How many of them; default: all.
-    shuffle, seed
-        As in `ArrayDataSetIterator`.
-
-    Raises
-    ------
-    ImportError
-        scikit-learn is not installed.
-    ValueError
-        A number below 1, or more examples than there are.
+    They come with scikit-learn, an extra (``ndarena[demo]``). Parameters and errors are those of
+    `IrisDataSetIterator`.
     """
 
+    name = "digits"
     scale = 16.0
-
-    def __init__(
-        self,
-        batch_size: int = 128,
-        num_examples: int | None = None,
-        *,
-        shuffle: bool = False,
-        seed: int | None = None,
-    ) -> None:
-        x, classes = _bundled("digits", "DigitsDataSetIterator")
-        super().__init__(x, classes, 10, num_examples, batch_size, shuffle=shuffle, seed=seed)
 
 
 class MnistDataSetIterator(_Classes):
