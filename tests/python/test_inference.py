@@ -5,6 +5,7 @@ import os
 import threading
 import traceback
 import weakref
+from collections import deque
 from concurrent.futures import CancelledError, Future
 from functools import partial
 
@@ -27,7 +28,7 @@ from support import eventually, held_bytes, output_of
 import ndarena
 from ndarena import ConfigurationError, nn
 from ndarena.parallel import InferenceMode, ParallelInference, blas, inference_workers
-from ndarena.parallel.inference_requests import Reply, RequestQueue
+from ndarena.parallel.inference_requests import Answer, Reply, RequestQueue, settle, wake_next
 from ndarena.parallel.inference_workers import answered as answered_by
 
 REQUESTS = int(os.environ.get("INFERENCE_REQUESTS", "250"))  # of each of 8 clients; 10000 is the long form
@@ -54,13 +55,15 @@ class Gate:
 def answered(batch):
     """Answer requests in this thread; return the results."""
     replies = [request.reply for request in batch]
-    settle(batch)
-    return [reply.result() for reply in replies]
+    settle(batch, answered_by(batch, 0))
+    return [result_of(reply) for reply in replies]
 
 
-def settle(batch):
-    for request, answer in zip(batch, answered_by(batch, 0), strict=True):
-        request.settle(answer)
+def result_of(reply):
+    try:
+        return reply.result()
+    finally:
+        reply.leave()
 
 
 # Everything at once.
@@ -275,11 +278,13 @@ def test_of_requests_together_only_the_one_to_blame_fails():
     served = served_by(numbered(0, refuse))
     batch = [request_of(served, np.full((1, 2), float(i))) for i in (1, -2, 3, -4)]
     replies = [request.reply for request in batch]
-    settle(batch)
-    assert [replies[i].result().tolist() for i in (0, 2)] == [[[1.0, 1.0]], [[3.0, 3.0]]]
-    for i, text in ((1, "-2.0 is below 0"), (3, "-4.0 is below 0")):
-        with pytest.raises(ArithmeticError, match=text):
-            replies[i].result()
+    settle(batch, answered_by(batch, 0))
+    for reply, text in zip(replies, (None, "-2.0 is below 0", None, "-4.0 is below 0"), strict=True):
+        if text is None:
+            assert result_of(reply).tolist() in ([[1.0, 1.0]], [[3.0, 3.0]])
+        else:
+            with pytest.raises(ArithmeticError, match=text):
+                result_of(reply)
 
 
 @pytest.mark.parametrize("kind", [MemoryError, KeyboardInterrupt, SystemExit, ValueError])
@@ -455,7 +460,7 @@ def test_answering_takes_no_memory_when_it_has_been_learned():
     x = examples(4, 20, 5)[0]
 
     def turn():
-        settle([request_of(served, x[i : i + 1]) for i in range(4)])
+        answered([request_of(served, x[i : i + 1]) for i in range(4)])
 
     assert_steady(turn)
 
@@ -464,11 +469,11 @@ def test_batches_of_any_size_take_no_memory_when_the_largest_has_been_answered()
     served, random = served_by(chain(20, 30, 5)), np.random.default_rng(0)
     x = examples(32, 20, 5)[0]
     for _ in range(4):
-        settle([request_of(served, x[:8]) for _ in range(4)])
+        answered([request_of(served, x[:8]) for _ in range(4)])
     workspaces = ndarena.get_all_workspaces_for_current_thread()
     held = ndarena.allocated_bytes()
     for _ in range(200):
-        settle([request_of(served, x[:n]) for n in random.integers(1, 5, random.integers(2, 9))])
+        answered([request_of(served, x[:n]) for n in random.integers(1, 5, random.integers(2, 9))])
         assert all(ws.spilled_size == ws.retired_size == ws.escaped_count == 0 for ws in workspaces)
     assert ndarena.allocated_bytes() == held > 0
 
@@ -741,12 +746,49 @@ def test_a_worker_that_fails_by_itself_leaves_nobody_waiting(monkeypatch):
     assert threads == [NameError]
 
 
+@pytest.mark.parametrize("left", [(), (0,), (2,), (3,), (0, 1), (0, 3), (1, 2), (0, 1, 2)])
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_threads_wake_one_another_also_if_some_have_stopped_waiting(left, when):
+    replies = [Reply() for _ in range(4)]
+    results, line = {}, deque()
+
+    def client(i):
+        results[i] = result_of(replies[i])
+
+    threads = {i: threading.Thread(target=client, args=(i,)) for i in range(4) if i not in left}
+    for thread in threads.values():
+        thread.start()
+    for i in left if when == "before" else ():
+        replies[i].leave()
+    for i, reply in enumerate(replies):
+        reply.set_answer(Answer(i), line)
+    for i in left if when == "meanwhile" else ():
+        replies[i].leave()
+    wake_next(line)
+    for thread in threads.values():
+        thread.join(PATIENCE)
+    assert results == {i: i for i in threads}
+    assert not line
+
+
+def test_who_waits_does_not_wait_for_the_callbacks_of_others():
+    served, came = served_by(numbered(0)), threading.Event()
+    future, reply, waited = Future(), Reply(), []
+    future.add_done_callback(lambda _: waited.append(came.wait(PATIENCE)))
+    thread = threading.Thread(target=lambda: (result_of(reply), came.set()))
+    thread.start()
+    batch = [served.request(np.zeros((1, 2)), None, asked) for asked in (future, reply)]
+    settle(batch, [Answer(1), Answer(2)])
+    thread.join(PATIENCE)
+    assert waited == [True]
+
+
 def test_whoever_has_stopped_waiting_is_not_answered():
     reply = Reply()
     assert reply.set_running_or_notify_cancel()
-    reply.set_exception(KeyboardInterrupt())
+    reply.set_answer(Answer(KeyboardInterrupt(), failed=True))
     with pytest.raises(KeyboardInterrupt):
-        reply.result()
+        result_of(reply)
     assert not reply.set_running_or_notify_cancel()
 
 

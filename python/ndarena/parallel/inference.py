@@ -127,8 +127,11 @@ class ParallelInference:
         Whatever else the model raises for these features is raised here.
         """
         reply = Reply()
-        self._ask(x, features_mask, reply)
-        return reply.result()
+        try:
+            self._ask(x, features_mask, reply)
+            return reply.result()
+        finally:
+            reply.leave()
 
     def submit(self, x: Any, features_mask: Any = None) -> Future[Any]:
         """Ask, and return a future of the answer; it can be cancelled until a worker has begun.

@@ -11,57 +11,16 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from concurrent.futures import Future
 
     from ndarena.nn.words import Array
     from ndarena.parallel.inference_models import Served
 
-__all__ = ["CLOSED", "Answer", "Reply", "Request", "RequestQueue"]
+__all__ = ["CLOSED", "Answer", "Reply", "Request", "RequestQueue", "settle"]
 
 log = logging.getLogger(__name__)
 CLOSED = "this ParallelInference is closed: make another one"
-
-
-class Reply:
-    """Of a `Future` what a thread needs that only waits for the answer, in a third of the time."""
-
-    __slots__ = ("_answered", "_cancelled", "_failed", "_outcome")
-
-    def __init__(self) -> None:
-        self._answered = _thread.allocate_lock()
-        self._answered.acquire()
-        self._outcome: Any = None
-        self._failed = self._cancelled = False
-
-    def result(self) -> Any:
-        """Wait, and return the answer or raise the error; for the one thread that asked."""
-        try:
-            self._answered.acquire()
-            if self._failed:
-                raise self._outcome
-            return self._outcome
-        finally:
-            self._cancelled = True  # if an interrupt came first
-            self._outcome = None  # an error that holds this frame
-
-    def set_running_or_notify_cancel(self) -> bool:
-        """Tell whether somebody still waits."""
-        return not self._cancelled
-
-    def set_result(self, outcome: object) -> None:
-        """Answer."""
-        self._outcome = outcome
-        self._answered.release()
-
-    def set_exception(self, error: BaseException) -> None:
-        """Answer with an error."""
-        self._failed = True
-        self.set_result(error)
-
-    def cancel(self) -> None:
-        """Say that there will be no answer."""
-        self._cancelled = True
-        self.set_exception(RuntimeError(CLOSED))
 
 
 class Answer(NamedTuple):
@@ -69,6 +28,68 @@ class Answer(NamedTuple):
 
     outcome: Any
     failed: bool = False
+
+
+NONE = Answer(None)
+
+
+class Reply:
+    """What a thread waits for that does nothing else meanwhile, in place of a `Future`.
+
+    Threads that were answered together wake one another, in a line. Woken all at once they would only wait
+    again, for the interpreter's lock.
+    """
+
+    __slots__ = ("_answer", "_line", "_lock", "_over")
+
+    def __init__(self) -> None:
+        self._lock = _thread.allocate_lock()
+        self._lock.acquire()
+        self._answer = NONE
+        self._line: deque[Reply] | None = None
+        self._over = False
+
+    def result(self) -> Any:
+        """Wait, and return the answer or raise the error; `leave` must follow."""
+        self._lock.acquire()
+        outcome, failed = self._answer
+        if failed:
+            raise outcome
+        return outcome
+
+    def leave(self) -> None:
+        """Wake the next one in line; whoever waits leaves, whatever happens meanwhile, and only once."""
+        self._over, self._answer = True, NONE
+        if self._line is not None:
+            wake_next(self._line)
+
+    def set_running_or_notify_cancel(self) -> bool:
+        """Tell whether somebody still waits."""
+        return not self._over
+
+    def set_answer(self, answer: Answer, line: deque[Reply] | None = None) -> None:
+        """Give the answer, and stand in a line to be woken or wake at once."""
+        self._answer, self._line = answer, line
+        if line is None:
+            self._lock.release()
+        elif not self._over:  # who leaves now finds the line
+            line.append(self)
+
+    def wake(self) -> None:
+        """Let the thread go on."""
+        self._lock.release()
+
+    def cancel(self) -> None:
+        """Say that there will be no answer."""
+        self.set_answer(Answer(RuntimeError(CLOSED), failed=True))
+
+
+def wake_next(line: deque[Reply]) -> None:
+    """Wake the first in a line, if there is one, who will wake the next."""
+    try:  # noqa: SIM105 - in a fraction of the time
+        line.popleft().wake()
+    except IndexError:  # another one has woken the last
+        pass
 
 
 class Request:
@@ -103,16 +124,32 @@ class Request:
         except RuntimeError:  # somebody else has settled the future, and was told so
             return False
 
-    def settle(self, answer: Answer) -> None:
-        """Give the answer to whoever waits, and let go of everything; the first one counts."""
+    def settle(self, answer: Answer, line: deque[Reply] | None = None) -> None:
+        """Give the answer to whoever waits, and let go of everything; the first one counts.
+
+        A thread that only waits is woken at once, or stands in a line.
+        """
         reply, self.reply = self.reply, None
         self.features, self.masks = [], []
-        if reply is None:
-            return
-        try:
-            (reply.set_exception if answer.failed else reply.set_result)(answer.outcome)
-        except BaseException:  # somebody else has settled the future, or a callback went too far
-            log.exception("the answer to a request could not be handed over")
+        if isinstance(reply, Reply):
+            reply.set_answer(answer, line)
+        elif reply is not None:
+            try:
+                (reply.set_exception if answer.failed else reply.set_result)(answer.outcome)
+            except BaseException:  # somebody else has settled the future, or a callback went too far
+                log.exception("the answer to a request could not be handed over")
+
+
+def settle(batch: Sequence[Request], answers: Sequence[Answer]) -> None:
+    """Give answers to requests: to threads that wait for them first, then to futures, whose callbacks run."""
+    line: deque[Reply] = deque()
+    both = list(zip(batch, answers, strict=True))
+    for request, answer in both:
+        if isinstance(request.reply, Reply):
+            request.settle(answer, line)
+    wake_next(line)
+    for request, answer in both:
+        request.settle(answer)
 
 
 class _Lane:

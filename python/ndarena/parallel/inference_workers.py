@@ -19,7 +19,7 @@ from ndarena._core import (
     get_workspace_for_current_thread,
 )
 from ndarena.nn import WorkspaceMode
-from ndarena.parallel.inference_requests import CLOSED, Answer, Reply, Request, RequestQueue
+from ndarena.parallel.inference_requests import CLOSED, Answer, Reply, Request, RequestQueue, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -99,18 +99,13 @@ def _work(queue: RequestQueue, index: int, counts: list[int]) -> None:
             awaited = [request for request in batch if request.is_awaited()]
             answers = answered(awaited, index)
             expected = sum(request.rows for request in awaited) + queue.rows_of(key)
-            _settle(awaited, answers)
+            settle(awaited, answers)
             batch, awaited, answers = [], [], []  # nothing is held while there is nothing to do
     except BaseException as error:
         queue.close()
         for request in batch:
             request.settle(Answer(error, failed=True))
         raise
-
-
-def _settle(batch: Sequence[Request], answers: Sequence[Answer]) -> None:
-    for request, answer in zip(batch, answers, strict=True):
-        request.settle(answer)
 
 
 def answered(batch: Sequence[Request], index: int) -> list[Answer]:
@@ -264,7 +259,7 @@ class Borrowers:
             line = self._line(index)
             if line:
                 waiting = line.popleft()
-                waiting.reply.set_result(self._lend(index, waiting.thread))
+                waiting.reply.set_answer(Answer(self._lend(index, waiting.thread)))
             self._changed.notify_all()
 
     def _step_out(self, waiting: _Waiting) -> None:
