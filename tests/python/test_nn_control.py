@@ -9,9 +9,10 @@ from nn_support import chain, examples
 from support import eventually, held_bytes, in_thread
 
 import ndarena
-from ndarena import DestroyedWorkspaceError, nn
+from ndarena import ArrayType, DestroyedWorkspaceError, nn
 from ndarena.data import ArrayDataSetIterator, AsyncShieldDataSetIterator, DataSet
 from ndarena.evaluation import Evaluation
+from ndarena.parallel import ParallelWrapper
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*_workspace_mode=:DeprecationWarning")
 
@@ -217,6 +218,45 @@ def test_workers_pace_the_collector_together():
             thread.join(60)
     assert not any(thread.is_alive() for thread in threads)
     assert collections.inside == 0
+
+
+class Keeping(nn.Layer):
+    """Keeps a history of small lists in every step."""
+
+    def activate(self, x, *, training=False, workspace_mgr, mask=None):
+        self.kept = [*getattr(self, "kept", []), lists()]
+        return workspace_mgr.dup(ArrayType.ACTIVATIONS, x)
+
+    def backprop_gradient(self, epsilon, *, workspace_mgr):
+        return workspace_mgr.dup(ArrayType.ACTIVATION_GRAD, epsilon)
+
+
+@pytest.mark.parametrize("mode", ["AVERAGING", "SHARED_GRADIENTS"])
+def test_workers_of_a_wrapper_are_left_alone_while_the_collector_is_paced(mode):
+    conf = nn.MultiLayerConfiguration(
+        layers=[Keeping(), nn.OutputLayer(n_out=3)], input_type=nn.InputType.feed_forward(4)
+    )
+
+    def collections(window):
+        """Return how many collections there were while some thread had a workspace of a network open."""
+        inside = 0
+
+        def note(phase, _):
+            nonlocal inside
+            those = ndarena.allocation_statistics()
+            inside += phase == "start" and any(s.is_scope_active and s.id.startswith("WS_") for s in those)
+
+        gc.callbacks.append(note)
+        try:
+            wrapper = ParallelWrapper(nn.MultiLayerNetwork(conf), workers=2, training_mode=mode)
+            with wrapper, ndarena.gc_policy(auto_gc_window=window):
+                wrapper.fit(batches(), epochs=4)
+        finally:
+            gc.callbacks.remove(note)
+        return inside
+
+    assert collections(0) > 0
+    assert collections(LONG) == 0
 
 
 # ---------------------------------------------------------------- the memory
