@@ -102,6 +102,8 @@ class Row:
     """It is measured in a worker thread."""
     needs: str | None = None
     """`torch`, `sklearn`, or a name of the package, or `capture`."""
+    examples: int = 0
+    """So many are learned in a turn: the report says how many in a second."""
 
     @property
     def key(self) -> str:

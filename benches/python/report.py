@@ -97,8 +97,8 @@ def line(row: Row, result: Result) -> str:
             [*head, "", "", "", "", str(row.bar or ""), result.missing or f"failed: {result.failed}", "", ""]
         )
     figures = [
-        nanoseconds(result.ours.least),
-        nanoseconds(result.peer.least),
+        nanoseconds(result.ours.least) + per_second(row, result.ours.least),
+        nanoseconds(result.peer.least) + per_second(row, result.peer.least),
         f"{result.ratio:.2f}",
         f"{result.median_ratio:.2f}",
         str(row.bar or ""),
@@ -122,6 +122,11 @@ def is_code(path: str) -> bool:
 def nanoseconds(time: float) -> str:
     """Return a time with the digits that mean something."""
     return f"{time:.1f}" if time < 100 else f"{time:,.0f}".replace(",", " ")  # noqa: PLR2004
+
+
+def per_second(row: Row, time: float) -> str:
+    """Return how many examples a second that is, where a turn learns some."""
+    return f" ({row.examples / time * 1e9:,.0f} samples/s)".replace(",", " ") if row.examples else ""
 
 
 def figures_of(row: Row, result: Result) -> str:

@@ -112,3 +112,11 @@ def test_every_operation_that_is_counted_can_be_compiled():
     for name in instructions.OPERATIONS:
         with ExitStack() as stack:
             instructions.compiled(instructions.OPERATIONS[name](instructions.Stage(stack)))(1, 2)
+
+
+def test_a_row_that_learns_says_how_many_examples_a_second():
+    row = Row("family", "path", "n", "float32", "peer", None, lambda _: None, examples=32)
+    figures = Figures(64_000.0, 64_000.0, 0.0)
+    result = Result(row.key, ratio=1.0, median_ratio=1.0, ours=figures, peer=figures)
+    text = Report([row], [result], {}, ("0", "0"), QUICK).markdown()
+    assert "64 000 (500 000 samples/s)" in text

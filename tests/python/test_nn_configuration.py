@@ -294,3 +294,20 @@ def test_weights_begin_by_a_scheme_that_is_known():
             nn.DenseLayer(n_out=3, weight_init=wrong)
     with pytest.raises(ConfigurationError, match="must be a Distribution"):
         nn.WeightInitDistribution(1.0)
+
+
+@pytest.mark.parametrize("scheme", list(nn.WeightInit))
+@pytest.mark.parametrize("shape", [(7, 7), (5,), (4, 3, 2, 2)])
+def test_weights_are_the_same_however_many_are_drawn_at_a_time(scheme, shape, monkeypatch):
+    if scheme is nn.WeightInit.IDENTITY and shape != (7, 7):
+        return
+
+    def drawn(order):
+        weights = np.empty(shape, "f4", order=order)
+        scheme.fill(weights, np.random.default_rng(3), fan_in=7, fan_out=5)
+        return weights
+
+    whole = drawn("C")
+    monkeypatch.setattr("ndarena.nn.weights.DRAWN", 10)
+    np.testing.assert_array_equal(drawn("C"), whole)
+    np.testing.assert_array_equal(drawn("F"), whole)

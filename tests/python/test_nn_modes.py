@@ -140,15 +140,31 @@ class Peaks(nn.TrainingListener):
             alive = ws.max_cycle_allocations if single else ws.peak_size
             self.most[ws.id] = max(self.most.get(ws.id, 0), alive)
 
+    def watch(self, net):
+        """Look at the scratch of every call of a layer, too, before it ends."""
+        for layer in net.layers:
+            for name in ("activate", "backprop_gradient", "compute_score"):
+                if hasattr(layer, name):
+                    setattr(layer, name, self.watched(getattr(layer, name)))
+
+    def watched(self, method):
+        def call(*args, **kwargs):
+            result = method(*args, **kwargs)
+            self.look()
+            return result
+
+        return call
+
 
 @pytest.mark.parametrize("mode", MODES)
 def test_no_workspace_is_much_larger_than_what_was_alive(mode):
     net, peaks = chain(*[256] * 6, 10, **in_mode(mode)), Peaks()
     net.set_listeners(peaks)
+    peaks.watch(net)
     batch = DataSet(*examples(128, 256, 10))
     sizes = sizes_after(lambda: net.fit(batch))
-    for name in sizes.keys() - {"WS_LAYER_WORKING_MEM"}:
-        assert sizes[name] <= 1.1 * peaks.most[name]
+    for name, size in sizes.items():
+        assert size <= 1.1 * peaks.most[name], name
 
 
 @pytest.mark.parametrize("mode", ["ENABLED", "SEPARATE"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -29,8 +30,28 @@ def rows() -> list[Row]:
             for shape, bars in fits.items()
             for peer, bar in bars.items()
         ),
+        *mode_rows(),
         *memory_rows(),
         *(row(OUTPUT, single, peer, bar, output_sides) for peer, bar in {"NumPy": 2.2, "torch": 1.2}.items()),
+    ]
+
+
+def mode_rows() -> list[Row]:
+    """Return the rows of the workspace modes, which are published: how many examples each learns a second."""
+    return [
+        Row(
+            "fit",
+            f"{FIT}, mode {mode}",
+            str(shape),
+            "float32",
+            "mode NONE",
+            None,
+            partial(mode_sides, shape, mode),
+            Place.FRESH,
+            examples=shape.batch,
+        )
+        for shape in (LARGE, SMALL)
+        for mode in ("ENABLED", "SINGLE", "SEPARATE")
     ]
 
 
@@ -65,18 +86,19 @@ def row(path: str, shape: Shape, peer: str, bar: float, sides: Any) -> Row:
     return Row("fit", path, str(shape), "float32", peer, Bar(bar), make, Place.FRESH, needs=needs)
 
 
-def network(shape: Shape) -> tuple[nn.MultiLayerNetwork, dict[str, Any]]:
+def network(shape: Shape, mode: str = "ENABLED") -> tuple[nn.MultiLayerNetwork, dict[str, Any]]:
     """Return the network with the parameters of the peers, and the batch."""
     names = data(shape, "float32")
-    net = nn.MultiLayerNetwork(
-        nn.MultiLayerConfiguration(
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # SINGLE and SEPARATE
+        conf = nn.MultiLayerConfiguration(
             layers=[
                 nn.DenseLayer(n_in=shape.inputs, n_out=shape.hidden, activation="relu"),
                 nn.OutputLayer(n_in=shape.hidden, n_out=shape.classes),
             ],
             updater=nn.Sgd(RATE),
+            training_workspace_mode=mode,
         )
-    )
+    net = nn.MultiLayerNetwork(conf)
     table = net.param_table()
     for name, theirs in PARAMETERS.items():
         table[theirs][...] = names.pop(name)
@@ -96,6 +118,24 @@ def fit_sides(shape: Shape, peer: str, _: ExitStack) -> Sides:
 
     ours = Side("net.fit(batch)", {"net": net, "batch": DataSet(**renamed(names))}, result=result)
     return Sides(ours, peer_side(shape, "float32", peer), check=Check.CLOSE)
+
+
+def mode_sides(shape: Shape, mode: str, _: ExitStack) -> Sides:
+    """Make the sides of a training step in two modes, which learn the same bits."""
+
+    def side(mode: str) -> Side:
+        net, names = network(shape, mode)
+        batch = DataSet(**renamed(names))
+
+        def result() -> Any:
+            trained, _ = network(shape, mode)
+            for _ in range(CHECKED_STEPS):
+                trained.fit(batch)
+            return trained.params().copy()
+
+        return Side("net.fit(batch)", {"net": net, "batch": batch}, result=result)
+
+    return Sides(side(mode), side("NONE"))
 
 
 def renamed(names: dict[str, Any]) -> dict[str, Any]:

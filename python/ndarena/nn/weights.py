@@ -24,6 +24,10 @@ __all__ = [
 ]
 
 
+DRAWN = 1 << 13
+"""How many numbers are drawn at a time: what they take before they are stored is soon used again."""
+
+
 class WeightInit(Choice):
     """Schemes by name; ``fan_in`` and ``fan_out`` are the numbers of inputs and outputs of a unit."""
 
@@ -70,7 +74,14 @@ class WeightInit(Choice):
 
     def fill(self, weights: Any, rng: np.random.Generator, *, fan_in: int, fan_out: int) -> None:
         """Fill an array of any shape and floating dtype; draws depend on the generator and shape alone."""
-        weights[...] = _DRAWS[self](rng, weights.shape, fan_in, fan_out)
+        draw = _DRAWS[self]
+        if self is WeightInit.IDENTITY:
+            weights[...] = draw(rng, weights.shape, fan_in, fan_out)
+            return
+        rows = max(DRAWN // max(math.prod(weights.shape[1:]), 1), 1)
+        for start in range(0, len(weights), rows):
+            part = weights[start : start + rows]
+            part[...] = draw(rng, part.shape, fan_in, fan_out)
 
 
 def _normal(variance: Callable[[float, float], float]) -> Any:
