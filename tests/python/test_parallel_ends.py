@@ -2,7 +2,9 @@
 
 import _thread
 import gc
+import os
 import threading
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -14,8 +16,10 @@ from ndarena import nn
 from ndarena.data import DataSet, DataSetIterator
 from ndarena.errors import ConfigurationError
 from ndarena.parallel import GradientsAccumulator, ParallelWrapper
+from ndarena.testing import inject
 
 MODES = ["AVERAGING", "SHARED_GRADIENTS"]
+STRIDE = int(os.environ.get("FAULT_STRIDE", "5"))  # a large number: a fault at every point
 ENDS = [ValueError, MemoryError, KeyboardInterrupt, SystemExit, GeneratorExit]
 
 
@@ -83,6 +87,50 @@ def test_a_batch_that_does_not_fit_is_told_as_by_fit_itself(kind, mode):
         wrapper.fit([rows(10), wrong, rows(10), rows(10)])
     assert str(caught.value) == str(told.value)
     wrapper.fit([rows(10), rows(10)])
+
+
+@pytest.fixture(scope="module")
+def after_rounds():
+    """Return, by training mode, what the model is after so many rounds."""
+    data = list(batches(40, size=5))
+    found = {}
+    for mode in MODES:
+        found[mode] = []
+        for count in range(0, 9, 2):
+            wrapper = wrapped(dense(updater=nn.Adam(0.05), dropout=0.8), training_mode=mode)
+            wrapper.fit(data[:count])
+            found[mode].append((wrapper.model.params(), wrapper.model.updater_state()))
+    return found
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("point", "exception"),
+    [
+        ("allocation", MemoryError),
+        ("allocation", KeyboardInterrupt),
+        ("scope", KeyboardInterrupt),
+        ("system", MemoryError),
+    ],
+)
+def test_a_fault_anywhere_in_a_worker_leaves_the_model_as_it_was_after_a_round(
+    after_rounds, mode, point, exception
+):
+    """At the first points each, then at ever fewer of them."""
+    data, nth, reached = list(batches(40, size=5)), 1, True
+    while reached:
+        wrapper = wrapped(dense(updater=nn.Adam(0.05), dropout=0.8), training_mode=mode)
+        fault = inject(exception, **{point: nth})
+        with fault, suppress(exception):
+            wrapper.fit(data)
+        assert threads() == ["MainThread"]
+        params, state = after_rounds[mode][wrapper.model.iteration_count]
+        np.testing.assert_array_equal(wrapper.model.params(), params)
+        np.testing.assert_array_equal(wrapper.model.updater_state(), state)
+        wrapper.fit(data[:2])
+        reached = fault.reached
+        nth += 1 + nth // STRIDE
+    assert nth > 10
 
 
 def test_a_worker_without_memory_says_what_its_workspaces_hold():
