@@ -4,18 +4,20 @@ import _thread
 import gc
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import numpy as np
 import pytest
 from parallel_support import At, Heard, batches, dense, graph, rows, threads
-from support import in_thread, output_of
+from support import eventually, in_thread, output_of
 
 import ndarena
 from ndarena import nn
 from ndarena.data import DataSet, DataSetIterator
 from ndarena.errors import ConfigurationError
 from ndarena.parallel import GradientsAccumulator, ParallelWrapper
+from ndarena.parallel.meeting import Meeting
 from ndarena.testing import inject
 
 MODES = ["AVERAGING", "SHARED_GRADIENTS"]
@@ -154,6 +156,28 @@ def test_an_error_holds_nothing_once_it_is_dropped():
         gc.enable()
     assert gc.collect() < 2000
     assert grown < 5000
+
+
+def test_a_meeting_that_took_place_is_not_called_off_for_anybody():
+    for _ in range(200):
+        meeting = Meeting(2)
+        with ThreadPoolExecutor(1) as pool:
+            other = pool.submit(meeting.wait)
+            meeting.wait()
+            meeting.call_off()
+            other.result(timeout=60)
+
+
+def test_nobody_waits_for_a_meeting_that_is_called_off():
+    meeting = Meeting(3)
+    with ThreadPoolExecutor(2) as pool:
+        others = [pool.submit(meeting.wait) for _ in range(2)]
+        meeting.call_off()
+        for other in others:
+            with pytest.raises(threading.BrokenBarrierError):
+                other.result(timeout=60)
+    with pytest.raises(threading.BrokenBarrierError):
+        meeting.wait()
 
 
 # ---------------------------------------------------------------- the source fails, the caller is interrupted
@@ -304,6 +328,41 @@ def test_a_close_that_waits_too_long_says_so(monkeypatch):
         wrapper.close()
     go_on.set()
     fitting.join(60)
+
+
+@pytest.mark.parametrize("how", ["stop_fit", "close", "a worker fails"])
+def test_nobody_waits_for_a_source_that_gives_nothing(monkeypatch, how):
+    """Its thread cannot be ended, which is told; it ends when the source does."""
+    monkeypatch.setattr("ndarena.data.handover.PATIENCE", 0.01)
+    waiting, go_on, errors = threading.Event(), threading.Event(), []
+
+    def waits():
+        waiting.set()
+        assert go_on.wait(60)
+
+    def fails():
+        assert waiting.wait(60)
+        raise OSError("of a worker")
+
+    wrapper = wrapped(listener=At(0, fails) if how == "a worker fails" else None)
+
+    def fit():
+        try:
+            wrapper.fit(Source(4, waits, async_supported=True))
+        except OSError as error:
+            errors.append(str(error))
+
+    fitting = threading.Thread(target=fit)
+    with pytest.warns(ResourceWarning, match="the source has not come back"):
+        fitting.start()
+        assert waiting.wait(60)
+        if how != "a worker fails":
+            getattr(wrapper, how)()
+        fitting.join(60)
+    assert not fitting.is_alive()
+    assert errors == (["of a worker"] if how == "a worker fails" else [])
+    go_on.set()
+    assert eventually(lambda: threads() == ["MainThread"])
 
 
 # ---------------------------------------------------------------- one at a time

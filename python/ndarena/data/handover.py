@@ -15,18 +15,32 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Epoch", "Handover", "snapshot"]
+__all__ = ["Epoch", "Handover", "joined", "snapshot"]
 
 T = TypeVar("T")
 
 PATIENCE = 10.0  # seconds for a source to come back
 HASTE = 1.0  # the same where nobody asked to wait
+TICK = 0.001
 
 
 class _End(NamedTuple):
     """In the place of a batch: there are no more, perhaps because something was raised."""
 
     error: BaseException | None = None
+
+
+def joined(thread: threading.Thread, patience: float | None = None) -> bool:
+    """Wait for a thread's end, so many seconds at most; tell whether it is gone.
+
+    One whose start was interrupted may come to life a moment later, or never.
+    """
+    limit = time.monotonic() + HASTE
+    while not thread.is_alive() and thread in threading.enumerate() and time.monotonic() < limit:
+        time.sleep(TICK)
+    if thread.is_alive():
+        thread.join(patience)
+    return not thread.is_alive()
 
 
 class Handover:
@@ -80,8 +94,7 @@ class Handover:
         """Wait for the thread's end, unless it is the one that asks; tell whether it is gone."""
         if self.thread is None or self.thread is threading.current_thread():
             return True
-        self.thread.join(patience)
-        return not self.thread.is_alive()
+        return joined(self.thread, patience)
 
     def end(self) -> None:
         """End the reading. A source that does not come back cannot be ended: a `ResourceWarning` says so."""

@@ -6,10 +6,11 @@ import threading
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from ndarena._core import destroy_all_workspaces_for_current_thread
+from ndarena.data.handover import joined
 from ndarena.parallel.agenda import Agenda
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from ndarena.parallel.teams import Team
@@ -32,8 +33,8 @@ class Crew:
     exception is raised, and the model is as the last averaging left it.
     """
 
-    def __init__(self, team: Team, name: str) -> None:
-        self._team, self._size = team, len(team.trainers)
+    def __init__(self, team: Team, name: str, on_failure: Callable[[], None]) -> None:
+        self._team, self._size, self._on_failure = team, len(team.trainers), on_failure
         self._agenda: Agenda[Round] = Agenda(self._size)
         self.threads = [
             threading.Thread(target=self._run, args=(trainer,), name=f"{name} {trainer.index}", daemon=True)
@@ -66,6 +67,7 @@ class Crew:
         except BaseException as error:  # noqa: BLE001 - it goes on in the thread that waits
             self._agenda.fail(error)
             self._team.fail()
+            self._on_failure()
         finally:
             destroy_all_workspaces_for_current_thread()
 
@@ -101,13 +103,13 @@ class Crew:
     def _wait(self) -> KeyboardInterrupt | None:
         """Wait for the threads; an interrupt meanwhile is returned, when they have ended."""
         interrupt = None
-        while any(thread.is_alive() for thread in self.threads):
+        nothing = [None] * self._size
+        while True:
             try:
-                nothing = [None] * self._size
                 self._agenda.close(Round(nothing, nothing, due=True))
                 for thread in self.threads:
-                    if thread.is_alive():
-                        thread.join()
+                    joined(thread)
             except KeyboardInterrupt as again:
                 interrupt = again
-        return interrupt
+            else:
+                return interrupt

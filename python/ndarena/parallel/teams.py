@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ndarena._core import invoke_gc_occasionally
+from ndarena.parallel.meeting import Meeting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,7 +40,7 @@ class Team:
 
     def __init__(self, model: Any, trainers: Sequence[DefaultTrainer]) -> None:
         self.model, self.trainers = model, trainers
-        self._barrier = threading.Barrier(len(trainers))
+        self._meeting = Meeting(len(trainers))
 
     def work(self, trainer: Any, batch: Any, *, due: bool) -> None:
         """Learn a batch, if there is one, and average if that is due."""
@@ -48,7 +48,7 @@ class Team:
 
     def fail(self) -> None:
         """Let nobody wait for others any more."""
-        self._barrier.abort()
+        self._meeting.call_off()
 
     def _shares(self) -> list[tuple[DefaultTrainer, float]]:
         """Return who has learned since the last time, and which part of the examples."""
@@ -92,14 +92,14 @@ class Averaging(Team):
 
     def _average(self, trainer: DefaultTrainer) -> None:
         """Do one's part of the averaging: of every vector the own part, for all."""
-        self._barrier.wait()
+        self._meeting.wait()
         shares, agreed = self._shares(), None
         if shares:
             agreed = self._agreed(shares)
             self._average_part(shares, trainer.index, lambda one: one.replica.params())
             if self._updaters:
                 self._average_part(shares, trainer.index, lambda one: one.replica.updater_state())
-        self._barrier.wait()
+        self._meeting.wait()
         if len(shares) > 1:  # one alone has been constrained
             trainer.replica.updater.constrain()
         self._go_on(trainer, agreed)
@@ -164,7 +164,7 @@ class Sharing(Team):
                 iteration=replica.iteration_count,
                 epoch=replica.epoch_count,
             )
-        self._barrier.wait()
+        self._meeting.wait()
         contributors = [other for other, does in enumerate(self._contributes) if does]
         shares = [] if contributors else self._shares()
         agreed = self._agreed(shares) if shares else None
@@ -175,7 +175,7 @@ class Sharing(Team):
             for number, place in enumerate(trainer.statistics):
                 changes = [self._statistics[other][number] for other in contributors]
                 replica.params()[place] -= np.mean(changes, axis=0)
-        self._barrier.wait()
+        self._meeting.wait()
         if not contributors:
             self._go_on(trainer, agreed)
         return bool(contributors)

@@ -24,7 +24,7 @@ from ndarena.parallel.teams import Averaging, Sharing
 from ndarena.parallel.trainers import DefaultTrainer, SymmetricTrainer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from ndarena.nn.listeners import TrainingListener
     from ndarena.parallel.teams import Team
@@ -130,6 +130,7 @@ class ParallelWrapper:
         self._stopped, self._idle = threading.Event(), threading.Event()
         self._idle.set()
         self._threads: list[threading.Thread] = []
+        self._wake: Callable[[], None] | None = None
 
     def _accumulator_of(
         self,
@@ -186,7 +187,7 @@ class ParallelWrapper:
         BaseException
             Whatever a worker, the source or a listener raised. Where a worker failed the model is as the last
             averaging left it. Otherwise, also after an interrupt or `stop_fit`, it has learned all batches
-            that were read. No thread is left.
+            that it had got. No thread is left.
         """
         source, times = self.model.batches_of(iterator), _count(epochs, "epochs")
         check_epochs(source, times)
@@ -198,10 +199,11 @@ class ParallelWrapper:
         with ExitStack() as stack:
             stack.enter_context(self._fitting())
             team = self._team(stack)
-            crew = stack.enter_context(Crew(team, f"{OWNER} training thread"))
-            self._threads += crew.threads
             buffer, consumers = self.prefetch_buffer, 2 * self.workers
             ahead = stack.enter_context(read_ahead(source, model.wiring, buffer, consumers=consumers))
+            self._wake = getattr(ahead, "close", None) if ahead is not source else None
+            crew = stack.enter_context(Crew(team, f"{OWNER} training thread", self._let_go))
+            self._threads += crew.threads
             for _ in range(epochs):
                 for trainer in team.trainers:
                     trainer.replica.epoch_count = model.epoch_count
@@ -266,7 +268,7 @@ class ParallelWrapper:
         try:
             yield
         finally:
-            self._threads = []
+            self._threads, self._wake = [], None
             self._idle.set()
 
     def _tell(self, event: str) -> None:
@@ -275,8 +277,14 @@ class ParallelWrapper:
                 getattr(listener, event)(self.model)
 
     def stop_fit(self) -> None:
-        """Let a running `fit` return when the batches that were read are learned; from any thread."""
+        """Let a running `fit` return when the batches that it has are learned; from any thread."""
         self._stopped.set()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Let `fit` no longer wait for a batch that is read ahead."""
+        if (wake := self._wake) is not None:
+            wake()
 
     def close(self) -> None:
         """Stop a running `fit`, and wait until it is over unless it is the one that asks.
