@@ -21,10 +21,11 @@ from parallel_support import (
     threads,
 )
 from sklearn.datasets import load_digits
+from support import faults
 
 import ndarena
 from ndarena import nn
-from ndarena.data import ArrayDataSetIterator, DataSet, ListDataSetIterator, MultiDataSet
+from ndarena.data import ArrayDataSetIterator, DataSet, MultiDataSet
 from ndarena.errors import ConfigurationError
 from ndarena.nn import InputType
 from ndarena.parallel import ParallelWrapper, RoutingIterationListener, TrainingMode
@@ -386,34 +387,44 @@ def test_a_schedule_counts_rounds():
 # ---------------------------------------------------------------- threads and memory
 
 
+class Memory(nn.TrainingListener):
+    """Looks at the faults of each worker after every iteration, and at all workspaces after every epoch."""
+
+    def __init__(self):
+        self.faults, self.epochs = {}, []
+
+    def iteration_done(self, model, iteration, epoch):
+        self.faults.setdefault(threading.current_thread().name, []).append(faults())
+
+    def on_epoch_end(self, model):
+        stats = ndarena.allocation_statistics()
+        sizes = sorted((each.id.partition("-")[0], each.current_size) for each in stats)
+        external = sum(each.spilled_size + each.pinned_size for each in stats)
+        self.epochs.append((sizes, external, ndarena.allocated_bytes()))
+
+
 @pytest.mark.parametrize("mode", MODES)
-def test_every_worker_has_its_own_workspaces_and_they_stay_as_they_are(mode):
-    """Look at the counters of all live threads at the end of every epoch, when all workers wait."""
-    seen = []
-
-    class Look(nn.TrainingListener):
-        def on_epoch_end(self, model):
-            stats = [each for each in ndarena.allocation_statistics() if each.thread_id != mine]
-            seen.append(
-                (
-                    sorted((each.id.partition("-")[0], each.current_size) for each in stats),
-                    sum(each.spilled_size + each.pinned_size for each in stats),
-                    ndarena.allocated_bytes(),
-                )
-            )
-
-    mine = ndarena.Workspace().thread_id
-    net = chain(INPUTS, 100, CLASSES)
-    net.set_listeners(Look())
-    x, y = examples(320, INPUTS, CLASSES)
-    source = ListDataSetIterator([DataSet(x[i : i + 32], y[i : i + 32]) for i in range(0, 320, 32)])
-    source.async_supported = False
+@pytest.mark.parametrize("prefetch", [0, 4])
+def test_every_worker_has_its_own_workspaces_and_takes_nothing_once_it_is_warm(mode, prefetch):
+    seen = Memory()
+    net = chain(INPUTS, 100, CLASSES, updater=nn.Adam(1e-3))
+    net.set_listeners(seen)
+    x, y = examples(640, INPUTS, CLASSES)
     gc.collect()
-    ParallelWrapper(net, workers=2, training_mode=mode).fit(source, epochs=8)
-    names = [name for name, _ in seen[-1][0]]
+    gc.disable()
+    try:
+        wrapper = ParallelWrapper(net, workers=2, training_mode=mode, prefetch_buffer=prefetch)
+        wrapper.fit(ArrayDataSetIterator(x, y, batch_size=32), epochs=40)
+    finally:
+        gc.enable()
+    sizes, external, _ = seen.epochs[-1]
+    names = [name for name, _ in sizes]
     assert names.count("WS_ALL_LAYERS_ACT") == names.count("WS_LAYER_WORKING_MEM") == 2
-    assert seen[3:] == [seen[3]] * 5
-    assert seen[3][1] == 0
+    assert external == 0
+    assert seen.epochs[20:] == [seen.epochs[-1]] * 20
+    for counts in seen.faults.values():
+        assert len(counts) == 400
+        assert min(counts[i + 50] - counts[i] for i in range(200, 350, 50)) == 0
 
 
 def test_workspaces_of_workers_end_with_them():
