@@ -402,6 +402,7 @@ def test_outputs_may_be_asked_for_meanwhile():
         (np.zeros((4, 6)), {}, TypeError),
         ([np.zeros((4, 6))], {}, TypeError),
         ((batch for batch in batches()), {"epochs": 2}, ValueError),
+        (iter(()), {}, ValueError),
         ([], {"epochs": -1}, ConfigurationError),
         ([], {"epochs": True}, ConfigurationError),
         ([DataSet(np.zeros((4, 6)))], {}, ValueError),

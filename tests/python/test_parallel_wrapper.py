@@ -4,6 +4,7 @@ import gc
 import logging
 import sys
 import threading
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from ndarena.data import ArrayDataSetIterator, DataSet, MultiDataSet
 from ndarena.errors import ConfigurationError
 from ndarena.nn import InputType
 from ndarena.parallel import ParallelWrapper, RoutingIterationListener, TrainingMode
+from ndarena.parallel.blas import limited
 from ndarena.parallel.trainers import DefaultTrainer, SymmetricTrainer
 
 MODES = ["AVERAGING", "SHARED_GRADIENTS"]
@@ -179,6 +181,8 @@ def test_D_14_the_last_rounds_are_averaged():  # noqa: N802 - ids
         ("workers", [0, -2, 2.0, False]),
         ("prefetch_buffer", [-1, 0.5, None]),
         ("seed", [-1, "x"]),
+        ("average_updaters", [1, None, "no"]),
+        ("report_score_after_averaging", ["yes"]),
         ("workspace_mode", ["SOMETIMES", 1]),
         ("training_mode", ["NONE", None, 3]),
         ("threshold_algorithm", [1e-3]),
@@ -479,6 +483,25 @@ def test_blas_threads_times_workers_stay_within_the_cores(monkeypatch):
             wrapper.fit(batches())
             assert seen == expected
         assert {pool["num_threads"] for pool in pools.threadpool_info() if pool["user_api"] == "blas"} == {4}
+
+
+def test_limits_of_several_at_once_count_all_their_workers(monkeypatch):
+    pools = pytest.importorskip("threadpoolctl")
+    monkeypatch.setattr("ndarena.parallel.blas.cores", lambda: 8)
+
+    def threads_of_blas():
+        return {pool["num_threads"] for pool in pools.threadpool_info() if pool["user_api"] == "blas"}
+
+    with pools.threadpool_limits(6, user_api="blas"):
+        first, second = ExitStack(), ExitStack()
+        first.enter_context(limited(2))
+        assert threads_of_blas() == {4}
+        second.enter_context(limited(2))
+        assert threads_of_blas() == {2}
+        first.close()
+        assert threads_of_blas() == {4}
+        second.close()
+        assert threads_of_blas() == {6}
 
 
 @pytest.mark.parametrize(

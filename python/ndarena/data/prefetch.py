@@ -111,12 +111,15 @@ class AsyncDataSetIterator(WrappingIterator):
 
         return read
 
+    def let_go(self) -> None:
+        """End loops that are under way as if there were no more batches; never waits."""
+        for handover in snapshot(self._handovers):
+            handover.close()
+
     def close(self) -> None:
         """End all threads; loops that are under way end as if there were no more batches."""
-        handovers = snapshot(self._handovers)
-        for handover in handovers:
-            handover.close()
-        for handover in handovers:
+        self.let_go()
+        for handover in snapshot(self._handovers):
             handover.end()
 
     def __enter__(self) -> Self:

@@ -21,8 +21,8 @@ __all__ = [
     "Batch",
     "batch_of",
     "check_epochs",
+    "check_gave",
     "errors_of",
-    "gives_one_epoch",
     "inputs_of",
     "listed",
     "numeric",
@@ -216,6 +216,12 @@ def check_epochs(data: Iterable[Any], epochs: int) -> None:
     """Refuse another epoch of a source that gives only one (`ValueError`)."""
     if epochs > 1 and gives_one_epoch(data):
         raise ValueError(f"{type(data).__name__} gives one epoch, not {epochs}: it cannot begin again")
+
+
+def check_gave(data: Iterable[Any], count: int) -> None:
+    """Refuse a source of one epoch that gave nothing (`ValueError`)."""
+    if not count and gives_one_epoch(data):
+        raise ValueError(f"{type(data).__name__} gave no batch: it is empty or used up")
 
 
 def gives_one_epoch(data: Iterable[Any]) -> bool:

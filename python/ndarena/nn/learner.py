@@ -9,7 +9,7 @@ import numpy as np
 from ndarena._core import Workspace, detach
 from ndarena.errors import ScopeError
 from ndarena.nn.base import Network, note_workspaces
-from ndarena.nn.batches import batch_of, check_epochs, errors_of, gives_one_epoch, read_ahead
+from ndarena.nn.batches import batch_of, check_epochs, check_gave, errors_of, read_ahead
 from ndarena.nn.choices import BackpropType, WorkspaceMode
 from ndarena.nn.layer import cut
 from ndarena.nn.memory import TrainingMemory
@@ -118,8 +118,7 @@ class Learner(Network):
         check_epochs(data, epochs)
         with read_ahead(data, self.wiring) as source:
             for _ in range(epochs):
-                if not self._fit_epoch(source) and gives_one_epoch(data):
-                    raise ValueError(f"{type(data).__name__} gave no batch: it is empty or used up")
+                check_gave(data, self._fit_epoch(source))
 
     def _fit_epoch(self, batches: Iterable[Any]) -> int:
         """Learn from all batches once; return how many there were."""

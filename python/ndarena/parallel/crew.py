@@ -79,6 +79,7 @@ class Crew:
         except BaseException as error:
             self._agenda.fail(error)
             self._wait()
+            self._agenda.error = None  # whose traceback holds this object
             raise
         return self
 

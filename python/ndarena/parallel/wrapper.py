@@ -13,7 +13,7 @@ import numpy as np
 
 from ndarena._core import scope_out_of_workspaces
 from ndarena.nn import ComputationGraph, MultiLayerNetwork, WorkspaceMode
-from ndarena.nn.batches import check_epochs, read_ahead
+from ndarena.nn.batches import check_epochs, check_gave, read_ahead
 from ndarena.nn.choices import workspace_mode_of
 from ndarena.nn.words import Choice, at_least_one, member, refuse
 from ndarena.parallel import blas
@@ -118,8 +118,10 @@ class ParallelWrapper:
         self.workers = at_least_one(blas.cores() if workers is None else workers, OWNER, "workers")
         self.prefetch_buffer = _count(prefetch_buffer, "prefetch_buffer")
         self.averaging_frequency = at_least_one(averaging_frequency, OWNER, "averaging_frequency")
-        self.average_updaters = average_updaters
-        self.report_score_after_averaging = report_score_after_averaging
+        self.average_updaters = _flag(average_updaters, "average_updaters")
+        self.report_score_after_averaging = _flag(
+            report_score_after_averaging, "report_score_after_averaging"
+        )
         self.workspace_mode = workspace_mode_of(workspace_mode, OWNER, "workspace_mode")
         self.training_mode = member(TrainingMode, training_mode, OWNER, "training_mode")
         self._accumulator = self._accumulator_of(
@@ -201,28 +203,29 @@ class ParallelWrapper:
             team = self._team(stack)
             buffer, consumers = self.prefetch_buffer, 2 * self.workers
             ahead = stack.enter_context(read_ahead(source, model.wiring, buffer, consumers=consumers))
-            self._wake = getattr(ahead, "close", None) if ahead is not source else None
+            self._wake = None if ahead is source else getattr(ahead, "let_go", None)
             crew = stack.enter_context(Crew(team, f"{OWNER} training thread", self._let_go))
             self._threads += crew.threads
             for _ in range(epochs):
                 for trainer in team.trainers:
                     trainer.replica.epoch_count = model.epoch_count
                 self._tell("on_epoch_start")
-                if not self._learn(crew, iter(ahead)):
+                rounds = self._learn(crew, iter(ahead))
+                if not crew.average() or self._stopped.is_set():
                     break
+                check_gave(source, rounds)
                 self._tell("on_epoch_end")
                 model.epoch_count += 1
 
-    def _learn(self, crew: Crew, batches: Iterator[Any]) -> bool:
-        """Go through an epoch; tell whether it came to its end."""
+    def _learn(self, crew: Crew, batches: Iterator[Any]) -> int:
+        """Hand over the batches of an epoch, or those before somebody stops it; return how many rounds."""
         rounds = 0
-        while crew.has_room():
-            if self._stopped.is_set():
-                return False
-            rounds += 1
-            if not self._hand_over_round(crew, batches, due=rounds % self.averaging_frequency == 0):
+        while crew.has_room() and not self._stopped.is_set():
+            due = (rounds + 1) % self.averaging_frequency == 0
+            if not self._hand_over_round(crew, batches, due=due):
                 break
-        return crew.average() and not self._stopped.is_set()
+            rounds += 1
+        return rounds
 
     def _hand_over_round(self, crew: Crew, batches: Iterator[Any], *, due: bool) -> bool:
         """Hand over the next batches, also those before one that cannot be read; tell if there were any."""
@@ -311,3 +314,10 @@ def _count(value: object, field: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
         refuse(OWNER, field, value, "must be a whole number from 0 on")
     return int(value)
+
+
+def _flag(value: object, field: str) -> bool:
+    """Return a flag; anything but ``True`` or ``False`` is refused."""
+    if not isinstance(value, bool | np.bool):
+        refuse(OWNER, field, value, "must be True or False")
+    return bool(value)
