@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
 
@@ -222,11 +222,14 @@ class FullyConnected(FeedForwardLayer):
         """Return ``n_out`` features."""
         return InputType.feed_forward(self.n_out)
 
+    _kept = cast("tuple[Array, Array, Array, Any] | None", None)
+    """Of a twin in training: input, sums, mask, and what else a subclass needs to go backward."""
+
     def clear(self) -> None:
-        """Forget input, sums, mask, and what else a subclass keeps."""
+        """Forget what was kept."""
         super().clear()
-        if getattr(self, "_kept", self) is not None:
-            self._kept: tuple[Array, Array, Array, Any] | None = None
+        if self._kept is not None:
+            keep(self, "_kept", None)
 
     def _sums_of(self, rows: Array, mgr: LayerWorkspaceMgr) -> Array:
         """Return ``rows @ W`` in the place of activations, plus the bias if there is one."""

@@ -91,23 +91,19 @@ class Learner(Network):
         if not self._fitting.acquire(blocking=False):
             raise RuntimeError("this network is learning already")
         try:
-            return self._with_own_layers(work, *facts, **options)
-        except MemoryError as error:
-            note_workspaces(error)
-            raise
+            self._claim.wait()
+            try:
+                result = work(*facts, **options)
+            except BaseException as error:
+                self._forget()
+                if isinstance(error, MemoryError):
+                    note_workspaces(error)
+                raise
+            finally:
+                self._claim.leave()
         finally:
             self._fitting.release()
-
-    def _with_own_layers(self, work: Callable[..., Any], *facts: Any, **options: Any) -> Any:
-        self._claim.wait()
-        try:
-            result = work(*facts, **options)
-            self._outside = None
-        except BaseException:
-            self._forget()
-            raise
-        finally:
-            self._claim.leave()
+        self._outside = None
         return result
 
     def _fit_repeatedly(self, data: Any, times: int) -> None:
@@ -213,7 +209,7 @@ class Learner(Network):
 
     def _keep_forward(self, batch: Batch) -> list[Flat]:
         """Go forward as in training, and keep what a backward pass needs; return all values, plain."""
-        work = self._with_own_layers(self._forward_in_training, batch)
+        work: TrainingPass = self._alone(self._forward_in_training, batch)
         self._outside = work
         return [np.array(value, self.dtype) for value in work.values]
 

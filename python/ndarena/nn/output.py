@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from ndarena._core import ArrayType, LayerWorkspaceMgr
 from ndarena.nn.activations import (
@@ -51,10 +51,14 @@ class WithLoss(Layer):
         super().__post_init__()
         self._set("loss", loss_of(self.loss, self._owner()))
 
+    labels = cast("Array", None)
+    """What a twin is told: what its activation should be."""
+
     def clear(self) -> None:
         """Forget what the forward pass kept, and the labels."""
         super().clear()
-        self.labels: Array = None
+        if self.labels is not None:
+            keep(self, "labels", None)
 
     def compute_score(
         self,
@@ -65,7 +69,8 @@ class WithLoss(Layer):
     ) -> float:
         """Return the loss per example plus ``regularization``; without a forward pass: `RuntimeError`."""
         given, known = self._given(workspace_mgr)
-        total: float = self._loss.compute_score(*given, average=False, **known)
+        loss: Any = self.loss
+        total: float = loss.compute_score(*given, average=False, **known)
         return total / max(len(self.labels), 1) + regularization
 
     def compute_score_for_examples(
@@ -76,7 +81,8 @@ class WithLoss(Layer):
     ) -> Array:
         """Return the loss of every example plus ``regularization``, ``[batch]``."""
         given, known = self._given(workspace_mgr)
-        scores = self._loss.compute_score_array(*given, **known)
+        loss: Any = self.loss
+        scores = loss.compute_score_array(*given, **known)
         return self._per_example(scores, len(self.labels)) + regularization
 
     @property
@@ -121,17 +127,16 @@ class WithLoss(Layer):
             rows *= self._rows_of_mask(mask, mgr, FF_WORKING_MEM)
         return rows
 
-    @property
-    def _loss(self) -> Any:
-        return self.loss
-
     def _given(self, mgr: LayerWorkspaceMgr) -> tuple[tuple[Array, ...], dict[str, Array]]:
         """Return what the methods of the loss are given, and by name what need not be computed again."""
-        (x, sums, mask, output), labels, loss = self._sums(mgr), self.labels, self._loss
+        loss: Any = self.loss
+        (x, sums, mask, output), labels = self._sums(mgr), self.labels
         if labels is None:
             raise RuntimeError(f"{self.name}: it has no labels")
-        batch, n, *places = self._output_of(sums, x).shape
-        expected = (batch, loss.label_columns(n), *places)
+        expected = self._output_of(sums, x).shape
+        columns = loss.label_columns(expected[1])
+        if columns != expected[1]:
+            expected = (expected[0], columns, *expected[2:])
         if labels.shape != expected:
             self._refuse_shape("labels", str(list(expected)), labels)
         labels = self._rows_of(labels, mgr, FF_WORKING_MEM)
@@ -147,7 +152,8 @@ class WithLoss(Layer):
         """
         if epsilon is None:
             given, known = self._given(mgr)
-            return self._loss.compute_gradient(*given, **known)
+            loss: Any = self.loss
+            return loss.compute_gradient(*given, **known)
         _, sums, mask, _ = self._sums(mgr)
         rows = self._rows_of(epsilon, mgr, BP_WORKING_MEM)
         if mask is not None:

@@ -52,7 +52,6 @@ class _Pass:
     def run(self, node: Node, call: Callable[[Node, Any], Any], fact: object = None) -> Any:
         """Call something inside the scratch of a node; a scope left open there is closed, and an error."""
         returned = False
-        result = None
         try:
             with self._work():
                 result = call(node, fact)
@@ -62,7 +61,7 @@ class _Pass:
                 raise
             if not self._tolerant:
                 raise left_open(node.twin, error) from None
-        return result
+        return result  # it is there: what did not return was raised
 
     def forward(self, node: Node, mgr: LayerWorkspaceMgr) -> None:
         """Compute what a node gives, in its place, and what goes with it; inside its scratch."""

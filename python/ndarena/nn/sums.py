@@ -25,6 +25,13 @@ def _ones(shape: tuple[int, int], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     return ones
 
 
+@lru_cache(maxsize=128)
+def _column_of_ones(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any] | None:
+    """Return ones for rows of that shape; ``None`` where NumPy's own sum is better."""
+    suits = len(shape) == 1 and shape[0] <= LONGEST and dtype.kind == "f"
+    return _ones((shape[0], 1), dtype) if suits else None
+
+
 def add_up_rows(rows: Array, out: np.ndarray[Any, Any]) -> None:
     """Set ``out [n]`` to the sum of all ``rows [N, n]``, which are floating."""
     count = len(rows)
@@ -36,8 +43,7 @@ def add_up_rows(rows: Array, out: np.ndarray[Any, Any]) -> None:
 
 def sums_along_rows(x: Array) -> Array:
     """Return the sums along axis 1, which stays."""
-    dtype = x.dtype
-    if x.ndim != 2 or dtype.kind != "f" or x.shape[1] > LONGEST:
+    ones = _column_of_ones(x.shape[1:], x.dtype)
+    if ones is None:
         return x.sum(axis=1, keepdims=True)
-    ones = _ones((x.shape[1], 1), dtype)
     return x.dot(ones) if type(x) is np.ndarray else functions.matmul(x, ones)

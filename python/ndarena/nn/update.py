@@ -92,7 +92,8 @@ class Block:
         """Turn the gradient into the step, in place, and subtract it if that is asked for."""
         walker, (iteration, epoch) = self._walker, moment
         if walker is not None:
-            factors, scratch = walker.factors(*moment), walker.scratch_for(gradient[self.start : self.stop])
+            factors = walker.factors(iteration, epoch)
+            scratch = walker.scratch_for(gradient[self.start : self.stop]) if walker.scratch else ()
         for piece in self.pieces:
             part = gradient[piece.where]
             if self.is_divided and divisor != 1:
