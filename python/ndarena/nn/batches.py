@@ -122,7 +122,9 @@ def inputs_of(
         a mask that does not fit.
     """
     if wiring.is_simple and len(features) == 1 and features_masks is labels_masks is None:
-        return Batch([numeric(features[0], "features")], [None], [None], [None])
+        (x,) = features
+        simple = type(x) is np.ndarray and x.dtype.kind in "buif"
+        return Batch([x if simple else numeric(x, "features")], [None], [None], [None])
     inputs, outputs = len(wiring.inputs), len(wiring.outputs)
     arrays = [numeric(x, "features") for x in _counted(features, inputs, "features")]
     for name, kind, x in zip(wiring.inputs, wiring.input_types, arrays, strict=False):

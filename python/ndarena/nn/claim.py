@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from threading import get_ident
 
 __all__ = ["Claim"]
 
@@ -21,26 +22,29 @@ class Claim:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._owner = 0
+        self._is_wanted = False
 
     def get(self) -> bool:
-        """Get the claim if nobody has it; return whether it is had now."""
-        if not self._lock.acquire(blocking=False):
+        """Get the claim if nobody has it or waits for it; return whether it is had now."""
+        if self._is_wanted or not self._lock.acquire(blocking=False):
             return False
-        self._owner = threading.get_ident()
+        self._owner = get_ident()
         return True
 
     def wait(self) -> None:
         """Get the claim as soon as nobody has it; `RuntimeError` where this very thread has it."""
-        while not self.get():
-            if self._owner == threading.get_ident():
-                raise RuntimeError(
-                    "this network is at work in this thread already, and cannot learn meanwhile"
-                )
-            lock = self._lock
-            if lock.acquire(timeout=LONG):
-                lock.release()
-            elif self._owner not in sys._current_frames() and lock is self._lock:  # noqa: SLF001 - public, in fact
-                self._lock = threading.Lock()  # it was in another thread of a process that forked this one
+        if self.get():
+            return
+        if self._owner == get_ident() and self._lock.locked():
+            raise RuntimeError("this network is at work in this thread already, and cannot learn meanwhile")
+        self._is_wanted = True
+        try:
+            while not self._lock.acquire(timeout=LONG):
+                if self._owner not in sys._current_frames():  # noqa: SLF001 - documented, in spite of its name
+                    self._lock = threading.Lock()  # the owner was left behind when this process was forked
+            self._owner = get_ident()
+        finally:
+            self._is_wanted = False
 
     def leave(self) -> None:
         """Give the claim back."""

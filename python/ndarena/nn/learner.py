@@ -237,8 +237,8 @@ class Learner(Network):
     def _ask(
         self,
         batch: Batch,
-        use: Callable[[InferencePass], list[Any]],
-        *,
+        use: Callable[..., list[Any]],
+        *facts: Any,
         training: bool = False,
         kind: type[InferencePass] = InferencePass,
     ) -> list[Any]:
@@ -247,7 +247,7 @@ class Learner(Network):
         own = not training and self._outside is None and self._claim.get()
         try:
             wiring = self.wiring if own else self.wiring.apart()
-            results = use(kind(wiring, memory, self.dtype, batch, training=training))
+            results = use(kind(wiring, memory, self.dtype, batch, training=training), *facts)
         finally:
             if own:
                 self._claim.leave()
@@ -263,7 +263,7 @@ class Learner(Network):
         kind: type[InferencePass] = InferencePass,
     ) -> list[Any]:
         """Return what ``deliver`` makes of the outputs."""
-        return self._ask(batch, lambda work: work.outputs(deliver), training=training, kind=kind)
+        return self._ask(batch, InferencePass.outputs, deliver, training=training, kind=kind)
 
     def _next_outputs(self, batch: Batch, workspace: Workspace | None, *, one_step: bool) -> list[Any]:
         """Return the outputs of steps that follow on those before; of one step they have no time."""

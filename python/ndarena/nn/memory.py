@@ -232,8 +232,7 @@ class InTurn(Held):
     """Slots that are open while what lies in them is needed; none lies inside another."""
 
     def __init__(self, entrances: Sequence[Callable[[], Scope]], slots: Slots) -> None:
-        super().__init__(entrances)
-        self._slots = slots
+        self._entrances, self._slots, self._scopes = entrances, slots, {}
 
     def __enter__(self) -> Self:
         """Enter nothing yet."""

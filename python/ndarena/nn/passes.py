@@ -31,6 +31,8 @@ class _Pass:
 
     brings_all = False
     """Whether every layer is given its input in the place of inputs."""
+    carries_states = False
+    """Whether recurrent layers go on where they stopped."""
 
     def __init__(
         self,
@@ -39,13 +41,13 @@ class _Pass:
         dtype: np.dtype[Any],
         batch: Batch,
         *,
-        training: bool,
+        training: bool = False,
     ) -> None:
-        self.wiring, self.dtype, self.training = wiring, dtype, training
+        self.wiring, self.memory, self.dtype, self.training = wiring, memory, dtype, training
         self._work, self._tolerant, self._workspaces = memory.work, not memory.enabled, memory.workspaces
-        unknown = [None] * len(wiring.nodes)
-        self.values: list[Array] = [*batch.features, *unknown]
-        self.masks: list[Array] = [*batch.features_masks, *unknown]
+        unknown = wiring.unknown
+        self.values: list[Array] = batch.features + unknown
+        self.masks: list[Array] = batch.features_masks + unknown
         self.examples: list[Any] = [*map(len, batch.features), *unknown]
         self._labels_masks = batch.labels_masks
 
@@ -76,7 +78,10 @@ class _Pass:
             x, mask = self._preprocessed(node, x, mask, mgr)
         if node.output is not None and self._labels_masks[node.output] is not None:
             mask = self._labels_masks[node.output]
-        result = self._activation(layer, x, mask, mgr)
+        if self.carries_states:
+            result = self._carried(layer, x, mask, mgr)
+        else:
+            result = layer.activate(x, training=self.training, workspace_mgr=mgr, mask=mask)
         if mask is not None:
             self.masks[node.value] = layer.feed_forward_mask(mask)
         self.examples[node.value] = self.examples[source]
@@ -90,7 +95,8 @@ class _Pass:
             mask = preprocessor.feed_forward_mask(mask, examples)  # type: ignore[union-attr]
         return placed(node.twin, mgr, ACTIVATIONS, made, (x,)), mask
 
-    def _activation(self, layer: Any, x: Array, mask: Array, mgr: LayerWorkspaceMgr) -> Array:
+    def _carried(self, layer: Any, x: Array, mask: Array, mgr: LayerWorkspaceMgr) -> Array:
+        """Return the activation of a layer that goes on from a state, if it has one."""
         return layer.activate(x, training=self.training, workspace_mgr=mgr, mask=mask)
 
     def _vertex(self, node: Node, mgr: LayerWorkspaceMgr) -> Array:
@@ -112,6 +118,8 @@ class _Pass:
 class TrainingPass(_Pass):
     """One batch forward and backward, inside ``memory.whole()``."""
 
+    memory: TrainingMemory
+
     def __init__(
         self,
         wiring: Wiring,
@@ -120,20 +128,20 @@ class TrainingPass(_Pass):
         batch: Batch,
     ) -> None:
         super().__init__(wiring, memory, dtype, batch, training=True)
-        self._memory, self._labels = memory, batch.labels
+        self._labels = batch.labels
         self._epsilons: dict[int, list[Array]] = {}
         self._keeps_epsilons = False
 
     def forward_hidden(self) -> None:
         """Compute all values but those of the outputs."""
-        mgr = self._memory.forward
+        mgr = self.memory.forward
         for node in self.wiring.hidden:
             self.run(node, self.forward, mgr)
 
     def forward_outputs(self) -> None:
         """Compute the outputs, too, for errors that come from outside."""
         for node in self.wiring.outputs:
-            self.run(node, self.forward, self._memory.forward)
+            self.run(node, self.forward, self.memory.forward)
 
     def backward(
         self, outside: Sequence[Array] | None = None, *, keep_epsilons: bool = False
@@ -146,7 +154,7 @@ class TrainingPass(_Pass):
         for value in self.wiring.unread_by_outputs:
             self.values[value] = None
         kept: list[np.ndarray[Any, Any] | None] = [None] * len(self.wiring.inputs)
-        with self._memory.epsilons() as slots:
+        with self.memory.epsilons() as slots:
             for node in self.wiring.backwards:
                 if not node.is_input:
                     slots.begin(node)
@@ -171,7 +179,7 @@ class TrainingPass(_Pass):
     def _score_of(self, node: Node, penalty: Callable[[], float]) -> float:
         """Return the score of an output; the first one pays the penalty of all parameters."""
         regularization = penalty() if node.output == 0 else 0.0
-        mgr = self._memory.forward
+        mgr = self.memory.forward
         return float(node.twin.compute_score(regularization, training=True, workspace_mgr=mgr))
 
     def _finish(self, node: Node, outside: Sequence[Array] | None) -> None:
@@ -179,14 +187,14 @@ class TrainingPass(_Pass):
         place = node.output or 0
         if outside is None:
             node.twin.labels = self._labels[place]
-            self.forward(node, self._memory.forward)
+            self.forward(node, self.memory.forward)
         for value in self.wiring.ended_by_outputs[place]:  # layers keep what they need
             self.values[value] = None
-        self._hand_down(node, None if outside is None else outside[place], self._memory.backward(node))
+        self._hand_down(node, None if outside is None else outside[place], self.memory.backward(node))
 
     def _step(self, node: Node, epsilons: list[Array]) -> None:
         """Go backward through a node that is no output."""
-        mgr = self._memory.backward(node)
+        mgr = self.memory.backward(node)
         epsilon = epsilons.pop() if len(epsilons) == 1 else _summed(epsilons, mgr)
         self._hand_down(node, epsilon, mgr)
 
@@ -233,10 +241,12 @@ def _plain_sum(epsilons: list[Array] | None) -> np.ndarray[Any, Any] | None:
 class PieceTrainingPass(TrainingPass):
     """One piece of series forward and backward, in which recurrent layers go on from the piece before."""
 
-    def _activation(self, layer: Any, x: Array, mask: Array, mgr: LayerWorkspaceMgr) -> Array:
+    carries_states = True
+
+    def _carried(self, layer: Any, x: Array, mask: Array, mgr: LayerWorkspaceMgr) -> Array:
         if isinstance(layer, RecurrentLayer):
             return layer.rnn_activate_using_stored_state(x, training=True, workspace_mgr=mgr, mask=mask)
-        return super()._activation(layer, x, mask, mgr)
+        return super()._carried(layer, x, mask, mgr)
 
 
 def _summed(epsilons: list[Array], mgr: LayerWorkspaceMgr) -> Array:
@@ -252,21 +262,11 @@ def _summed(epsilons: list[Array], mgr: LayerWorkspaceMgr) -> Array:
 class InferencePass(_Pass):
     """One batch forward; the caller says where the results go."""
 
-    def __init__(
-        self,
-        wiring: Wiring,
-        memory: InferenceMemory,
-        dtype: np.dtype[Any],
-        batch: Batch,
-        *,
-        training: bool = False,
-    ) -> None:
-        super().__init__(wiring, memory, dtype, batch, training=training)
-        self.memory = memory
+    memory: InferenceMemory
 
     def outputs(self, deliver: Callable[[Node, Array], Any]) -> list[Any]:
         """Return what ``deliver`` makes of the outputs, in their order; they end when it returns."""
-        delivered: dict[int, Any] = {}
+        delivered: list[Any] = [None] * len(self.wiring.outputs)
         with self.memory.results() as slots:
             for node, ended in zip(self.wiring.nodes, self.wiring.ended, strict=True):
                 slots.begin(node)
@@ -277,7 +277,7 @@ class InferencePass(_Pass):
                 for value in ended:
                     self.values[value] = None
                 slots.end(node)
-        return [delivered[i] for i in range(len(self.wiring.outputs))]
+        return delivered
 
     def scored(self, labels: Sequence[Array], score: Callable[[Any], Any]) -> list[Any]:
         """Return what ``score`` asks of every output layer, which has its labels."""
@@ -318,16 +318,20 @@ class InferencePass(_Pass):
 class SteppingPass(InferencePass):
     """One batch forward, in which recurrent layers go on where they stopped."""
 
-    def _activation(self, layer: Any, x: Array, mask: Array, mgr: LayerWorkspaceMgr) -> Array:
+    carries_states = True
+
+    def _carried(self, layer: Any, x: Array, mask: Array, mgr: LayerWorkspaceMgr) -> Array:
         if isinstance(layer, RecurrentLayer):
             return layer.rnn_time_step(x, workspace_mgr=mgr)
-        return super()._activation(layer, x, mask, mgr)
+        return super()._carried(layer, x, mask, mgr)
 
 
 class CarryingPass(InferencePass):
     """One piece of series forward, in which recurrent layers go on from the piece before, masks and all."""
 
-    def _activation(self, layer: Any, x: Array, mask: Array, mgr: LayerWorkspaceMgr) -> Array:
+    carries_states = True
+
+    def _carried(self, layer: Any, x: Array, mask: Array, mgr: LayerWorkspaceMgr) -> Array:
         if isinstance(layer, RecurrentLayer):
             return layer.rnn_activate_using_stored_state(x, training=False, workspace_mgr=mgr, mask=mask)
-        return super()._activation(layer, x, mask, mgr)
+        return super()._carried(layer, x, mask, mgr)

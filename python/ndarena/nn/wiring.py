@@ -132,6 +132,8 @@ class Wiring:
     unread_by_outputs: tuple[int, ...] = field(init=False)
     """The values that no output is given."""
 
+    unknown: list[None] = field(init=False)
+    """Nothing for every node."""
     is_simple: bool = field(init=False)
     """Whether one array goes in, of which nothing is said, and one comes out."""
 
@@ -145,6 +147,7 @@ class Wiring:
         object.__setattr__(self, "hidden", tuple(node for node in self.nodes if node.output is None))
         is_simple = len(self.inputs) == len(self.outputs) == 1 and not self.input_types
         object.__setattr__(self, "is_simple", is_simple)
+        object.__setattr__(self, "unknown", [None] * len(self.nodes))
         object.__setattr__(self, "backwards", self.nodes[::-1])
         object.__setattr__(self, "ended", tuple(ended))
         object.__setattr__(self, "ended_by_outputs", tuple(map(self._ended_by_output, self.outputs)))
