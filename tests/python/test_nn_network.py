@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import sys
 import threading
 
 import numpy as np
@@ -397,6 +398,31 @@ def test_one_fit_at_a_time():
     with pytest.raises(RuntimeError, match="learning already"):
         net.fit(X, Y)
     net.set_listeners()
+    net.fit(X, Y)
+
+
+@pytest.mark.parametrize("line", [1, 2, 4, 5])
+def test_a_signal_before_learning_begins_keeps_nobody_out(line):
+    """At the lines of what keeps others out; none can come at the one that does nothing but add to a list."""
+    net = chain(5, 7, 3)
+    seen = []
+
+    def trace(frame, event, _):
+        if frame.f_code.co_name != "_alone":
+            return None
+        if event == "line":
+            seen.append(frame.f_lineno)
+            if len(seen) == line:
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            net.fit(X, Y)
+    finally:
+        sys.settrace(before)
     net.fit(X, Y)
 
 

@@ -48,7 +48,7 @@ class Network(Stored, Overseen):
         self._training_mode = WorkspaceMode(configuration.training_workspace_mode)
         self._inference_mode = WorkspaceMode(configuration.inference_workspace_mode)
         self._listeners: tuple[TrainingListener, ...] = ()
-        self._fitting = threading.Lock()
+        self._learning: list[object] = []  # calls that want to: the first one does
         self._claim = Claim()
         self.iteration_count = 0
         self.epoch_count = 0

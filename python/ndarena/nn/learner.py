@@ -88,9 +88,12 @@ class Learner(Network):
 
     def _alone(self, work: Callable[..., Any], *facts: Any, **options: Any) -> Any:
         """Keep others from learning meanwhile; if it fails let go of what the layers kept."""
-        if not self._fitting.acquire(blocking=False):
-            raise RuntimeError("this network is learning already")
+        me = object()
         try:
+            # Inside, and ended by one call of C: no signal comes between.
+            self._learning.append(me)
+            if self._learning[0] is not me:
+                raise RuntimeError("this network is learning already")
             self._claim.wait()
             try:
                 result = work(*facts, **options)
@@ -102,7 +105,7 @@ class Learner(Network):
             finally:
                 self._claim.leave()
         finally:
-            self._fitting.release()
+            self._learning.remove(me)
         self._outside = None
         return result
 

@@ -40,7 +40,7 @@ class Replicated(Learner):
         """
         twin = copy.copy(self)
         twin.wiring = self.wiring.apart()
-        twin.__dict__ |= {"_here": threading.local(), "_fitting": threading.Lock(), "_claim": Claim()}
+        twin.__dict__ |= {"_here": threading.local(), "_learning": [], "_claim": Claim()}
         return twin
 
     def led(self, work: Callable[..., None], *facts: object) -> None:

@@ -222,7 +222,7 @@ class RequestQueue:
             lane.add(request)
             self._count += 1
             if lane.awaited is None:
-                self._idle.notify()
+                self._idle.notify_all()  # all: a signal inside may leave one behind that was woken already
                 self._filled.notify_all()
             elif self._is_enough(lane, lane.awaited):
                 self._filled.notify_all()
