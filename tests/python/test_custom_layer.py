@@ -316,3 +316,17 @@ def test_the_lowest_layer_may_hand_nothing_down(mode):
     with pytest.raises(TypeError, match=r"layer 1 .* not None: layers below it learn"):
         network(Scaled(n_in=4), Embedding(), mode=mode).fit(X, Y)
     settled()
+
+
+@pytest.mark.parametrize("name", ["index", "rng", "params", "gradient", "param_table", "gradient_table"])
+def test_what_a_twin_is_given_cannot_be_taken_for_something_else(name):
+    class Careless(nn.Layer):
+        def activate(self, x, *, training=False, workspace_mgr, mask=None):
+            setattr(self, name, x)
+            return x
+
+    twin = Careless().instantiate()
+    for _ in range(2):
+        with pytest.raises(AttributeError, match=f"Careless.{name} is given to the layer and read-only"):
+            twin.activate(X, workspace_mgr=LayerWorkspaceMgr.no_workspaces())
+        getattr(twin, name)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError, dataclass, field
+from functools import cached_property
 from typing import Any, Self, dataclass_transform
 
 __all__ = ["Declared", "keep"]
 
 keep = object.__setattr__
 """Sets an attribute of a twin whose name is known not to be declared; nothing is asked."""
+
+
+def _is_given(value: object) -> bool:
+    """Tell whether an attribute of a class is what a twin is given, and does not set."""
+    return isinstance(value, cached_property)
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
@@ -19,16 +25,21 @@ class Declared:
     free.
     """
 
+    _read_only = frozenset[str]()
+    """What is declared, and what else a twin does not set."""
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Make the subclass a dataclass."""
         super().__init_subclass__(**kwargs)
         dataclass(frozen=True, kw_only=True)(cls)
-        # The generated methods would refuse every attribute; those below refuse the declared ones.
+        # The generated methods would refuse every attribute; those below refuse what is declared or given.
         del cls.__setattr__, cls.__delattr__
+        given = {name for kind in cls.__mro__ for name, value in vars(kind).items() if _is_given(value)}
+        cls._read_only = frozenset(cls.__dataclass_fields__) | given  # type: ignore[attr-defined]
 
     def __setattr__(self, name: str, value: object) -> None:
         """Set an attribute of a twin."""
-        if name in type(self).__dataclass_fields__ or "_memory" not in self.__dict__:  # type: ignore[attr-defined]
+        if name in self._read_only or "_memory" not in self.__dict__:
             self._refuse_change(name)
         keep(self, name, value)
 
@@ -44,6 +55,10 @@ class Declared:
     def _refuse_change(self, name: str) -> None:
         if name in type(self).__dataclass_fields__:  # type: ignore[attr-defined]  # of the subclass
             raise FrozenInstanceError(f"{type(self).__name__}.{name} is declared and so read-only")
+        if name in self._read_only:
+            raise AttributeError(
+                f"{type(self).__name__}.{name} is given to the layer and read-only: take another name"
+            )
         if "_memory" not in self.__dict__:
             raise FrozenInstanceError(
                 f"{type(self).__name__}.{name}: this object is configuration; what it works with belongs to "

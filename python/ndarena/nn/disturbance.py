@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ndarena._core import ArrayType
+from ndarena.nn.declared import keep
 from ndarena.nn.dropout import IDropout
 from ndarena.nn.placement import like
 from ndarena.nn.weight_noise import IWeightNoise
@@ -131,8 +132,8 @@ class Disturbance:
         if not self._noisy:
             yield
             return
-        self._twin.param_table = self.memory.param_table | self._noisy
+        keep(self._twin, "param_table", self.memory.param_table | self._noisy)
         try:
             yield
         finally:
-            self._twin.param_table = self.memory.param_table
+            keep(self._twin, "param_table", self.memory.param_table)

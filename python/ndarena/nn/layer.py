@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypedDict
 import numpy as np
 
 from ndarena.nn.constraints import LayerConstraint, constraints_of
-from ndarena.nn.declared import Declared
+from ndarena.nn.declared import Declared, keep
 from ndarena.nn.disturbance import Disturbance, disturb
 from ndarena.nn.dropout import IDropout, dropout_of
 from ndarena.nn.input_type import InputTypeFeedForward, InputTypeRecurrent
@@ -264,7 +264,7 @@ class Layer(Declared):
         twin = super().__copy__()
         around = self.__dict__.get("_disturbance")
         if isinstance(around, Disturbance):
-            twin.param_table = around.memory.param_table
+            keep(twin, "param_table", around.memory.param_table)
             disturb(twin)
         return twin
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ndarena._core import ArrayType, WorkspaceArray, detach
 from ndarena.errors import ScopeError
+from ndarena.nn.declared import keep
 from ndarena.nn.placement import brought_in, described, left_open, placed
 from ndarena.nn.recurrent import RecurrentLayer
 from ndarena.nn.words import Array, share_memory
@@ -186,7 +187,7 @@ class TrainingPass(_Pass):
         """Go forward and backward through an output, or backward alone from an error."""
         place = node.output or 0
         if outside is None:
-            node.twin.labels = self._labels[place]
+            keep(node.twin, "labels", self._labels[place])
             self.forward(node, self.memory.forward)
         for value in self.wiring.ended_by_outputs[place]:  # layers keep what they need
             self.values[value] = None
