@@ -87,9 +87,6 @@ class Served:
 
 
 def _held(arrays: list[Array]) -> list[Array]:
-    """Return arrays that stay, each with rows."""
-    if any(array is not None and not array.shape for array in arrays):
-        raise ValueError("features and masks have rows, [N, ...]: a single number has none")
     return [np.asarray(array) if isinstance(array, WorkspaceArray) else array for array in arrays]
 
 

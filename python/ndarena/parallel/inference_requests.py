@@ -102,20 +102,24 @@ class Request:
     ) -> None:
         self.served, self.features, self.masks = served, features, masks
         self.reply: Future[Any] | Reply | None = reply
-        self.rows = len(features[0])
         self.key = self._key()
 
     def _key(self) -> object:
         """Return what requests have in common that may be answered together; one of its own for others.
 
-        That is the version of the model, and the shapes but for the rows.
+        That is the version of the model, and the shapes but for the rows, which are counted.
         """
-        alike, parts = self.served.merges, list[object]([self.served])
+        parts, rows = list[object]([self.served]), set()
         for array in (*self.features, *self.masks):
-            shape = (self.rows,) if array is None else array.shape
-            alike = alike and shape[0] == self.rows
-            parts.append(None if array is None else shape[1:])
-        return tuple(parts) if alike else object()
+            if array is None:
+                parts.append(None)
+            elif not array.shape:
+                raise ValueError("features and masks have rows, [N, ...]: a single number has none")
+            else:
+                rows.add(array.shape[0])
+                parts.append(array.shape[1:])
+        self.rows: int = self.features[0].shape[0]
+        return tuple(parts) if self.served.merges and len(rows) == 1 else object()
 
     def is_awaited(self) -> bool:
         """Tell whether somebody waits for the answer, who cannot cancel it from now on."""
