@@ -93,6 +93,8 @@ class _Memory:
         self.workspaces = {name: _found(name, conf) for name, conf in wishes.items()}
         self._used = tuple(self.workspaces.values())
         self._settled = not self.enabled
+        self.inputs: dict[LayerWorkspaceMgr, Workspace] = {}
+        """Where inputs belong, by manager; those without are plain."""
         self._entrances = {name: self._entrance(T.ACTIVATIONS, name) for name in wishes}
         self.work = self._entrance(T.FF_WORKING_MEM, self._name(WORK))
         """Enters the scratch of one call of a layer."""
@@ -159,7 +161,11 @@ class _Memory:
             builder.with_(T(role), name, conf)
         for plain in scoped_out:
             builder.no_workspace_for(plain)
-        return builder.build()
+        mgr = builder.build()
+        given = self.workspaces.get(places.get("INPUT", ""))
+        if given is not None:
+            self.inputs[mgr] = given
+        return mgr
 
     def _scratch_places(self) -> dict[str, str]:
         loop = self._name(LOOP)

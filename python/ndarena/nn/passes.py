@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndarena._core import ArrayType, WorkspaceArray, detach
-from ndarena.errors import ScopeError
+from ndarena.errors import ArrayLocationError, ScopeError
 from ndarena.nn.declared import keep
 from ndarena.nn.placement import brought_in, described, left_open, placed
 from ndarena.nn.recurrent import RecurrentLayer
@@ -45,7 +45,7 @@ class _Pass:
         training: bool = False,
     ) -> None:
         self.wiring, self.memory, self.dtype, self.training = wiring, memory, dtype, training
-        self._work, self._tolerant, self._workspaces = memory.work, not memory.enabled, memory.workspaces
+        self._work, self._tolerant, self._inputs = memory.work, not memory.enabled, memory.inputs
         unknown = wiring.unknown
         self.values: list[Array] = batch.features + unknown
         self.masks: list[Array] = batch.features_masks + unknown
@@ -74,7 +74,7 @@ class _Pass:
         source, layer = node.sources[0], node.twin
         x, mask = self.values[source], self.masks[source]
         if node.is_first or self.brings_all:
-            x = brought_in(mgr, self._workspaces, x, self.dtype)
+            x = brought_in(mgr, self._inputs.get(mgr), x, self.dtype)
         if node.preprocessor is not None:
             x, mask = self._preprocessed(node, x, mask, mgr)
         if node.output is not None and self._labels_masks[node.output] is not None:
@@ -86,7 +86,10 @@ class _Pass:
         if mask is not None:
             self.masks[node.value] = layer.feed_forward_mask(mask)
         self.examples[node.value] = self.examples[source]
-        self.values[node.value] = placed(layer, mgr, ACTIVATIONS, result, (x,))
+        try:
+            self.values[node.value] = mgr.validate_array_location(ACTIVATIONS, result)
+        except (TypeError, ArrayLocationError):
+            self.values[node.value] = placed(layer, mgr, ACTIVATIONS, result, (x,))
 
     def _preprocessed(self, node: Node, x: Array, mask: Array, mgr: LayerWorkspaceMgr) -> tuple[Array, Array]:
         """Return what the preprocessor of a layer makes of its input, and of the mask."""
@@ -103,7 +106,7 @@ class _Pass:
     def _vertex(self, node: Node, mgr: LayerWorkspaceMgr) -> Array:
         vertex = node.twin
         if node.is_input:
-            given = [brought_in(mgr, self._workspaces, self.values[node.sources[0]], self.dtype)]
+            given = [brought_in(mgr, self._inputs.get(mgr), self.values[node.sources[0]], self.dtype)]
         else:
             given = [self.values[source] for source in node.sources]
         masks = [self.masks[source] for source in node.sources]

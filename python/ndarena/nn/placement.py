@@ -13,7 +13,7 @@ from ndarena.nn.words import Array, share_memory
 from ndarena.policies import WorkspaceType
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from ndarena._core import Workspace
     from ndarena.nn.layer import Layer
@@ -83,17 +83,14 @@ def _is_readable(a: Array) -> bool:
 
 
 def brought_in(
-    mgr: LayerWorkspaceMgr, workspaces: Mapping[str, Workspace], x: Array, dtype: np.dtype[np.floating]
+    mgr: LayerWorkspaceMgr, workspace: Workspace | None, x: Array, dtype: np.dtype[np.floating]
 ) -> Array:
-    """Return an input of a network in the place of inputs, which may be one of ``workspaces``.
-
-    It has that dtype and C order.
+    """Return an input of a network in the place of inputs, in that dtype and C order.
 
     An input is copied into its workspace, so that what a layer makes of it lands in a workspace too. A batch
     in a ring is read where it lies: its block is its own while it is learned from. Where inputs have no
     workspace, one that is right is taken as it is.
     """
-    workspace = workspaces.get(mgr.get_workspace_name(INPUT) or "")
     is_in_order = x.dtype == dtype and x.flags["C_CONTIGUOUS"]
     if workspace is not None and not isinstance(x, WorkspaceArray):
         return workspace.array(x) if is_in_order else workspace.array(x, dtype, order="C")
