@@ -318,7 +318,7 @@ class Meter:
         tracemalloc.reset_peak()
 
 
-@pytest.mark.parametrize(("count", "length"), [(1000, None), (300, 2)])
+@pytest.mark.parametrize(("count", "length"), [(1000, None), (200, 2)])
 @pytest.mark.parametrize("mode", MODES)
 def test_D_25_a_thousand_batches_take_as_much_as_a_few(mode, count, length):  # noqa: N802 - an id
     if length:

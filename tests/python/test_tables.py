@@ -1,6 +1,5 @@
 """The ancestor's tables: every row has a test whose name carries the row's id."""
 
-import ast
 import re
 from functools import cache
 from pathlib import Path
@@ -15,9 +14,8 @@ TABLES = {"A": 32, "P": 30, "E": 28, "D": 30}
 def names():
     """Return the names of all tests."""
     paths = Path(__file__).parent.glob("test_*.py")
-    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in paths]
-    functions = (node for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef))
-    return sorted({node.name for node in functions if node.name.startswith("test_")})
+    found = (re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE) for path in paths)
+    return sorted({name for those in found for name in those})
 
 
 def ids_in(name):

@@ -24,7 +24,8 @@ class Prediction(NamedTuple):
 class WithRecords:
     """Remembers the predictions of rows with metadata; others are only counted.
 
-    All lists are in the order of actual and predicted class, and then as the rows came.
+    All lists are in the order of actual and predicted class, and then as the rows came. JSON has none of
+    them, as in DL4J.
     """
 
     _predictions: list[Prediction]
