@@ -340,7 +340,7 @@ def test_D_25_a_thousand_batches_take_as_much_as_a_few(mode, count, length):  # 
     assert (held == 0).all()
     assert living.max() < 20  # small numbers of the meter's own; a block per batch would be more
     assert taken.max() < 300  # bytes, of the meter's numbers: every batch takes the same
-    assert evaluations[0].row_count > 10_000
+    assert evaluations[0].row_count > 5000
 
 
 @pytest.mark.parametrize("name", COUNTING)
