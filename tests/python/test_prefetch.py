@@ -3,12 +3,14 @@
 import gc
 import threading
 import time
+from contextlib import suppress
 
 import numpy as np
 import pytest
 from nn_support import chain, examples
 from support import eventually
 
+import ndarena
 from ndarena import OverwrittenArrayError, WorkspaceArray, get_all_workspaces_for_current_thread, nn
 from ndarena.data import (
     ArrayDataSetIterator,
@@ -136,6 +138,93 @@ def test_every_way_out_ends_the_thread():
         next(begun)
     assert list(begun) == []
     iterator.close()
+
+
+class Reading(ArrayDataSetIterator):
+    """Notes who reads."""
+
+    def batches(self):
+        self.readers.append(threading.current_thread())
+        return super().batches()
+
+
+def reading():
+    source = Reading(X, Y, batch_size=20)
+    source.readers = []
+    return source
+
+
+def test_in_a_block_thread_and_ring_stay_for_the_next_epoch():
+    source = reading()
+    held, rings = [], set()
+    with AsyncDataSetIterator(source, 2) as iterator:
+        for _ in range(30):
+            for i, data in enumerate(iterator):
+                assert (data.features == X[20 * i : 20 * i + 20]).all()
+                rings.add(data.features.workspace.id)
+                held.append(ndarena.allocated_bytes())
+            assert i == 9
+        (reader,) = set(source.readers)
+        assert reader.is_alive()
+    assert not reader.is_alive()
+    assert len(rings) == len(set(held[3:])) == 1
+    assert len(joined(iterator)) == 200  # and afterwards as before
+    assert not source.readers[-1].is_alive()
+
+
+@pytest.mark.parametrize("way", ["break", "error of the loop", "error of the source", "close"])
+def test_in_a_block_an_epoch_follows_on_one_that_was_given_up(way):
+    source, broken = reading(), [way == "error of the source"]
+
+    class Breaking:
+        def pre_process(self, data):
+            if broken[0] and data.features[0, 0] == X[60, 0]:
+                raise LookupError("here")
+
+    with AsyncDataSetIterator(source, 2) as iterator:
+        iterator.pre_processor = Breaking()
+        for _ in range(5):
+            with suppress(LookupError):
+                for i, _data in enumerate(iterator):
+                    if i == 2 and way == "break":
+                        break
+                    if i == 2 and way == "error of the loop":
+                        raise LookupError("there")
+                    if i == 2 and way == "close":
+                        iterator.close()
+            assert i == 2
+            broken[0] = False
+            np.testing.assert_array_equal(joined(iterator), X)
+            broken[0] = way == "error of the source"
+        assert len(set(source.readers)) == (5 + 1 if way == "close" else 1)
+    assert not any(reader.is_alive() for reader in source.readers)
+
+
+def test_in_a_block_epochs_may_be_under_way_at_the_same_time():
+    source = reading()
+    with AsyncDataSetIterator(source, 2) as iterator:
+        pairs = list(zip(iterator, iterator, iterator, strict=True))
+        assert len(pairs) == 10
+        assert len(set(source.readers)) == 3
+        assert len(joined(iterator)) == 200
+    assert not any(reader.is_alive() for reader in source.readers)
+
+
+def test_a_block_that_nobody_leaves_is_ended_by_the_collector():
+    source = reading()
+
+    def suspended():
+        with AsyncDataSetIterator(source, 2) as iterator:
+            yield from iterator
+
+    begun = suspended()
+    next(begun)
+    iterator = AsyncDataSetIterator(source, 2)
+    iterator.__enter__()
+    joined(iterator)
+    del begun, iterator
+    gc.collect()
+    assert eventually(lambda: not any(reader.is_alive() for reader in source.readers))
 
 
 def test_a_source_that_does_not_come_back_is_left_alone(monkeypatch):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Epoch", "Handover", "joined", "snapshot"]
+__all__ = ["HASTE", "PATIENCE", "Epoch", "Handover", "joined", "snapshot"]
 
 T = TypeVar("T")
 
@@ -58,21 +58,27 @@ class Handover:
         self.consumers = consumers
         """How many batches are in use at once: at least one, and one for every thread that has asked."""
         self.thread: threading.Thread | None = None
+        """Who reads."""
+        self.ends_thread = False
+        """Whether the thread ends with the reading."""
+        self._is_over = threading.Event()
         for _ in range(size):
             self.room.put(None)
 
-    def start(self, work: Callable[[Handover], None], name: str) -> None:
-        """Begin to read in a thread, which does not keep the program from ending."""
-        self.thread = threading.Thread(target=self._run, args=(work,), name=name, daemon=True)
-        self.thread.start()
-
-    def _run(self, work: Callable[[Handover], None]) -> None:
+    def run(self, read: Callable[[], None]) -> None:
+        """Read, in the thread of the reader."""
         try:
-            work(self)
+            read()
         except BaseException as error:  # noqa: BLE001 - it goes on in the consumer, in its place
+            self._is_over.set()
             self.ready.put(_End(error))
         else:
+            self._is_over.set()
             self.ready.put(_End())
+
+    def is_over(self) -> bool:
+        """Tell whether nothing is read any more."""
+        return self._is_over.is_set()
 
     def has_room(self) -> bool:
         """Wait until another batch may be made ready; tell whether somebody will take it."""
@@ -91,10 +97,13 @@ class Handover:
         self.ready.put(_End())
 
     def join(self, patience: float) -> bool:
-        """Wait for the thread's end, unless it is the one that asks; tell whether it is gone."""
-        if self.thread is None or self.thread is threading.current_thread():
+        """Wait for the end of the reading, unless the reader itself asks; tell whether it is over."""
+        thread = self.thread
+        if thread is None or thread is threading.current_thread() or not thread.is_alive():
             return True
-        return joined(self.thread, patience)
+        if not self.ends_thread:
+            return self._is_over.wait(patience)
+        return joined(thread, patience)
 
     def end(self) -> None:
         """End the reading. A source that does not come back cannot be ended: a `ResourceWarning` says so."""

@@ -8,10 +8,16 @@ from collections.abc import Generator
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Self
 
-from ndarena._core import get_and_activate_workspace, get_auto_gc_window, scope_out_of_workspaces
+from ndarena._core import (
+    any_workspace_active_for_current_thread,
+    get_and_activate_workspace,
+    get_auto_gc_window,
+    scope_out_of_workspaces,
+)
 from ndarena.data.examples import Examples
 from ndarena.data.handover import Epoch, Handover, snapshot
 from ndarena.data.iterators import WrappingIterator, at_least, pre_processed
+from ndarena.data.reader import Reader
 from ndarena.data.ring import Ring
 
 if TYPE_CHECKING:
@@ -26,8 +32,9 @@ class AsyncDataSetIterator(WrappingIterator):
     """Another source, read ahead by a thread (DL4J: ``AsyncDataSetIterator``).
 
     Every ``for`` starts a thread, which ends with the loop: at its end, by ``break``, by an exception, or
-    when `close` is called or nobody has the loop's iterator any more. What the source raises is raised in its
-    place in the sequence. Several threads may share what ``iter()`` returns: each batch goes to one of them.
+    when `close` is called or nobody has the loop's iterator any more. In a ``with`` block thread and ring
+    stay for the loops that follow, and end with the block. What the source raises is raised in its place in
+    the sequence. Several threads may share what ``iter()`` returns: each batch goes to one of them.
 
     Batches are copied into a ring of blocks of the thread before the source is asked for the next one, so
     that a source may use its arrays again. The batch that a thread has taken last is never overwritten; who
@@ -76,24 +83,36 @@ class AsyncDataSetIterator(WrappingIterator):
         self.async_supported = False
         self._block = 0
         self._handovers: weakref.WeakSet[Handover] = weakref.WeakSet()
+        self._keeps_reader = False
+        self._reader: Reader | None = None
 
     def batches(self) -> Epoch:
         """Begin an epoch: return its batches, while a thread reads ahead."""
-        source = self._epoch()
+        read = self._reading(self._epoch())
         handover = Handover(self._size, self._consumers)
+        epoch = Epoch(handover)
         self._handovers.add(handover)
-        handover.start(self._reading(source), self.thread_name)
-        return Epoch(handover)
+        if self._keeps_reader and self._reader is None:
+            self._reader = self._another_reader()
+        if self._reader is None or not self._reader.take(handover, read):
+            handover.ends_thread = True
+            reader = self._another_reader()
+            reader.take(handover, read)
+            reader.finish()
+        return epoch
 
     __iter__ = batches
 
+    def _another_reader(self) -> Reader:
+        ring = Ring(f"{self.ring_name}{uuid.uuid4()}", self._block) if self._use_workspace else None
+        return Reader(self.thread_name, ring)
+
     def _reading(self, source: Iterable[Any]) -> Any:
         """Return the work of the thread, which does not hold this object."""
-        ring = Ring(f"{self.ring_name}{uuid.uuid4()}", self._block) if self._use_workspace else None
         blocks = self._size + SPARE_BLOCKS
         callback, pre_processor, owner = self._callback, self.pre_processor, weakref.ref(self)
 
-        def read(handover: Handover) -> None:
+        def read(handover: Handover, ring: Ring | None) -> None:
             _enter_for_good()
             batches = iter(source)
             try:
@@ -118,16 +137,23 @@ class AsyncDataSetIterator(WrappingIterator):
 
     def close(self) -> None:
         """End all threads; loops that are under way end as if there were no more batches."""
+        reader, self._reader = self._reader, None
         self.let_go()
+        if reader is not None:
+            reader.finish()
         for handover in snapshot(self._handovers):
             handover.end()
+        if reader is not None:
+            reader.join()
 
     def __enter__(self) -> Self:
-        """Return this object."""
+        """Keep the thread and its ring for the next epoch, until the end of the block; return this object."""
+        self._keeps_reader = True
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Do as `close`, but no warning takes the place of an exception."""
+        self._keeps_reader = False
         with nullcontext() if kind is None else suppress(ResourceWarning):
             self.close()
 
@@ -138,7 +164,7 @@ def _enter_for_good() -> None:
     The collector runs when an outermost scope is left: no batch leaves one then, in the middle of a step of
     another thread.
     """
-    if get_auto_gc_window():
+    if get_auto_gc_window() and not any_workspace_active_for_current_thread():
         get_and_activate_workspace(id="ADSI_PACE")
         scope_out_of_workspaces()
 
