@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["HASTE", "PATIENCE", "Epoch", "Handover", "joined", "snapshot"]
+__all__ = ["HASTE", "Epoch", "Handover", "joined", "snapshot"]
 
 T = TypeVar("T")
 

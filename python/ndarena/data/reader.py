@@ -7,7 +7,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from ndarena.data.handover import HASTE, PATIENCE, Handover, joined
+from ndarena.data.handover import HASTE, Handover, joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,9 +61,10 @@ class Reader:
         self._epochs.put(None)
 
     def join(self) -> None:
-        """Wait for the thread's end, unless it is the one that asks."""
-        if self.thread is not threading.current_thread():
-            joined(self.thread, PATIENCE)
+        """Wait for the thread's end, unless it is the one that asks, or still reads."""
+        is_over = self._last is None or self._last.is_over()
+        if is_over and self.thread is not threading.current_thread():
+            joined(self.thread, HASTE)
 
     def __del__(self) -> None:
         """Do as `finish`."""
