@@ -26,7 +26,7 @@ from support import faults
 
 import ndarena
 from ndarena import nn
-from ndarena.data import ArrayDataSetIterator, DataSet, MultiDataSet
+from ndarena.data import ArrayDataSetIterator, DataSet, DataSetIterator, MultiDataSet
 from ndarena.errors import ConfigurationError
 from ndarena.nn import InputType
 from ndarena.parallel import ParallelWrapper, RoutingIterationListener, TrainingMode
@@ -265,6 +265,31 @@ def test_reading_ahead_and_workspaces_change_no_bit(training_mode, prefetch):
         ParallelWrapper(net, workers=3, **options).fit(batches(200, size=7), epochs=2)
         results.append(net)
     assert_equal_networks(*results)
+
+
+class Reusing(DataSetIterator):
+    """Gives batches in the same two arrays, again and again."""
+
+    def __init__(self, *, async_supported):
+        self.async_supported = async_supported
+
+    def batches(self):
+        x, y = np.empty((7, INPUTS)), np.empty((7, CLASSES))
+        for batch in batches(210, size=7):
+            x[:], y[:] = batch.features, batch.labels
+            yield DataSet(x, y)
+        x[:] = y[:] = np.nan
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("source", ["read ahead", "not read ahead", "a generator"])
+def test_a_source_may_use_its_arrays_again(mode, source):
+    reusing = Reusing(async_supported=source == "read ahead")
+    ours, theirs = dense(), dense()
+    wrapper = ParallelWrapper(ours, workers=3, training_mode=mode)
+    wrapper.fit(iter(reusing) if source == "a generator" else reusing)
+    ParallelWrapper(theirs, workers=3, training_mode=mode).fit(list(batches(210, size=7)))
+    assert_equal_networks(ours, theirs)
 
 
 @pytest.mark.parametrize("mode", ["SINGLE", "SEPARATE"])

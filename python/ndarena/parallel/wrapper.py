@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ndarena._core import scope_out_of_workspaces
+from ndarena.data.ring import Ring
 from ndarena.nn import ComputationGraph, MultiLayerNetwork, WorkspaceMode
 from ndarena.nn.batches import check_epochs, check_gave, read_ahead
 from ndarena.nn.choices import workspace_mode_of
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["ParallelWrapper", "TrainingMode"]
 
 OWNER = "ParallelWrapper"
+RING_NAME = "PW_ITER-"
 PATIENCE = 10.0  # seconds
 
 
@@ -66,7 +68,8 @@ class ParallelWrapper:
     workers : int, optional
         How many threads; default: the number of cores.
     prefetch_buffer : int
-        How many batches a further thread reads ahead, of sources that allow it; 0: none.
+        How many batches a further thread reads ahead, of sources that allow it; 0: none. All others are read
+        by the thread that called `fit`.
     averaging_frequency : int
         After how many rounds parameters are averaged.
     average_updaters : bool
@@ -203,19 +206,26 @@ class ParallelWrapper:
             team = self._team(stack)
             buffer, consumers = self.prefetch_buffer, 2 * self.workers
             ahead = stack.enter_context(read_ahead(source, model.wiring, buffer, consumers=consumers))
-            self._wake = None if ahead is source else getattr(ahead, "let_go", None)
+            ring = None if ahead is not source else Ring(f"{RING_NAME}{self.uuid}")
+            self._wake = getattr(ahead, "let_go", None) if ring is None else None
             crew = stack.enter_context(Crew(team, f"{OWNER} training thread", self._let_go))
             self._threads += crew.threads
             for _ in range(epochs):
                 for trainer in team.trainers:
                     trainer.replica.epoch_count = model.epoch_count
                 self._tell("on_epoch_start")
-                rounds = self._learn(crew, iter(ahead))
+                rounds = self._learn(crew, self._batches(ahead, ring))
                 if not crew.average() or self._stopped.is_set():
                     break
                 check_gave(source, rounds)
                 self._tell("on_epoch_end")
                 model.epoch_count += 1
+
+    def _batches(self, source: Iterable[Any], ring: Ring | None) -> Iterator[Any]:
+        """Go through an epoch; batches are copied where the source may use their memory again."""
+        for batch in source:
+            data = self.model.checked(batch)
+            yield data if ring is None else ring.fill(data, 2 * self.workers + 1, data.copy_to)
 
     def _learn(self, crew: Crew, batches: Iterator[Any]) -> int:
         """Hand over the batches of an epoch, or those before somebody stops it; return how many rounds."""
@@ -231,9 +241,8 @@ class ParallelWrapper:
         """Hand over the next batches, also those before one that cannot be read; tell if there were any."""
         read: list[Any] = []
         try:
-            for batch in islice(batches, self.workers):
-                data = self.model.checked(batch)
-                read.append(data)
+            for data in islice(batches, self.workers):
+                read.append(data)  # noqa: PERF402 - it stays where the next one fails
         finally:
             if read:
                 crew.hand_over(read, due=due)
