@@ -644,12 +644,48 @@ def test_inplace_an_interrupted_client_passes_its_turn_on(balance, monkeypatch):
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(inference_workers.Reply, "result", interrupted)
+            patch.setattr(inference_workers.Reply, "comes", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 inference.output(np.zeros((1, 2)))
         gate.open.set()
         first.join(PATIENCE)
         assert inference.output(np.zeros((1, 2))).tolist() == [[0.0, 0.0]]
+
+
+@pytest.mark.parametrize("where", ["_mine", "_lend", "_line"])
+@pytest.mark.parametrize("balance", ["FIFO", "ROUND_ROBIN"])
+def test_inplace_a_signal_while_a_replica_is_handed_over_keeps_nobody_waiting(balance, where, monkeypatch):
+    gate, signals = Gate(), []
+    options = {"inference_mode": "INPLACE", "load_balance_mode": balance}
+    with serving(numbered(0, gate), **options) as inference:
+        answering, told = inference._answering, []  # noqa: SLF001 - where the signal comes
+        kept = getattr(answering, where)
+
+        def signal(*arguments):
+            if signals.pop():
+                raise KeyboardInterrupt
+            return kept(*arguments)
+
+        def first():
+            try:
+                told.append(inference.output(np.zeros((1, 2))).tolist())
+            except KeyboardInterrupt:
+                told.append("interrupted")
+
+        holding = threading.Thread(target=first)
+        holding.start()
+        assert gate.begun.wait(PATIENCE)
+        others = [threading.Thread(target=inference.output, args=(np.zeros((1, 2)),)) for _ in range(3)]
+        for thread in others:
+            thread.start()
+        assert eventually(lambda: sum(map(len, answering._lines)) == 3)  # noqa: SLF001 - who waits
+        signals.extend([False] * 100 + [True])
+        monkeypatch.setattr(answering, where, signal)
+        gate.open.set()
+        for thread in [holding, *others]:
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+        assert told == ["interrupted"]
 
 
 def test_inplace_who_waits_for_a_replica_is_told_when_it_closes():
@@ -769,6 +805,12 @@ def test_threads_wake_one_another_also_if_some_have_stopped_waiting(left, when):
         thread.join(PATIENCE)
     assert results == {i: i for i in threads}
     assert not line
+
+
+def test_who_was_passed_over_by_a_signal_finds_its_answer():
+    reply = Reply()
+    reply.set_answer(Answer(7), deque())
+    assert result_of(reply) == 7
 
 
 def test_who_waits_does_not_wait_for_the_callbacks_of_others():

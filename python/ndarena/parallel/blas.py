@@ -47,8 +47,9 @@ class _Limits:
         if sys.is_finalizing():
             return
         with self._changing:
-            self._workers.remove(workers)
-            self._set()
+            if workers in self._workers:  # they are not in a process that was forked meanwhile
+                self._workers.remove(workers)
+                self._set()
 
     def _set(self) -> None:
         everybody = sum(self._workers)

@@ -98,8 +98,7 @@ class ParallelInference:
         patience = number(max_wait, OWNER, "max_wait", least=0)
         self._served, self._closed = self._serve(model), False
         self._limits = ExitStack()
-        if self._workers > 1:
-            self._limits.enter_context(blas.limited(self._workers))
+        self._limits.enter_context(blas.limited(self._workers))
         if self._mode is InferenceMode.INPLACE:
             in_turn = balance is LoadBalanceMode.ROUND_ROBIN
             self._answering: Borrowers | Workers = Borrowers(self._workers, in_turn=in_turn)

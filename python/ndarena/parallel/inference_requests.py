@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["CLOSED", "Answer", "Reply", "Request", "RequestQueue", "settle"]
 
 log = logging.getLogger(__name__)
+LONG = 0.5
+"""Seconds after which one who waits looks whether it was forgotten."""
 CLOSED = "this ParallelInference is closed: make another one"
 
 
@@ -51,7 +53,16 @@ class Reply:
 
     def result(self) -> Any:
         """Wait, and return the answer or raise the error; `leave` must follow."""
-        self._lock.acquire()
+        while not self.comes() and self._line is None:
+            pass
+        return self.outcome()
+
+    def comes(self) -> bool:
+        """Wait, but not for ever: a signal may keep another thread from waking this one."""
+        return self._lock.acquire(timeout=LONG)
+
+    def outcome(self) -> Any:
+        """Return the answer that came, or raise the error."""
         outcome, failed = self._answer
         if failed:
             raise outcome

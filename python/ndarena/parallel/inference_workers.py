@@ -217,13 +217,17 @@ class Borrowers:
         try:
             request.settle(_alone(request, replicas[index]))
         finally:
-            self._give_back(index)
+            try:
+                self._give_back(index)
+            except BaseException:  # a signal: once more, from the beginning
+                self._give_back(index)
+                raise
 
     def _borrow(self) -> int | None:
         """Wait for a replica; ``None`` for a thread that has one."""
         me = threading.get_ident()
         with self._changed:
-            if me in self._owners.values():
+            if self._mine() is not None:
                 return None
             if self._closed:
                 raise RuntimeError(CLOSED)
@@ -233,9 +237,15 @@ class Borrowers:
             waiting = _Waiting(me, Reply())
             self._line(index).append(waiting)
         try:
-            return cast("int", waiting.reply.result())
+            while not waiting.reply.comes():
+                if (mine := self._mine()) is not None:  # a signal came where it was handed over
+                    self._step_out(waiting)
+                    return mine
+            return cast("int", waiting.reply.outcome())
         except BaseException:
             self._step_out(waiting)
+            if (mine := self._mine()) is not None:
+                self._give_back(mine)
             raise
 
     def _choose(self) -> int:
@@ -253,24 +263,29 @@ class Borrowers:
         return index
 
     def _give_back(self, index: int) -> None:
-        """Hand a replica to who has waited longest, if somebody waits."""
+        """Hand a replica of this thread's to who has waited longest, or put it aside."""
         with self._changed:
-            del self._owners[index]
+            if self._mine() != index:
+                return
             line = self._line(index)
             if line:
-                waiting = line.popleft()
-                waiting.reply.set_answer(Answer(self._lend(index, waiting.thread)))
+                self._lend(index, line[0].thread)
+                line.popleft().reply.set_answer(Answer(index))
+            else:
+                del self._owners[index]
             self._changed.notify_all()
 
+    def _mine(self) -> int | None:
+        """Return the replica that this thread has."""
+        me = threading.get_ident()
+        return next((index for index, owner in list(self._owners.items()) if owner == me), None)
+
     def _step_out(self, waiting: _Waiting) -> None:
-        """Wait no longer: an interrupt came, perhaps after the replica."""
+        """Wait no longer."""
         with self._changed:
             for line in self._lines:
                 if waiting in line:
                     line.remove(waiting)
-            mine = [index for index, owner in self._owners.items() if owner == waiting.thread]
-        for index in mine:
-            self._give_back(index)
 
     def close(self, *, cancel_pending: bool = True) -> None:
         """Lend nothing any more; wait until everything is back, if this thread has not got it."""
