@@ -270,13 +270,15 @@ class Counting(nn.TrainingListener):
         self.seen[iteration] = faults(), ndarena.allocated_bytes(), spills
 
 
-def test_a_loop_over_batches_that_are_read_ahead_takes_nothing():
+@pytest.mark.parametrize("epochs", [1, 400])
+def test_a_loop_over_batches_that_are_read_ahead_takes_nothing(epochs):
     net, counting = chain(4, 30, 30, 3), Counting(2000)
+    source = Sets(DataSet(X, Y).batch_by(10) * (400 // epochs))
     net.set_listeners(counting)
     gc.collect()
     gc.disable()
     try:
-        net.fit(Sets(DataSet(X, Y).batch_by(10) * 400))
+        net.fit(source, epochs=epochs)
     finally:
         gc.enable()
     taken, held, spilled = counting.seen[500:].T
