@@ -92,9 +92,10 @@ class AsyncDataSetIterator(WrappingIterator):
         handover = Handover(self._size, self._consumers)
         epoch = Epoch(handover)
         self._handovers.add(handover)
-        if self._keeps_reader and self._reader is None:
-            self._reader = self._another_reader()
-        if self._reader is None or not self._reader.take(handover, read):
+        reader = self._reader
+        if reader is None and self._keeps_reader:
+            reader = self._reader = self._another_reader()
+        if reader is None or not reader.take(handover, read):
             handover.ends_thread = True
             reader = self._another_reader()
             reader.take(handover, read)

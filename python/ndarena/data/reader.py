@@ -34,9 +34,9 @@ class Reader:
 
     def __init__(self, name: str, ring: Ring | None) -> None:
         self._epochs: SimpleQueue[tuple[Handover, Read] | None] = SimpleQueue()
-        self._is_idle = threading.Lock()  # held while an epoch is read
+        self._busy = threading.Lock()  # held while an epoch is read
         self._last: Handover | None = None
-        arguments = self._epochs, self._is_idle, ring
+        arguments = self._epochs, self._busy, ring
         self.thread = threading.Thread(target=_work, args=arguments, name=name, daemon=True)
         try:
             self.thread.start()
@@ -49,7 +49,7 @@ class Reader:
         """Read an epoch, unless another one is under way or the thread is gone; tell whether."""
         if self._last is not None and not self._last.is_over():
             return False
-        if not (self.thread.is_alive() and self._is_idle.acquire(timeout=HASTE)):
+        if not (self.thread.is_alive() and self._busy.acquire(timeout=HASTE)):
             return False
         self._last = handover
         handover.thread = self.thread
@@ -71,10 +71,10 @@ class Reader:
         self._epochs.put(None)
 
 
-def _work(epochs: SimpleQueue[tuple[Handover, Read] | None], is_idle: Any, ring: Ring | None) -> None:
+def _work(epochs: SimpleQueue[tuple[Handover, Read] | None], busy: Any, ring: Ring | None) -> None:
     """Read epochs; nothing of one is held when it is over."""
     while (epoch := epochs.get()) is not None:
         handover, read = epoch
         handover.run(partial(read, handover, ring))
         del epoch, handover, read
-        is_idle.release()
+        busy.release()
