@@ -652,7 +652,7 @@ def test_inplace_an_interrupted_client_passes_its_turn_on(balance, monkeypatch):
         assert inference.output(np.zeros((1, 2))).tolist() == [[0.0, 0.0]]
 
 
-@pytest.mark.parametrize("where", ["_mine", "_lend", "_line"])
+@pytest.mark.parametrize("where", ["_give_back", "_mine", "_lend", "_line"])
 @pytest.mark.parametrize("balance", ["FIFO", "ROUND_ROBIN"])
 def test_inplace_a_signal_while_a_replica_is_handed_over_keeps_nobody_waiting(balance, where, monkeypatch):
     gate, signals = Gate(), []

@@ -210,25 +210,22 @@ class Borrowers:
     def put(self, request: Request) -> None:
         """Answer a request in this thread, as soon as a replica is free; a second one goes without."""
         replicas = request.served.replicas
-        index = self._borrow()
-        if index is None:
+        if self._mine() is not None:
             request.settle(_alone(request, replicas[0]))
             return
         try:
-            request.settle(_alone(request, replicas[index]))
+            request.settle(_alone(request, replicas[self._borrow()]))
         finally:
             try:
-                self._give_back(index)
+                self._give_back()
             except BaseException:  # a signal: once more, from the beginning
-                self._give_back(index)
+                self._give_back()
                 raise
 
-    def _borrow(self) -> int | None:
-        """Wait for a replica; ``None`` for a thread that has one."""
+    def _borrow(self) -> int:
+        """Wait for a replica; `_give_back` must follow, also if this is interrupted."""
         me = threading.get_ident()
         with self._changed:
-            if self._mine() is not None:
-                return None
             if self._closed:
                 raise RuntimeError(CLOSED)
             index = self._choose()
@@ -239,14 +236,10 @@ class Borrowers:
         try:
             while not waiting.reply.comes():
                 if (mine := self._mine()) is not None:  # a signal came where it was handed over
-                    self._step_out(waiting)
                     return mine
             return cast("int", waiting.reply.outcome())
-        except BaseException:
+        finally:
             self._step_out(waiting)
-            if (mine := self._mine()) is not None:
-                self._give_back(mine)
-            raise
 
     def _choose(self) -> int:
         """Return the replica whose turn it is, or else one that is free, if there is one."""
@@ -262,10 +255,11 @@ class Borrowers:
         self.counts[index] += 1
         return index
 
-    def _give_back(self, index: int) -> None:
-        """Hand a replica of this thread's to who has waited longest, or put it aside."""
+    def _give_back(self) -> None:
+        """Hand this thread's replica, if it has one, to who has waited longest, or put it aside."""
         with self._changed:
-            if self._mine() != index:
+            index = self._mine()
+            if index is None:
                 return
             line = self._line(index)
             if line:
