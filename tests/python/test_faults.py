@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 
@@ -233,9 +234,17 @@ def asked():
     return evaluation.accuracy(), mine, net.feed_forward(X), net.score(batch), net.score_examples(batch)
 
 
+def paced():
+    """Every iteration, and the evaluation of every batch, is one scope for the collector."""
+    net = chain(5, 4, 3)
+    with ndarena.gc_policy(auto_gc_window=3_600_000):
+        net.fit(batches_of())
+        return net.params().copy(), net.evaluate(batches_of()).accuracy()
+
+
 RUNS = [
     scopes, arrays, operators, ufuncs, functions, moves, roles, learned, grown, spilled, rings, captured,
-    turns, tasks, threads, iterators, asked, read_ahead, taught_together, asked_together,
+    turns, tasks, threads, iterators, asked, read_ahead, taught_together, asked_together, paced,
 ]  # fmt: skip
 RUNS = {run.__name__: run for run in RUNS}
 RUNS |= {
@@ -265,6 +274,7 @@ def at_every_point(run, exception, point):
                 got = run()
         except exception:
             got = None
+        assert gc.isenabled(), fault.nth
         reached += fault.reached
         assert ndarena.get_current_workspace() is None, fault.nth
         assert not ndarena.any_workspace_active_for_current_thread(), fault.nth
