@@ -31,7 +31,7 @@ def nothing_is_left():
     gc.collect()
     before = ndarena.allocated_bytes()
     yield
-    assert threads() == ["MainThread"]
+    assert threads() == []
     ndarena.destroy_all_workspaces_for_current_thread()
     gc.collect()
     assert ndarena.allocated_bytes() <= before
@@ -127,7 +127,7 @@ def test_a_fault_anywhere_leaves_the_model_as_it_is_after_some_batches(after_bat
         fault = inject(exception, **{point: nth})
         with fault, suppress(exception):
             wrapper.fit(data)
-        assert threads() == ["MainThread"]
+        assert threads() == []
         assert state_of(wrapper.model) in after_batches[mode]
         wrapper.fit(data[:2])
         reached = fault.reached
@@ -362,7 +362,7 @@ def test_nobody_waits_for_a_source_that_gives_nothing(monkeypatch, how):
     assert not fitting.is_alive()
     assert errors == (["of a worker"] if how == "a worker fails" else [])
     go_on.set()
-    assert eventually(lambda: threads() == ["MainThread"])
+    assert eventually(lambda: threads() == [])
 
 
 # ---------------------------------------------------------------- one at a time

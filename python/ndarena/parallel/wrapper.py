@@ -55,7 +55,8 @@ class ParallelWrapper:
     Every thread has its own workspaces. Batch ``i`` of an epoch goes to worker ``i mod workers``; a round is
     a batch for each, and the last round of an epoch may have fewer. The model itself learns nothing: it takes
     over what the replicas have learned, in mode AVERAGING after every ``averaging_frequency`` rounds and at
-    the end of every epoch, else after every round. Iterations are counted by rounds.
+    the end of every epoch, else after every round. Iterations are counted by rounds. Batches are copied into
+    a ring of blocks before the source is asked for the next one, so that it may use its arrays again.
 
     The mean weighs each worker by the examples that it has learned since the last time, which DL4J does not
     do: with `Sgd` and a frequency of 1 parameters are then those of one network that learns each round as a
