@@ -215,17 +215,9 @@ class EvaluationBinary(Counted, JsonForm):
         return f"\nPer-output decision thresholds: [{values}]"
 
     def plot(self, *, ax: Any = None) -> Any:
-        """Draw accuracy, F1, precision and recall of every output; return the axes, matplotlib's.
+        """Draw accuracy, F1, precision and recall by output in ``ax``, or in a new figure; return the axes.
 
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, optional
-            Where to draw; default: in a new figure.
-
-        Raises
-        ------
-        ImportError
-            matplotlib is not installed.
+        Without matplotlib it is an `ImportError`.
         """
         outputs = range(self.num_outputs)
         values = {head: [getattr(self, name)(i) for i in outputs] for head, name in METRICS.items()}

@@ -201,7 +201,9 @@ class EvaluationCalibration(JsonForm):
         return Histogram(0.0, 1.0, _whole(sums[name] if i is None else sums[f"{name}_by_class"][:, i]))
 
     def plot(self, what: str = "reliability", i: int | None = None, *, ax: Any = None) -> Any:
-        """Draw reliability diagrams or a histogram; return the axes, matplotlib's.
+        """Draw reliability diagrams or a histogram in ``ax``, or in a new figure; return the axes.
+
+        Another ``what`` is a `ValueError`; without matplotlib it is an `ImportError`.
 
         Parameters
         ----------
@@ -209,13 +211,6 @@ class EvaluationCalibration(JsonForm):
             ``"reliability"``, ``"residuals"`` or ``"probabilities"``.
         i : int, optional
             The class; default: every class, or all of them together.
-        ax : matplotlib.axes.Axes, optional
-            Where to draw; default: in a new figure.
-
-        Raises
-        ------
-        ImportError
-            matplotlib is not installed.
         """
         if plots.choice(what, ("reliability", *HISTOGRAMS)) == "reliability":
             classes = range(self.num_classes) if i is None else [i]

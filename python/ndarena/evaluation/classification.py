@@ -345,17 +345,9 @@ class Evaluation(Counted, WithRecords, JsonForm):
         return text.confusion_matrix_text(self._seen().tolist(), self.class_names)
 
     def plot(self, *, ax: Any = None) -> Any:
-        """Draw the confusion matrix; return the axes, matplotlib's.
+        """Draw the confusion matrix in ``ax``, or in a new figure; return the axes.
 
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, optional
-            Where to draw; default: in a new figure.
-
-        Raises
-        ------
-        ImportError
-            matplotlib is not installed.
+        Without matplotlib it is an `ImportError`.
         """
         return plots.confusion(ax, self._seen(), self.class_names)
 

@@ -191,19 +191,14 @@ class RegressionEvaluation(JsonForm):
         return "\n".join([*lines, ""])
 
     def plot(self, what: str = "root_mean_squared_error", *, ax: Any = None) -> Any:
-        """Draw a metric of every column; return the axes, matplotlib's.
+        """Draw a metric of every column in ``ax``, or in a new figure; return the axes.
+
+        Another ``what`` is a `ValueError`; without matplotlib it is an `ImportError`.
 
         Parameters
         ----------
         what : str
             The name of a metric.
-        ax : matplotlib.axes.Axes, optional
-            Where to draw; default: in a new figure.
-
-        Raises
-        ------
-        ImportError
-            matplotlib is not installed.
         """
         metric = getattr(self, plots.choice(what, tuple(COLUMNS.values())))
         values = {what: [metric(i) for i in range(self.num_columns)]}

@@ -110,19 +110,14 @@ class BaseROC(JsonForm):
         return self._outcomes[i]
 
     def plot(self, what: str = "roc", *, ax: Any = None) -> Any:
-        """Draw the curve of every column; return the axes, matplotlib's.
+        """Draw the curve of every column in ``ax``, or in a new figure; return the axes.
+
+        Another ``what`` is a `ValueError`; without matplotlib it is an `ImportError`.
 
         Parameters
         ----------
         what : str
             ``"roc"`` or ``"precision_recall"``.
-        ax : matplotlib.axes.Axes, optional
-            Where to draw; default: in a new figure.
-
-        Raises
-        ------
-        ImportError
-            matplotlib is not installed.
         """
         names = [""] if self._columns == 1 else [f"{i}: " for i in range(self._columns)]
         return plots.curves(ax, what, {name: self._outcome(i) for i, name in enumerate(names)})
