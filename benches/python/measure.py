@@ -180,7 +180,8 @@ def result_of(side: Side) -> list[np.ndarray[Any, Any]]:
 
 def plain(result: Any) -> list[np.ndarray[Any, Any]]:
     """Return copies that outlive every scope."""
-    return [np.array(one) for one in (result if isinstance(result, (list, tuple)) else [result])]
+    results = result if isinstance(result, (list, tuple)) else [result]
+    return [np.array(one.numpy() if hasattr(one, "numpy") else one) for one in results]  # a tensor, too
 
 
 def difference_of(
