@@ -881,6 +881,63 @@ def test_a_program_ends_with_requests_under_way(mode):
     assert output_of(EXIT.format(mode=mode)) == "(20, 3)\n"
 
 
+SIGNALS = """
+    import signal, threading
+    import numpy as np
+    from ndarena import nn
+    from ndarena.parallel import ParallelInference
+
+    class Interrupted(Exception):
+        pass
+
+    asking = [False]
+
+    def interrupt(*_):
+        if asking[0]:
+            asking[0] = False
+            raise Interrupted
+
+    net = nn.MultiLayerNetwork(nn.MultiLayerConfiguration(layers=[nn.OutputLayer(n_in=2, n_out=3)], seed=1))
+    x, stop = np.ones((1, 2), np.float32), threading.Event()
+
+    def client():
+        while not stop.is_set():
+            inference.output(x)
+
+    with ParallelInference(net, {options}) as inference:
+        clients = [threading.Thread(target=client) for _ in range(3)]
+        for thread in clients:
+            thread.start()
+        signal.signal(signal.SIGALRM, interrupt)
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        hits = 0
+        while hits < 200:
+            try:
+                asking[0] = True
+                inference.output(x)
+                asking[0] = False
+            except Interrupted:
+                hits += 1
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        stop.set()
+        for thread in clients:
+            thread.join()
+    print(hits)
+"""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "inference_mode='BATCHED', workers=2",
+        "inference_mode='INPLACE'",
+        "inference_mode='INPLACE', load_balance_mode='ROUND_ROBIN', workers=2",
+    ],
+)
+def test_signals_at_any_moment_keep_nobody_waiting(options):
+    assert output_of(SIGNALS.format(options=options)) == "200\n"
+
+
 FORK = """
     import numpy as np, os
     from ndarena import nn

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ndarena.nn.words import Array
     from ndarena.parallel.inference_models import Served
 
-__all__ = ["CLOSED", "Answer", "Reply", "Request", "RequestQueue", "settle"]
+__all__ = ["CLOSED", "LONG", "Answer", "Reply", "Request", "RequestQueue", "settle"]
 
 log = logging.getLogger(__name__)
 LONG = 0.5

@@ -19,7 +19,7 @@ from ndarena._core import (
     get_workspace_for_current_thread,
 )
 from ndarena.nn import WorkspaceMode
-from ndarena.parallel.inference_requests import CLOSED, Answer, Reply, Request, RequestQueue, settle
+from ndarena.parallel.inference_requests import CLOSED, LONG, Answer, Reply, Request, RequestQueue, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -204,8 +204,13 @@ class Borrowers:
         """Who waits, for each replica or for any."""
         self._owners: dict[int, int] = {}
         """By replica that is borrowed the thread that has it."""
-        self._changed, self._closed = threading.Condition(), False
+        self._closed = False
+        self._use(threading.Lock())
         lenders.add(self)
+
+    def _use(self, lock: threading.Lock) -> None:
+        """Change things under a lock: under itself, since a signal may come inside a condition's `with`."""
+        self._lock, self._changed = lock, threading.Condition(lock)
 
     def put(self, request: Request) -> None:
         """Answer a request in this thread, as soon as a replica is free; a second one goes without."""
@@ -225,7 +230,7 @@ class Borrowers:
     def _borrow(self) -> int:
         """Wait for a replica; `_give_back` must follow, also if this is interrupted."""
         me = threading.get_ident()
-        with self._changed:
+        with self._lock:
             if self._closed:
                 raise RuntimeError(CLOSED)
             index = self._choose()
@@ -257,7 +262,7 @@ class Borrowers:
 
     def _give_back(self) -> None:
         """Hand this thread's replica, if it has one, to who has waited longest, or put it aside."""
-        with self._changed:
+        with self._lock:
             index = self._mine()
             if index is None:
                 return
@@ -276,7 +281,7 @@ class Borrowers:
 
     def _step_out(self, waiting: _Waiting) -> None:
         """Wait no longer."""
-        with self._changed:
+        with self._lock:
             for line in self._lines:
                 if waiting in line:
                     line.remove(waiting)
@@ -284,17 +289,18 @@ class Borrowers:
     def close(self, *, cancel_pending: bool = True) -> None:
         """Lend nothing any more; wait until everything is back, if this thread has not got it."""
         me = threading.get_ident()
-        with self._changed:
+        with self._lock:
             self._closed = True
             for line in self._lines if cancel_pending else ():
                 while line:
                     line.popleft().reply.cancel()
-            self._changed.wait_for(lambda: all(owner == me for owner in self._owners.values()))
+            while any(owner != me for owner in self._owners.values()):
+                self._changed.wait(LONG)  # a signal may keep another thread from telling
 
     def forked(self) -> None:
         """Forget the threads that are not in this process."""
         me = threading.get_ident()
-        self._changed = threading.Condition()
+        self._use(threading.Lock())
         self._owners = {index: owner for index, owner in self._owners.items() if owner == me}
         for line in self._lines:
             line.clear()
