@@ -70,7 +70,7 @@ def recite(network: MultiLayerNetwork) -> str:
 def main() -> int:
     """Learn, recite, and judge."""
     parser = argparse.ArgumentParser(description="Learn the Zen of Python with an LSTM.")
-    parser.add_argument("--epochs", type=int, default=150, help="turns through the text")
+    parser.add_argument("--epochs", type=int, default=180, help="turns through the text")
     epochs = parser.parse_args().epochs
     batch = DataSet(one_hot(TEXT[:-1]), one_hot(TEXT[1:]))
     with threadpool_limits(1), MultiLayerNetwork(CONFIGURATION) as network:
