@@ -37,7 +37,7 @@ def rounded(tree):
         return {k: rounded(v) for k, v in tree.items()}
     if isinstance(tree, list):
         return [rounded(v) for v in tree]
-    return float(f"{tree:.9g}") + 0.0 if isinstance(tree, float) else tree
+    return float(f"{round(tree, 12):.9g}") + 0.0 if isinstance(tree, float) else tree
 
 
 def plain_sums(evaluation):
