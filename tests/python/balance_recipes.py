@@ -320,8 +320,14 @@ OF_OBJECT = {
 }  # fmt: skip
 """What every object has, and may refuse."""
 
-with stage() as _stage:
-    KINDS = {what: type(receiver(_stage)).__name__ for what, receiver in RECEIVERS.items()}
+
+def kinds() -> dict[str, str]:
+    """Name the class of every receiver; no stage outlives this."""
+    with stage() as s:
+        return {what: type(receiver(s)).__name__ for what, receiver in RECEIVERS.items()}
+
+
+KINDS = kinds()
 CALLABLES = found_callables()
 Attempt = Callable[[Stage], Any]
 

@@ -23,19 +23,21 @@ class Agenda(Generic[T]):
         self._taken = [0] * workers
         self._done = [0] * workers
         self._closed = False
-        self._changed = threading.Condition()
+        # Held by what is in C, as a signal in the middle of a condition's own `with` would leave it locked.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self.error: BaseException | None = None
         """What went wrong first."""
 
     def wait_for_room(self) -> bool:
         """Wait until all have taken the last item; tell whether there is any use in another."""
-        with self._changed:
+        with self._lock:
             self._changed.wait_for(lambda: self._is_over() or not self._items)
             return not self._is_over()
 
     def put(self, item: T) -> None:
         """Add an item, for which there must be room."""
-        with self._changed:
+        with self._lock:
             if not self._is_over():
                 self._items.append(item)
                 self._put += 1
@@ -43,7 +45,7 @@ class Agenda(Generic[T]):
 
     def take(self, worker: int) -> T | None:
         """Say that the last item is done, and wait for the next; ``None`` is the end."""
-        with self._changed:
+        with self._lock:
             self._done[worker] = self._taken[worker]
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._is_over() or self._taken[worker] < self._put)
@@ -58,19 +60,19 @@ class Agenda(Generic[T]):
 
     def wait_until_done(self) -> bool:
         """Wait until all have done everything; tell whether that is so, and nothing has failed."""
-        with self._changed:
+        with self._lock:
             self._changed.wait_for(lambda: self.error is not None or min(self._done) == self._put)
             return self.error is None
 
     def close(self, last: T) -> None:
         """Add a last item, if that was not done already, and nothing after it."""
-        with self._changed:
+        with self._lock:
             self.put(last)
             self._closed = True
 
     def fail(self, error: BaseException) -> None:
         """End it at once; the first error is kept."""
-        with self._changed:
+        with self._lock:
             if self.error is None:
                 self.error = error
             self._items.clear()

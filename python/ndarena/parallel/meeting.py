@@ -17,11 +17,12 @@ class Meeting:
     def __init__(self, parties: int) -> None:
         self._parties, self._waiting, self._number = parties, 0, 0
         self._is_off = False
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()  # see `Agenda`
+        self._changed = threading.Condition(self._lock)
 
     def wait(self) -> None:
         """Wait for all others; if there will be no meeting any more: `threading.BrokenBarrierError`."""
-        with self._changed:
+        with self._lock:
             number = self._number
             self._waiting += 1
             if self._waiting == self._parties and not self._is_off:
@@ -34,6 +35,6 @@ class Meeting:
 
     def call_off(self) -> None:
         """Let nobody wait any more."""
-        with self._changed:
+        with self._lock:
             self._is_off = True
             self._changed.notify_all()
