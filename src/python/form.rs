@@ -226,5 +226,5 @@ fn orders(shape: &[isize], strides: &[isize], itemsize: isize) -> c_int {
     };
     let (_, c) = axes().rev().fold((itemsize, true), follow);
     let (_, fortran) = axes().fold((itemsize, true), follow);
-    c_int::from(c) * C_CONTIGUOUS | c_int::from(fortran) * F_CONTIGUOUS
+    (c_int::from(c) * C_CONTIGUOUS) | (c_int::from(fortran) * F_CONTIGUOUS)
 }

@@ -15,7 +15,7 @@ use super::holding::{Holding, Piece};
 use super::naming::Call;
 use super::npy::{self, Layout, Ndarray};
 use super::numbers::Number;
-use super::object::Offset;
+use super::object::{Offset, put};
 use super::{order, view};
 use crate::{Buffer, Error, Lease, Validity, Workspace};
 
@@ -28,7 +28,7 @@ use crate::{Buffer, Error, Lease, Validity, Workspace};
 pub struct WorkspaceArray {
     /// Where an unchecked cast to `PyArrayObject` would read data, shape, strides and flags, it
     /// finds null, no axes, and no flag set: neither contiguous nor writeable.
-    _blank: [usize; 8],
+    blank: [usize; 8],
     holding: Holding,
     form: Form,
     /// Made when somebody needs an object of NumPy's.
@@ -79,14 +79,11 @@ impl WorkspaceArray {
         form: Form,
     ) -> PyResult<Bound<'_, Self>> {
         let write = |place: *mut Self| {
-            // SAFETY: invariant 1, here and below.
-            unsafe { (&raw mut (*place)._blank).write([0; 8]) };
+            put!(place.blank, [0; 8]);
             // SAFETY: as above.
             write_holding(unsafe { &raw mut (*place).holding });
-            // SAFETY: as above.
-            unsafe { (&raw mut (*place).form).write(form) };
-            // SAFETY: as above.
-            unsafe { (&raw mut (*place).template).write(PyOnceLock::new()) };
+            put!(place.form, form);
+            put!(place.template, PyOnceLock::new());
         };
         // Whoever looked at operands has not used them yet, and nobody has seen the new memory: the
         // collector has to wait.

@@ -15,6 +15,7 @@ use std::mem::ManuallyDrop;
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::object::put;
 use crate::array::Cut;
 use crate::latch::Latch;
 use crate::{Buffer, Error, Facts, Validity, Workspace, registry};
@@ -142,14 +143,10 @@ impl Holding {
         memory: Memory,
     ) {
         let valid_at = AtomicU64::new(valid_at.unwrap_or(NEVER));
-        // SAFETY: the caller's word, here and below.
-        unsafe { (&raw mut (*place).workspace).write(uncounted(workspace)) };
-        // SAFETY: as above.
-        unsafe { (&raw mut (*place).generation).write(generation) };
-        // SAFETY: as above.
-        unsafe { (&raw mut (*place).valid_at).write(valid_at) };
-        // SAFETY: as above.
-        unsafe { (&raw mut (*place).memory).write(Latch::new(memory)) };
+        put!(place.workspace, uncounted(workspace));
+        put!(place.generation, generation);
+        put!(place.valid_at, valid_at);
+        put!(place.memory, Latch::new(memory));
     }
 
     /// The workspace in which the memory was cut.

@@ -67,8 +67,8 @@ pub fn function<'py>(
         return Ok(None);
     };
     let (Some(axis), Some(items)) = (axis(args, kwargs)?, items(args)?) else { return Ok(None) };
-    let plain = |item| Ok(Ndarray::seen(item)?.map(Seen::Plain));
-    let Some(arrays) = alike(&items, plain)? else { return Ok(None) };
+    let seen = |item| Ok(Ndarray::seen(item)?.map(Seen::Plain));
+    let Some(arrays) = alike(&items, seen)? else { return Ok(None) };
     let Some(shape) = joined(&arrays, axis, join) else { return Ok(None) };
     let dtype = arrays[0].dtype()?;
     if fast::bytes(&shape, arrays[0].item().size).is_none_or(|bytes| bytes < WORTHWHILE) {

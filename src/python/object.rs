@@ -23,6 +23,17 @@ use pyo3::{PyClass, PyClassInitializer};
 
 use super::foreign;
 
+/// Writes a field of a value that is not there yet, at a place that has room for the whole.
+macro_rules! put {
+    ($place:ident.$field:ident, $value:expr) => {{
+        // SAFETY: the caller's word: inside the value.
+        let field = unsafe { &raw mut (*$place).$field };
+        // SAFETY: as above; nothing is dropped.
+        unsafe { field.write($value) };
+    }};
+}
+pub(super) use put;
+
 /// Where the objects of a class have their value, once one of them was looked at.
 pub struct Offset(AtomicUsize);
 
@@ -73,7 +84,9 @@ impl Offset {
             return self.make_otherwise(py, unsafe { aside.assume_init() }, is_known);
         }
         // SAFETY: a new reference to an object of the class, which is whole now.
-        Ok(unsafe { Bound::from_owned_ptr(py, object).cast_into_unchecked() })
+        let object = unsafe { Bound::from_owned_ptr(py, object) };
+        // SAFETY: as above.
+        Ok(unsafe { object.cast_into_unchecked() })
     }
 
     /// Where there was no object to write into, for want of memory or of knowledge.
@@ -110,7 +123,7 @@ fn offset_of<T: Class>(object: &Bound<'_, T>) -> PyResult<usize> {
     }
     let is_null = |from: usize, to: usize| {
         // SAFETY: bytes of a living object; those beside the value are words of its own (invariant 1).
-        let bytes = unsafe { slice::from_raw_parts(start.byte_add(from), to - from) };
+        let bytes = unsafe { slice::from_raw_parts(start.wrapping_add(from), to - from) };
         bytes.iter().all(|&byte| byte == 0)
     };
     Ok(if is_null(head, offset) && is_null(end, size) { offset } else { STRANGE })

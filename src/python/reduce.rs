@@ -111,10 +111,7 @@ impl Quick {
     }
 
     /// The way past NumPy's `reduce`, for what has the dtype of its result.
-    fn fold<'py>(
-        &self,
-        array: &Bound<'py, WorkspaceArray>,
-    ) -> PyResult<Option<(&Fold, &'static Loops)>> {
+    fn fold(&self, array: &Bound<'_, WorkspaceArray>) -> PyResult<Option<(&Fold, &'static Loops)>> {
         let py = array.py();
         let loops =
             self.loops.get_or_try_init(py, || Loops::of(&numpy(py)?.getattr(self.ufunc)?))?;

@@ -189,7 +189,7 @@ impl<const IS_EXIT: bool> Shortcut for End<IS_EXIT> {
         match (IS_EXIT, args.len(), args.get(1)) {
             (false, 0, _) => {
                 let workspace = scope.get().__enter__(py)?;
-                Ok(Some(workspace.map_or_else(|| py.None(), |w| w).into_bound(py)))
+                Ok(Some(workspace.unwrap_or_else(|| py.None()).into_bound(py)))
             }
             (true, 3, Some(exception)) => {
                 let swallows = PyScope::__exit__(scope, &exception, &exception, &exception)?;

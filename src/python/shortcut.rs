@@ -148,13 +148,13 @@ unsafe fn original<S: Shortcut>(
         // SAFETY: invariant 1.
         return unsafe { PyObject_Vectorcall(original.as_ptr(), first, count, names) };
     }
-    let named = if names.is_null() {
+    let values_by_name = if names.is_null() {
         0
     } else {
         // SAFETY: invariant 1: a tuple.
         unsafe { ffi::PyTuple_Size(names) }.unsigned_abs()
     };
-    let values = (0..count + named).map(|place| {
+    let values = (0..count + values_by_name).map(|place| {
         // SAFETY: invariant 1.
         unsafe { *first.wrapping_add(place) }
     });
@@ -290,10 +290,10 @@ pub fn of_operator<O: Operator>(class: &Bound<'_, PyType>) {
         Table::Number => fields.as_number,
         Table::Mapping => fields.as_mapping,
     };
-    if original.is_null() || !is_of(class, table) {
+    let place = table.wrapping_add(index);
+    if original.is_null() || !is_of(class, place) {
         return;
     }
-    let place = table.wrapping_add(index);
     // SAFETY: invariant 5: inside the class.
     if unsafe { *place } == original {
         O::original().store(original, Ordering::Relaxed);
@@ -302,12 +302,9 @@ pub fn of_operator<O: Operator>(class: &Bound<'_, PyType>) {
     }
 }
 
-/// Whether a table of slots lies inside the object of the class, as that of a heap type does.
-fn is_of(class: &Bound<'_, PyType>, table: *mut *mut c_void) -> bool {
+/// Whether a slot lies inside the object of the class, as those of a heap type do.
+fn is_of(class: &Bound<'_, PyType>, place: *mut *mut c_void) -> bool {
     let start = class.as_ptr().addr();
     let size = class.get_type().getattr("__basicsize__").and_then(|size| size.extract::<usize>());
-    size.is_ok_and(|size| (start..start + size - SLOTS).contains(&table.addr()))
+    size.is_ok_and(|size| (start..start + size).contains(&place.addr()))
 }
-
-/// Bytes from the beginning of a table to its last slot that is looked at, and more.
-const SLOTS: usize = 40 * size_of::<usize>();

@@ -77,7 +77,7 @@ BINDINGS = {
     "thread_end": {"registry", "python/collector"},
     # arrays: a handle and its leased views, where a result goes, what is done with it
     "form": {"python/npy", "python/numbers", "python/order"},
-    "holding": {"array", "latch", "registry", "workspace", "error"},
+    "holding": {"array", "latch", "registry", "workspace", "error", "python/object"},
     "view": WORDS | HANDLES | {"python/object"},
     "handle": WORDS | HANDLES | {"python/object"},
     "seen": WORDS | HANDLES,

@@ -112,9 +112,9 @@ impl Fold {
     }
 
     /// The dtype and the loop, if the array is small, and both ways are known to give the same.
-    fn usable<'py>(
+    fn usable(
         &self,
-        py: Python<'py>,
+        py: Python<'_>,
         loops: &Loops,
         form: &Form,
     ) -> PyResult<Option<(&'static Number, usize)>> {
