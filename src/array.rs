@@ -15,7 +15,7 @@ use std::sync::{Arc, Weak};
 
 use crate::block::{self, Block};
 use crate::clock::{self, Leases};
-use crate::cycle::{Home, Placed};
+use crate::cycle::{Home, Placed, Ticket};
 use crate::error::{Error, Facts, Quick, Result, Validity};
 use crate::registry;
 use crate::ring::Tenure;
@@ -46,7 +46,9 @@ pub(crate) struct Cut {
     address: usize,
     offset: u64,
     len: usize,
-    home: Home,
+    /// Of its place in the arena, if it has one. Flat, as the whole is copied with every array: the parts of
+    /// an enum are written one by one and copied in larger pieces, for which the processor waits.
+    ticket: Ticket,
     /// What few have.
     more: Option<Box<More>>,
 }
@@ -57,6 +59,8 @@ struct More {
     block: Option<Weak<Block>>,
     tenure: Option<Arc<Tenure>>,
     site: Option<Box<str>>,
+    /// Where the memory is not the arena's to take back.
+    home: Home,
 }
 
 /// While it lives, the buffer's memory is given to nobody else, also after its scope has ended.
@@ -82,12 +86,14 @@ pub enum Destination {
 impl Cut {
     pub(crate) fn new(born: u64, placed: Placed, len: usize, site: Option<String>) -> Self {
         let Placed { block, address, offset, home, tenure } = placed;
-        let has_more = block.is_some() || tenure.is_some() || site.is_some();
+        let ticket = if let Home::Arena(ticket) = home { ticket } else { Ticket::NONE };
+        let is_spilled = matches!(home, Home::Spill(..));
+        let has_more = is_spilled || block.is_some() || tenure.is_some() || site.is_some();
         let more = has_more.then(|| {
             let block = block.as_ref().map(Arc::downgrade);
-            Box::new(More { block, tenure, site: site.map(String::into_boxed_str) })
+            Box::new(More { block, tenure, site: site.map(String::into_boxed_str), home })
         });
-        Self { born, address, offset, len, home, more }
+        Self { born, address, offset, len, ticket, more }
     }
 
     /// In a running cycle's arena.
@@ -97,9 +103,9 @@ impl Cut {
         born: u64,
         (address, offset): (usize, u64),
         len: usize,
-        home: Home,
+        ticket: Ticket,
     ) -> Self {
-        Self { born, address, offset, len, home, more: None }
+        Self { born, address, offset, len, ticket, more: None }
     }
 
     /// Number of full enters at its birth: the clock counts enters and leaves.
@@ -117,8 +123,13 @@ impl Cut {
 
     /// What its death is told by: who takes it back, the place, the time of its birth.
     #[inline]
-    pub(crate) fn facts_of_death(&self) -> (&Home, (u64, u64), u64) {
-        (&self.home, (self.offset, self.len as u64), self.born)
+    pub(crate) fn facts_of_death(&self) -> (Home, (u64, u64), u64) {
+        let home = match &self.more {
+            Some(more) => more.home,
+            None if self.ticket == Ticket::NONE => Home::Nobody,
+            None => Home::Arena(self.ticket),
+        };
+        (home, (self.offset, self.len as u64), self.born)
     }
 
     pub(crate) fn created_at(&self) -> Option<&str> {

@@ -9,6 +9,7 @@ mod learning;
 mod placing;
 mod releasing;
 
+pub(crate) use crate::arena::Ticket;
 use capturing::Heap;
 pub use capturing::Piece;
 pub(crate) use capturing::{Bounds, CapturedCounts, Released, floor, set_floor};
@@ -16,7 +17,7 @@ pub(crate) use capturing::{Bounds, CapturedCounts, Released, floor, set_floor};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::arena::{Arena, CycleEvent, PlanCounts, Ticket};
+use crate::arena::{Arena, CycleEvent, PlanCounts};
 use crate::block::Block;
 use crate::clock::Clock;
 use crate::config::{DebugMode, ResetPolicy, ReusePolicy, WorkspaceConfiguration};
@@ -43,14 +44,14 @@ pub(crate) struct Placed {
 }
 
 /// Who takes the memory back when its array dies.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Home {
     /// Nobody: no bytes, a bump arena, a ring.
     Nobody,
     /// The arena, at once.
     Arena(Ticket),
-    /// A block of its own; a ticket where the request is part of what is learned.
-    Spill(Box<(u64, Option<Ticket>)>),
+    /// A block of its own, by its key; a ticket where the request is part of what is learned.
+    Spill(u64, Option<Ticket>),
 }
 
 /// Why a request was refused. Nothing has changed.

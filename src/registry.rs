@@ -9,6 +9,8 @@ use crate::sync::lock;
 use crate::thread::{ended, with};
 use crate::workspace::Workspace;
 
+#[cfg(feature = "python")]
+pub(crate) use crate::thread::with_current;
 pub use crate::thread::{
     Capture, Left, Plain, Report, ScopeToken, Task, TaskId, Told, any_workspace_active, borrow,
     current_workspace, end_thread, enter, enter_block, enter_task_block, exit_block, innermost,

@@ -280,6 +280,17 @@ pub fn current_workspace() -> Option<Workspace> {
     .flatten()
 }
 
+/// What `look` makes of the workspace that new arrays go to.
+#[cfg(feature = "python")]
+#[inline]
+pub(crate) fn with_current<R>(look: impl FnOnce(&Workspace) -> R) -> Option<R> {
+    on_stack(|t| {
+        t.stack.drop_dead_current();
+        t.stack.current().map(look)
+    })
+    .flatten()
+}
+
 pub(crate) fn is_current(workspace: &Workspace) -> bool {
     on_stack(|t| t.stack.current() == Some(workspace)).unwrap_or(false)
 }

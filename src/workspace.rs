@@ -70,9 +70,33 @@ pub(crate) struct Kept {
     state: State,
     /// What was current at the running full enter.
     parent: Option<Weak<Shared>>,
+    /// Pieces that were cut and have not died.
+    tenants: u64,
+    /// Keeps the workspace for them, so that each need not count itself as a handle.
+    resident: Option<Workspace>,
 }
 
 impl Kept {
+    fn new(state: State) -> Self {
+        Self { state, parent: None, tenants: 0, resident: None }
+    }
+
+    /// So many more pieces were cut from the workspace.
+    #[inline]
+    fn admit(&mut self, count: usize, workspace: &Workspace) {
+        self.tenants += count as u64;
+        if self.resident.is_none() && count > 0 {
+            self.resident = Some(workspace.clone());
+        }
+    }
+
+    /// What kept the workspace, if no piece is left; to be dropped when the lock is given back.
+    #[inline]
+    #[must_use = "until the lock is given back"]
+    fn move_out(&mut self) -> Option<Workspace> {
+        if self.tenants == 0 { self.resident.take() } else { None }
+    }
+
     fn set_parent(&mut self, parent: Option<&Workspace>) {
         let known = self.parent.as_ref().map(Weak::as_ptr);
         if known != parent.map(|parent| Arc::as_ptr(&parent.0)) {
@@ -177,7 +201,7 @@ impl Workspace {
             generation: AtomicU64::new(0),
             destroyed: AtomicBool::new(false),
             debug: AtomicBool::new(false),
-            state: Arc::new(Latch::new(Kept { state, parent: None })),
+            state: Arc::new(Latch::new(Kept::new(state))),
         }));
         thread::note_owned(&workspace);
         let mut all = all();
@@ -372,6 +396,7 @@ impl Workspace {
             if site.is_some() && placed.is_ok() {
                 state.set_site(site.as_deref());
             }
+            state.admit(usize::from(placed.is_ok()), self);
             placed
         };
         let placed = placed.map_err(|refused| self.full_error(refused))?;
@@ -393,6 +418,7 @@ impl Workspace {
         }
         let mut state = self.0.state.lock();
         let (place, home) = state.place_at_hand(&self.0.configuration, bytes as u64, zeroed)?;
+        state.admit(1, self);
         drop(state);
         Some(Cut::of_arena(self.0.clock.now(), place, bytes, home))
     }
@@ -411,6 +437,7 @@ impl Workspace {
             if site.is_some() && placed.is_ok() {
                 state.set_site(site);
             }
+            state.admit(placed.as_ref().map_or(0, Vec::len), self);
             placed
         };
         let placed = placed.map_err(|(refused, i)| (self.full_error(refused), i))?;
@@ -463,14 +490,18 @@ impl Workspace {
         error
     }
 
-    /// Takes back what was cut; its owner is gone.
+    /// Takes back what was cut; its owner is gone, and with it perhaps the last that kept the workspace.
     #[inline]
     pub(crate) fn die(&self, cut: &Cut) {
-        if let Some(mut state) = self.state() {
-            let (home, place, born) = cut.facts_of_death();
-            let running = self.0.clock.now() == born;
-            state.die(&self.0.configuration, home, place, running, self.is_debug());
-        }
+        let Some(mut state) = self.state() else { return };
+        let (home, place, born) = cut.facts_of_death();
+        let running = self.0.clock.now() == born;
+        state.die(&self.0.configuration, home, place, running, self.is_debug());
+        state.tenants -= 1;
+        // Inside a cycle the next piece comes soon.
+        let resident = if self.is_scope_active() { None } else { state.move_out() };
+        drop(state);
+        drop(resident);
     }
 
     /// The last lease on a retired block is gone.
@@ -536,7 +567,11 @@ impl Workspace {
         let mode = registry::debug_mode();
         let mut state = self.0.state.lock();
         self.tick(&state);
-        state.close(&self.0.configuration, mode, &self.0.clock, self.is_debug())
+        let closed = state.close(&self.0.configuration, mode, &self.0.clock, self.is_debug());
+        let resident = state.move_out();
+        drop(state);
+        drop(resident);
+        closed
     }
 
     pub(crate) fn count_lost_scope(&self) {
@@ -629,6 +664,9 @@ impl Workspace {
             self.0.destroyed.store(true, Ordering::SeqCst);
             self.0.clock.end();
             state.destroy();
+            let resident = state.move_out();
+            drop(state);
+            drop(resident);
         }
         thread::forget(self);
     }

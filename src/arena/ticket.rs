@@ -13,6 +13,9 @@ pub struct Ticket {
 }
 
 impl Ticket {
+    /// Of no request.
+    pub const NONE: Self = Self { name: 0, span: NOTHING };
+
     #[inline]
     pub(super) fn new(cycle: u64, index: usize, span: u32) -> Self {
         Self { name: cycle | index as u64, span }
@@ -33,3 +36,4 @@ impl Ticket {
 pub(super) const NEXT_CYCLE: u64 = 1 << 32;
 pub(super) const PLANNED: u32 = NONE;
 pub(super) const SPILLED: u32 = NONE - 1;
+const NOTHING: u32 = NONE - 2;

@@ -22,8 +22,12 @@ pub(super) const POISON: u8 = 0xDD;
 
 impl Placed {
     /// In a block of its own.
-    fn own(block: Arc<Block>, own: (u64, Option<Ticket>), tenure: Option<Arc<Tenure>>) -> Self {
-        let (address, home) = (block.at(0, 0).addr(), Home::Spill(Box::new(own)));
+    fn own(
+        block: Arc<Block>,
+        (key, ticket): (u64, Option<Ticket>),
+        tenure: Option<Arc<Tenure>>,
+    ) -> Self {
+        let (address, home) = (block.at(0, 0).addr(), Home::Spill(key, ticket));
         Self { block: Some(block), address, offset: 0, home, tenure }
     }
 }
@@ -43,7 +47,8 @@ impl State {
             return Err(refused_on_demand(request));
         }
         if let (true, DebugMode::Disabled) = (self.in_use, mode) {
-            if let Some(((address, offset), home)) = self.place_where_it_fits(bytes, request) {
+            if let Some(((address, offset), ticket)) = self.place_where_it_fits(bytes, request) {
+                let home = Home::Arena(ticket);
                 return Ok(Placed { block: None, address, offset, home, tenure: None });
             }
         }
@@ -58,7 +63,7 @@ impl State {
         config: &WorkspaceConfiguration,
         bytes: u64,
         zeroed: bool,
-    ) -> Option<((usize, u64), Home)> {
+    ) -> Option<((usize, u64), Ticket)> {
         let request = align_up(bytes, config.alignment).filter(|&request| request <= LARGEST)?;
         let is_refused = faults::refuses(Refuser::Arena);
         if !self.in_use || is_refused || zeroed && bytes > AT_ONCE {
@@ -71,9 +76,9 @@ impl State {
         Some(placed)
     }
 
-    /// In the arena, if it has room: address, offset, home; else nothing has changed.
+    /// In the arena, if it has room: address, offset, ticket; else nothing has changed.
     #[inline(always)]
-    fn place_where_it_fits(&mut self, bytes: u64, request: u64) -> Option<((usize, u64), Home)> {
+    fn place_where_it_fits(&mut self, bytes: u64, request: u64) -> Option<((usize, u64), Ticket)> {
         let (Shelf::Reusing(arena), Some(block)) = (&mut self.shelf, &self.block) else {
             return None;
         };
@@ -88,7 +93,7 @@ impl State {
         let address = block.at(offset, bytes).addr();
         self.counters.this_cycle += request;
         self.count_placed(request);
-        Some(((address, offset), Home::Arena(ticket)))
+        Some(((address, offset), ticket))
     }
 
     fn place_anywhere(
@@ -135,7 +140,7 @@ impl State {
                 Ok(one) => placed.push(one),
                 Err(refused) => {
                     for one in placed.iter().rev() {
-                        self.take_back(&one.home, offset);
+                        self.take_back(one.home, offset);
                     }
                     if let (Shelf::Circular(ring), Some(mark)) = (&mut self.shelf, mark) {
                         ring.go_back(mark);
@@ -150,10 +155,10 @@ impl State {
     }
 
     /// The last request, as if it had not been made.
-    fn take_back(&mut self, home: &Home, offset: u64) {
+    fn take_back(&mut self, home: Home, offset: u64) {
         let ticket = match home {
-            Home::Arena(ticket) => Some(*ticket),
-            Home::Spill(own) => own.1,
+            Home::Arena(ticket) => Some(ticket),
+            Home::Spill(_, ticket) => ticket,
             Home::Nobody => None,
         };
         match (ticket, home, &mut self.shelf) {
@@ -161,8 +166,8 @@ impl State {
             (None, Home::Nobody, Shelf::Bump(bump)) => bump.set_offset(offset),
             _ => {}
         }
-        if let Home::Spill(own) = home {
-            self.drop_spill(own.0);
+        if let Home::Spill(key, _) = home {
+            self.drop_spill(key);
         }
     }
 
@@ -416,7 +421,7 @@ impl State {
     pub(crate) fn die(
         &mut self,
         config: &WorkspaceConfiguration,
-        home: &Home,
+        home: Home,
         place: (u64, u64),
         running: bool,
         debug: bool,
@@ -431,14 +436,13 @@ impl State {
             Home::Nobody => {}
             Home::Arena(ticket) => {
                 if let (true, Shelf::Reusing(arena)) = (running, &mut self.shelf) {
-                    arena.free(*ticket);
+                    arena.free(ticket);
                     if let (true, None, Some(block)) = (debug, self.holds(), &self.block) {
                         block.fill(offset, request, POISON);
                     }
                 }
             }
-            Home::Spill(own) => {
-                let (key, ticket) = **own;
+            Home::Spill(key, ticket) => {
                 if let (true, Some(ticket), Shelf::Reusing(arena)) =
                     (running, ticket, &mut self.shelf)
                 {

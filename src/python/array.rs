@@ -3,7 +3,7 @@
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PySlice, PyString};
+use pyo3::types::{PyDict, PySlice, PyString, PyTuple};
 
 use super::config::policy_member;
 use super::error::to_pyerr;
@@ -30,44 +30,44 @@ fn metadata<'py>(slf: Slf<'_, 'py>, name: &str) -> Object<'py> {
 impl WorkspaceArray {
     /// Number of elements along each axis.
     #[getter]
-    fn shape<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
-        metadata(slf, "shape")
+    fn shape<'py>(slf: Slf<'_, 'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(slf.py(), slf.get().form().shape())
     }
 
     /// The element type.
     #[getter]
-    fn dtype<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
-        metadata(slf, "dtype")
+    fn dtype<'py>(slf: Slf<'_, 'py>) -> Bound<'py, PyAny> {
+        slf.get().form().dtype(slf.py()).clone()
     }
 
     /// Number of axes.
     #[getter]
-    fn ndim<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
-        metadata(slf, "ndim")
+    fn ndim(&self) -> usize {
+        self.form().shape().len()
     }
 
     /// Number of elements.
     #[getter]
-    fn size<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
-        metadata(slf, "size")
+    fn size(&self) -> isize {
+        self.form().size()
     }
 
     /// Bytes of all elements.
     #[getter]
-    fn nbytes<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
-        metadata(slf, "nbytes")
+    fn nbytes(&self) -> isize {
+        self.form().size().saturating_mul(self.form().item().size)
     }
 
     /// Bytes of one element.
     #[getter]
-    fn itemsize<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
-        metadata(slf, "itemsize")
+    fn itemsize(&self) -> isize {
+        self.form().item().size
     }
 
     /// Bytes from one element to the next along each axis.
     #[getter]
-    fn strides<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
-        metadata(slf, "strides")
+    fn strides<'py>(slf: Slf<'_, 'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(slf.py(), slf.get().form().strides())
     }
 
     /// How the elements lie in memory.
@@ -114,7 +114,10 @@ impl WorkspaceArray {
     }
 
     fn __len__(slf: Slf<'_, '_>) -> PyResult<usize> {
-        slf.get().template(slf.py())?.object().len()
+        match slf.get().form().shape().first() {
+            Some(&length) => Ok(length.unsigned_abs()),
+            None => slf.get().template(slf.py())?.object().len(),
+        }
     }
 
     fn __iter__<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
@@ -230,8 +233,8 @@ fn obituary(slf: Slf<'_, '_>) -> PyResult<String> {
         "<stale WorkspaceArray: {}, shape {}, dtype {}, workspace [{}], array generation {}, \
          workspace generation {}>",
         array.validity().name(),
-        metadata(slf, "shape")?,
-        metadata(slf, "dtype")?,
+        WorkspaceArray::shape(slf)?,
+        array.form().dtype(slf.py()),
         workspace.id(),
         array.generation(),
         workspace.generation_id(),

@@ -4,6 +4,7 @@
 use std::ffi::CString;
 
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
 
 use super::foreign;
@@ -11,6 +12,7 @@ use super::handle::WorkspaceArray;
 use super::npy::{Ndarray, numpy};
 use super::ops::ufuncs::Ufunc;
 use super::protocol::call_function;
+use super::shortcut::{self, Args, Shortcut};
 
 type Object<'py> = PyResult<Bound<'py, PyAny>>;
 type Given<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
@@ -31,6 +33,16 @@ fn with_out<'py>(
 #[inline]
 fn is_ours(objects: &[&Bound<'_, PyAny>]) -> bool {
     objects.iter().any(|object| object.is_exact_instance_of::<WorkspaceArray>())
+}
+
+/// The ufunc on arguments of which one is ours; `None`: by another way.
+#[inline]
+fn direct<'py>(ufunc: &Ufunc, args: Args<'_, 'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    match (args.len(), args.get(0), args.get(1)) {
+        (1, Some(one), _) if is_ours(&[&one]) => ufunc.fast(&[&one]),
+        (2, Some(one), Some(other)) if is_ours(&[&one, &other]) => ufunc.fast(&[&one, &other]),
+        _ => Ok(None),
+    }
 }
 
 /// The ufunc by NumPy's own ways.
@@ -77,7 +89,29 @@ macro_rules! ufunc_functions {
         )*
 
         fn $all(module: &Bound<'_, PyModule>) -> PyResult<()> {
-            $(module.add_function(wrap_pyfunction!($name, module)?)?;)*
+            $({
+                /// Arguments alone.
+                struct Direct;
+
+                impl Shortcut for Direct {
+                    fn original() -> &'static PyOnceLock<Py<PyAny>> {
+                        static ORIGINAL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+                        &ORIGINAL
+                    }
+
+                    fn take<'py>(
+                        _module: &Bound<'py, PyAny>,
+                        args: Args<'_, 'py>,
+                    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+                        static UFUNC: Ufunc = Ufunc::named(stringify!($name));
+                        direct(&UFUNC, args)
+                    }
+                }
+
+                let function = wrap_pyfunction!($name, module)?;
+                module.add_function(function.clone())?;
+                shortcut::of_function::<Direct>(module, &function, stringify!($name))?;
+            })*
             Ok(())
         }
     };

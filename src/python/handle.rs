@@ -1,19 +1,23 @@
 //! `WorkspaceArray`, the handle: a piece of workspace memory with a shape, checked on every use.
+//!
+//! Invariants
+//! 1. A handle is written field by field into the place that `Offset::make` gives, which has room for it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+#![allow(unsafe_code)]
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 
 use super::error::to_pyerr;
-use super::foreign;
+use super::form::Form;
+use super::holding::{Holding, Piece};
 use super::naming::Call;
 use super::npy::{self, Layout, Ndarray};
+use super::numbers::Number;
+use super::object::{Offset, put};
 use super::{order, view};
-use crate::array::Cut;
-use crate::latch::Latch;
-use crate::{Buffer, Error, Facts, Lease, Validity, Workspace, registry};
+use crate::{Buffer, Error, Lease, Validity, Workspace};
 
 /// An array in the memory of a workspace, with NumPy's surface, valid while its generation is.
 ///
@@ -24,29 +28,14 @@ use crate::{Buffer, Error, Facts, Lease, Validity, Workspace, registry};
 pub struct WorkspaceArray {
     /// Where an unchecked cast to `PyArrayObject` would read data, shape, strides and flags, it
     /// finds null, no axes, and no flag set: neither contiguous nor writeable.
-    _blank: [usize; 7],
-    memory: Latch<Memory>,
-    workspace: Workspace,
-    generation: u64,
-    /// See `Cut::valid_at`; `NEVER` where there is no such time, and once the handle is closed.
-    valid_at: AtomicU64,
-    template: Py<PyAny>,
+    blank: [usize; 8],
+    holding: Holding,
+    form: Form,
+    /// Made when somebody needs an object of NumPy's.
+    template: PyOnceLock<Py<PyAny>>,
 }
 
-/// An array, and its handle if it is one of ours.
-pub type InPlace<'a, 'py> = (&'a Ndarray<'py>, Option<&'a Bound<'py, WorkspaceArray>>);
-
-const NEVER: u64 = u64::MAX;
-
-enum Memory {
-    /// Nobody else has it.
-    Own(Cut),
-    /// Others may have it: views of this array, leases.
-    Shared(Buffer),
-    Closed {
-        created_at: Option<String>,
-    },
-}
+static OFFSET: Offset = Offset::unknown();
 
 impl WorkspaceArray {
     /// A handle on the part of `buffer` that `layout` describes.
@@ -55,164 +44,109 @@ impl WorkspaceArray {
         buffer: Buffer,
         layout: &Layout<'_, 'py>,
     ) -> PyResult<Bound<'py, Self>> {
-        let template = view::template(py, &buffer, layout)?;
-        let (generation, valid_at) = (buffer.generation_id(), buffer.valid_at());
-        let workspace = buffer.workspace().clone();
-        Self::bind(workspace, Memory::Shared(buffer), (generation, valid_at), template)
+        let form = view::form(py, &buffer, layout)?;
+        Self::on(py, buffer, form)
     }
 
-    /// A handle on all of `cut`, which has room for a packed array of that dtype, a number's, and shape.
+    /// A handle on the part of `buffer` that `form`, which was made of that of one of its arrays, describes.
+    #[inline]
+    pub fn on(py: Python<'_>, buffer: Buffer, form: Form) -> PyResult<Bound<'_, Self>> {
+        // SAFETY: invariant 1.
+        Self::bind(py, |place| unsafe { Holding::write_shared(place, buffer) }, form)
+    }
+
+    /// A handle on all of a piece, which has room for a packed array of that dtype and shape.
     #[inline(always)]
-    pub(crate) fn of_cut<'py>(
-        workspace: Workspace,
-        cut: Cut,
-        number: (Bound<'py, PyAny>, isize),
+    pub fn packed<'py>(
+        py: Python<'py>,
+        piece: Piece,
+        number: &'static Number,
         shape: &[isize],
         fortran: bool,
     ) -> PyResult<Bound<'py, Self>> {
-        match view::packed((cut.address(), cut.len()), number, shape, fortran) {
-            Ok(template) => {
-                let times = (cut.generation_id(), cut.valid_at(&workspace));
-                Self::bind(workspace, Memory::Own(cut), times, template)
-            }
-            Err(error) => {
-                workspace.die(&cut);
-                Err(error)
-            }
+        if !view::fills(piece.bytes(), shape, number.item.size) {
+            return Err(view::beyond());
         }
+        let form = Form::packed(py, piece.address(), number, shape, fortran);
+        // SAFETY: invariant 1.
+        Self::bind(py, |place| unsafe { Holding::write_own(place, piece) }, form)
     }
 
     #[inline(always)]
     fn bind(
-        workspace: Workspace,
-        memory: Memory,
-        (generation, valid_at): (u64, Option<u64>),
-        template: Ndarray<'_>,
+        py: Python<'_>,
+        write_holding: impl FnOnce(*mut Holding),
+        form: Form,
     ) -> PyResult<Bound<'_, Self>> {
-        let py = template.object().py();
-        let array = Self {
-            _blank: [0; 7],
-            memory: Latch::new(memory),
-            workspace,
-            generation,
-            valid_at: AtomicU64::new(valid_at.unwrap_or(NEVER)),
-            template: template.into_object().unbind(),
+        let write = |place: *mut Self| {
+            put!(place.blank, [0; 8]);
+            // SAFETY: as above.
+            write_holding(unsafe { &raw mut (*place).holding });
+            put!(place.form, form);
+            put!(place.template, PyOnceLock::new());
         };
-        // Whoever looked at operands has not used them yet, and nobody has seen the new memory.
-        foreign::undisturbed(py, || Bound::new(py, array))
+        // Whoever looked at operands has not used them yet, and nobody has seen the new memory: the
+        // collector has to wait.
+        // SAFETY: these are all fields.
+        unsafe { OFFSET.make(py, write) }
     }
 
     /// Whether the memory is its own until other code runs: the calling thread, which alone ends the
     /// running cycle, is here. `false` says nothing.
     #[inline]
     pub fn is_at_hand(&self) -> bool {
-        self.is_valid_now() && self.workspace.is_own()
+        self.holding.is_valid_now() && self.holding.workspace().is_own()
     }
 
     /// The same, asked by the thread of that number.
     #[inline]
     pub fn is_at_hand_of(&self, thread: u64) -> bool {
-        self.is_valid_now() && self.workspace.is_of(thread)
+        self.holding.is_valid_now() && self.holding.workspace().is_of(thread)
     }
 
+    /// Shape, strides and dtype; works after the end too.
     #[inline]
-    fn is_valid_now(&self) -> bool {
-        self.workspace.clock().now() == self.valid_at.load(Ordering::Relaxed)
+    pub fn form(&self) -> &Form {
+        &self.form
     }
 
-    /// The array that an object is, to be touched in place until other code runs, and its handle if it is
-    /// one of ours; `None` if it is no array, or not at hand.
-    #[inline]
-    pub fn in_place<'a, 'py>(object: &'a Bound<'py, PyAny>) -> PyResult<Option<InPlace<'a, 'py>>> {
-        match object.cast_exact::<Self>() {
-            Ok(ours) if ours.get().is_at_hand() => {
-                Ok(Some((ours.get().template(object.py())?, Some(ours))))
-            }
-            Ok(_) => Ok(None),
-            Err(_) => Ok(Ndarray::seen(object)?.map(|array| (array, None))),
-        }
-    }
-
-    /// Shape, strides and dtype; works after the end too, and must never reach a user.
+    /// The same as an object of NumPy's, which must never reach a user.
     #[inline]
     pub fn template<'a, 'py>(&'a self, py: Python<'py>) -> PyResult<&'a Ndarray<'py>> {
-        let template = Ndarray::seen(self.template.bind(py))?;
+        let make = || Ok::<_, PyErr>(view::template(py, &self.form)?.into_object().unbind());
+        let template = Ndarray::seen(self.template.get_or_try_init(py, make)?.bind(py))?;
         template.ok_or_else(|| PyTypeError::new_err("the handle holds no array"))
-    }
-
-    /// From now on its views refuse writing; for a handle that nobody has yet.
-    pub fn make_read_only(&self, py: Python<'_>) -> PyResult<()> {
-        self.template(py)?.object().call_method1(intern!(py, "setflags"), (false,)).map(drop)
     }
 
     /// The workspace in which the memory was cut.
     pub fn workspace(&self) -> &Workspace {
-        &self.workspace
+        self.holding.workspace()
     }
 
     /// Generation of the workspace at the birth of the array.
     pub fn generation(&self) -> u64 {
-        self.generation
+        self.holding.generation()
     }
 
     /// Whether the memory is still the array's, and if not, why.
     pub fn validity(&self) -> Validity {
-        match &*self.memory.lock() {
-            Memory::Own(cut) => cut.validity(&self.workspace),
-            Memory::Shared(buffer) => buffer.validity(),
-            Memory::Closed { .. } => Validity::Closed,
-        }
+        self.holding.validity()
     }
 
     /// The memory, valid or not; an error if the handle is closed.
+    #[inline]
     pub fn buffer(&self) -> Result<Buffer, Error> {
-        let mut memory = self.memory.lock();
-        let created_at = match &mut *memory {
-            Memory::Shared(buffer) => return Ok(buffer.clone()),
-            Memory::Closed { created_at } => created_at.clone(),
-            own @ Memory::Own(_) => {
-                let owned = std::mem::replace(own, Memory::Closed { created_at: None });
-                let Memory::Own(cut) = owned else { unreachable!("matched above") };
-                let buffer = Buffer::new(self.workspace.clone(), cut);
-                *own = Memory::Shared(buffer.clone());
-                return Ok(buffer);
-            }
-        };
-        drop(memory);
-        let facts = Facts {
-            workspace_id: Some(self.workspace.id().to_owned()),
-            array_generation: Some(self.generation),
-            workspace_generation: Some(self.workspace.generation_id()),
-            open_workspaces: Some(registry::open_workspaces()),
-            created_at,
-            ..Facts::default()
-        };
-        Err(Error::Stale { validity: Validity::Closed, facts: Box::new(facts) })
+        self.holding.buffer()
     }
 
     /// Its bytes, if the handle alone has them and all of them are its own.
     pub fn sole_bytes(&self) -> Option<usize> {
-        match &*self.memory.lock() {
-            Memory::Own(cut) => Some(cut.len()),
-            Memory::Shared(buffer) if buffer.is_sole() => Some(buffer.len()),
-            Memory::Shared(_) | Memory::Closed { .. } => None,
-        }
+        self.holding.sole_bytes()
     }
 
     /// Ends this handle; what others hold on the memory stays.
     pub fn close(&self) {
-        let mut memory = self.memory.lock();
-        let created_at = match &*memory {
-            Memory::Own(cut) => cut.created_at().map(str::to_owned),
-            Memory::Shared(buffer) => buffer.created_at().map(str::to_owned),
-            Memory::Closed { .. } => return,
-        };
-        self.valid_at.store(NEVER, Ordering::Relaxed);
-        let ended = std::mem::replace(&mut *memory, Memory::Closed { created_at });
-        drop(memory);
-        if let Memory::Own(cut) = ended {
-            self.workspace.die(&cut);
-        }
+        self.holding.close();
     }
 
     /// The array as NumPy may see it, for as long as NumPy wants it, and its memory.
@@ -220,7 +154,7 @@ impl WorkspaceArray {
         match self.lease() {
             Ok(lease) => {
                 let buffer = lease.buffer().clone();
-                Ok(Ok((view::leased(self.template(py)?, lease)?, buffer)))
+                Ok(Ok((view::leased(py, &self.form, lease)?, buffer)))
             }
             Err(error) => Ok(Err(self.described(py, error)?)),
         }
@@ -233,26 +167,16 @@ impl WorkspaceArray {
     /// A leased view for `operation`, which this array is the `self` of.
     pub fn lend_for<'py>(&self, py: Python<'py>, operation: &str) -> PyResult<Ndarray<'py>> {
         match self.lease() {
-            Ok(lease) => view::leased(self.template(py)?, lease),
+            Ok(lease) => view::leased(py, &self.form, lease),
             Err(error) => Err(to_pyerr(self.described(py, error)?.in_operation(operation, "self"))),
         }
     }
 
     /// The error, with the facts of this array in it.
     pub fn described(&self, py: Python<'_>, error: Error) -> PyResult<Error> {
-        let template = self.template(py)?;
-        let shape: Vec<usize> = template.shape().iter().map(|n| n.unsigned_abs()).collect();
-        let dtype = template.dtype()?.str()?;
+        let shape: Vec<usize> = self.form.shape().iter().map(|n| n.unsigned_abs()).collect();
+        let dtype = self.form.dtype(py).str()?;
         Ok(error.of_array(&shape, &dtype.to_string_lossy()))
-    }
-}
-
-impl Drop for WorkspaceArray {
-    #[inline]
-    fn drop(&mut self) {
-        if let Memory::Own(cut) = self.memory.get_mut() {
-            self.workspace.die(cut);
-        }
     }
 }
 

@@ -8,10 +8,12 @@ use pyo3::prelude::*;
 use pyo3::types::{PyInt, PySlice, PySliceMethods, PyTuple};
 
 use super::error::to_pyerr;
-use super::fast::{self, is_number};
+use super::fast;
 use super::foreign;
+use super::form::Form;
 use super::handle::WorkspaceArray;
-use super::npy::{FEW, FewAxes, Layout, Ndarray};
+use super::npy::FEW;
+use super::numbers::is_number;
 
 /// The part of an array that a key of ints and slices names.
 #[inline]
@@ -23,17 +25,19 @@ pub fn part<'py>(
     if !fast::is_on() || !ours.is_at_hand() {
         return Ok(None);
     }
-    let array = ours.template(slf.py())?;
-    let Some(axes) = array.few_axes() else { return Ok(None) };
+    let form = ours.form();
+    if form.shape().len() > FEW {
+        return Ok(None);
+    }
     let Ok(tuple) = key.cast_exact::<PyTuple>() else {
-        return single(ours, array, &axes, key);
+        return single(ours, form, key);
     };
     let all_ints = || tuple.iter_borrowed().all(|key| key.is_exact_instance_of::<PyInt>());
-    if tuple.len() == axes.shape().len() && !tuple.is_empty() && all_ints() {
-        return element(array, key);
+    if tuple.len() == form.shape().len() && !tuple.is_empty() && all_ints() {
+        return element(ours, key);
     }
     for (i, key) in tuple.iter_borrowed().enumerate() {
-        let Some(&length) = axes.shape().get(i) else { return Ok(None) };
+        let Some(&length) = form.shape().get(i) else { return Ok(None) };
         if !is_plain(&key, length)? {
             return Ok(None);
         }
@@ -42,7 +46,7 @@ pub fn part<'py>(
         return Ok(None);
     }
     let mut part = Part::new();
-    let mut left = axes.shape().iter().copied().zip(axes.strides().iter().copied());
+    let mut left = form.shape().iter().copied().zip(form.strides().iter().copied());
     for (key, axis) in tuple.iter_borrowed().zip(&mut left) {
         if part.take(&key, axis).is_none() {
             return Ok(None);
@@ -51,21 +55,20 @@ pub fn part<'py>(
     for (length, stride) in left {
         part.keep(length, stride);
     }
-    part.view(ours, array).map(Some)
+    part.view(slf.py(), ours).map(Some)
 }
 
 /// The same for a key that is no tuple.
 #[inline]
 fn single<'py>(
     ours: &WorkspaceArray,
-    array: &Ndarray<'py>,
-    axes: &FewAxes,
+    form: &Form,
     key: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let (shape, strides) = (axes.shape(), axes.strides());
+    let (shape, strides) = (form.shape(), form.strides());
     let Some(&length) = shape.first() else { return Ok(None) };
     if shape.len() == 1 && key.is_exact_instance_of::<PyInt>() {
-        return element(array, key);
+        return element(ours, key);
     }
     if !is_plain(key, length)? {
         return Ok(None);
@@ -77,16 +80,19 @@ fn single<'py>(
     for (&length, &stride) in shape.iter().zip(strides).skip(1) {
         part.keep(length, stride);
     }
-    part.view(ours, array).map(Some)
+    part.view(key.py(), ours).map(Some)
 }
 
 /// The element of a number: a copy, and no code of others runs on the way to it.
 #[inline]
 fn element<'py>(
-    array: &Ndarray<'py>,
+    ours: &WorkspaceArray,
     key: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
-    if is_number(array.item().type_num) { array.object().get_item(key).map(Some) } else { Ok(None) }
+    if !is_number(ours.form().item().type_num) {
+        return Ok(None);
+    }
+    ours.template(key.py())?.object().get_item(key).map(Some)
 }
 
 /// Whether a key of one axis is an int inside it, or a slice of ints.
@@ -105,13 +111,15 @@ pub fn transposed<'py>(slf: &Bound<'py, WorkspaceArray>) -> PyResult<Option<Boun
     if !fast::is_on() || !ours.is_at_hand() {
         return Ok(None);
     }
-    let array = ours.template(slf.py())?;
-    let Some(axes) = array.few_axes() else { return Ok(None) };
+    let form = ours.form();
+    if form.shape().len() > FEW {
+        return Ok(None);
+    }
     let mut view = Part::new();
-    for (&length, &stride) in axes.shape().iter().zip(axes.strides()).rev() {
+    for (&length, &stride) in form.shape().iter().zip(form.strides()).rev() {
         view.keep(length, stride);
     }
-    view.view(ours, array).map(Some)
+    view.view(slf.py(), ours).map(Some)
 }
 
 /// Which element an int names, if it is inside.
@@ -161,19 +169,10 @@ impl Part {
         self.ndim += 1;
     }
 
-    fn view<'py>(
-        &self,
-        ours: &WorkspaceArray,
-        array: &Ndarray<'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let layout = Layout {
-            dtype: &array.dtype()?,
-            shape: &self.shape[..self.ndim],
-            strides: &self.strides[..self.ndim],
-            data: array.data().wrapping_offset(self.offset),
-            writeable: array.is_writeable(),
-        };
+    fn view<'py>(&self, py: Python<'py>, ours: &WorkspaceArray) -> PyResult<Bound<'py, PyAny>> {
+        let (shape, strides) = (&self.shape[..self.ndim], &self.strides[..self.ndim]);
+        let form = ours.form().part(py, self.offset, shape, strides);
         let buffer = ours.buffer().map_err(to_pyerr)?;
-        Ok(WorkspaceArray::new(array.object().py(), buffer, &layout)?.into_any())
+        Ok(WorkspaceArray::on(py, buffer, form)?.into_any())
     }
 }

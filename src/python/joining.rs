@@ -6,12 +6,15 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyInt, PyList, PyTuple};
 
-use super::fast::{self, is_number};
+use super::fast;
 use super::foreign;
-use super::handle::{Plan, WorkspaceArray};
-use super::npy::{C_CONTIGUOUS, Ndarray, builtin_dtype, copy_packed};
+use super::handle::Plan;
+use super::npy::{C_CONTIGUOUS, Ndarray};
+use super::numbers::Number;
 use super::order;
 use super::place::Operands;
+use super::seen::Seen;
+use super::view::copy_packed;
 
 /// A smaller result is sooner copied.
 const WORTHWHILE: usize = 16 << 10;
@@ -32,21 +35,19 @@ pub fn small<'py>(
     if !fast::is_on() || args.len() != 1 || !kwargs.is_empty() {
         return Ok(None);
     }
-    let at_hand = |item: &Bound<'py, PyAny>| {
-        Ok(WorkspaceArray::in_place(item)?.map(|(array, _)| array.clone()))
-    };
-    let Some(arrays) = arrays(args, at_hand)? else { return Ok(None) };
+    let Some(items) = items(args)? else { return Ok(None) };
+    let Some(arrays) = alike(&items, Seen::in_place)? else { return Ok(None) };
     let Some(shape) = joined(&arrays, 0, join) else { return Ok(None) };
-    let (dtype, size) = (arrays[0].dtype()?, arrays[0].item().size);
-    let bytes = fast::bytes(&shape, size).filter(|&bytes| bytes < WORTHWHILE);
-    let workspace = fast::current();
-    let (Some(bytes), Some(workspace)) = (bytes, workspace) else { return Ok(None) };
-    let made = fast::array(workspace, (dtype, size), &shape, bytes, (false, false))?;
+    let (py, item) = (args.py(), arrays[0].item());
+    let Some(number) = Number::of(py, item.type_num)? else { return Ok(None) };
+    if fast::bytes(&shape, item.size).is_none_or(|bytes| bytes >= WORTHWHILE) {
+        return Ok(None);
+    }
+    let made = fast::array(py, number, &shape, false)?;
     let Some(result) = made else { return Ok(None) };
-    let target = result.get().template(args.py())?;
     let mut at = 0;
     for array in &arrays {
-        match copy_packed(array, target, at) {
+        match copy_packed(array, result.get().form(), at) {
             Some(end) => at = end,
             None => return Ok(None),
         }
@@ -65,9 +66,9 @@ pub fn function<'py>(
     let Some(workspace) = fast::current() else {
         return Ok(None);
     };
-    let (Some(axis), Some(arrays)) = (axis(args, kwargs)?, arrays(args, Ndarray::exact)?) else {
-        return Ok(None);
-    };
+    let (Some(axis), Some(items)) = (axis(args, kwargs)?, items(args)?) else { return Ok(None) };
+    let seen = |item| Ok(Ndarray::seen(item)?.map(Seen::Plain));
+    let Some(arrays) = alike(&items, seen)? else { return Ok(None) };
     let Some(shape) = joined(&arrays, axis, join) else { return Ok(None) };
     let dtype = arrays[0].dtype()?;
     if fast::bytes(&shape, arrays[0].item().size).is_none_or(|bytes| bytes < WORTHWHILE) {
@@ -97,39 +98,44 @@ fn axis(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResu
     Ok(if axis.is_exact_instance_of::<PyInt>() { axis.extract().ok() } else { None })
 }
 
-/// The first argument as packed arrays of one dtype, of numbers.
-fn arrays<'py>(
-    args: &Bound<'py, PyTuple>,
-    read: impl Fn(&Bound<'py, PyAny>) -> PyResult<Option<Ndarray<'py>>>,
-) -> PyResult<Option<Vec<Ndarray<'py>>>> {
+/// What the first argument consists of.
+fn items<'py>(args: &Bound<'py, PyTuple>) -> PyResult<Option<Vec<Bound<'py, PyAny>>>> {
     let given = args.get_item(0)?;
-    let items: Vec<_> = match (given.cast_exact::<PyTuple>(), given.cast_exact::<PyList>()) {
-        (Ok(tuple), _) => tuple.iter().collect(),
-        (_, Ok(list)) => list.iter().collect(),
-        _ => return Ok(None),
-    };
+    Ok(match (given.cast_exact::<PyTuple>(), given.cast_exact::<PyList>()) {
+        (Ok(tuple), _) => Some(tuple.iter().collect()),
+        (_, Ok(list)) => Some(list.iter().collect()),
+        _ => None,
+    })
+}
+
+/// The items as packed arrays of one dtype, of numbers.
+fn alike<'a, 'py>(
+    items: &'a [Bound<'py, PyAny>],
+    read: impl Fn(&'a Bound<'py, PyAny>) -> PyResult<Option<Seen<'a, 'py>>>,
+) -> PyResult<Option<Vec<Seen<'a, 'py>>>> {
     let mut arrays = Vec::with_capacity(items.len());
-    for item in &items {
+    for item in items {
         let Some(array) = read(item)? else { return Ok(None) };
         arrays.push(array);
     }
     let Some(first) = arrays.first() else { return Ok(None) };
-    let (type_num, dtype) = (first.item().type_num, first.dtype()?);
     // Another byte order, or metadata, is not what the result has.
-    let number = is_number(type_num) && builtin_dtype(given.py(), type_num)?.is(&dtype);
-    let fits = |array: &Ndarray<'_>| array.has_dtype(&dtype) && array.flags() & C_CONTIGUOUS != 0;
-    Ok((number && arrays.iter().all(fits)).then_some(arrays))
+    let Some(number) = Number::of(first.py(), first.item().type_num)? else { return Ok(None) };
+    let dtype = number.dtype(first.py());
+    let fits = |array: &Seen<'_, '_>| array.has_dtype(dtype) && array.flags() & C_CONTIGUOUS != 0;
+    Ok(arrays.iter().all(fits).then_some(arrays))
 }
 
 /// The shape of the result; `None` where NumPy refuses, or lays it out in an order of its own.
-fn joined(arrays: &[Ndarray<'_>], axis: isize, join: Join) -> Option<Vec<isize>> {
-    let first = arrays.first()?.shape();
+fn joined(arrays: &[Seen<'_, '_>], axis: isize, join: Join) -> Option<Vec<isize>> {
+    let first = arrays.first()?.few_axes()?;
+    let first = first.shape();
     if first.is_empty() {
         return None;
     }
     if join == Join::Stack {
         let count = isize::try_from(arrays.len()).ok()?;
-        let is_same = |array: &Ndarray<'_>| *array.shape() == *first;
+        let is_same = |array: &Seen<'_, '_>| array.has_shape_of(&arrays[0]);
         let shape = std::iter::once(count).chain(first.iter().copied()).collect();
         return (axis == 0 && arrays.iter().all(is_same)).then_some(shape);
     }
@@ -138,7 +144,8 @@ fn joined(arrays: &[Ndarray<'_>], axis: isize, join: Join) -> Option<Vec<isize>>
     let mut shape = first.to_vec();
     *shape.get_mut(axis)? = 0;
     for array in arrays {
-        let own = array.shape();
+        let own = array.few_axes()?;
+        let own = own.shape();
         let fits = own.len() == shape.len()
             && own.iter().zip(&shape).enumerate().all(|(i, (a, b))| i == axis || a == b);
         if !fits {

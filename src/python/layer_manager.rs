@@ -22,6 +22,7 @@ use super::fast;
 use super::faults;
 use super::npy::numpy;
 use super::scope::PyScope;
+use super::shortcut::{self, Args, Shortcut};
 use super::workspace::configuration_argument;
 use crate::layer_manager::Located;
 use crate::registry::ScopeToken;
@@ -101,6 +102,21 @@ impl PyLayerWorkspaceMgr {
         answer.map_err(|error| source.refused(error))
     }
 
+    /// An array of a type in C order, if it goes to a workspace and needs no questions.
+    #[inline]
+    fn make_quickly<'py>(
+        &self,
+        operation: &str,
+        (t, shape, dtype): (Any<'_, 'py>, Any<'_, 'py>, Option<Any<'_, 'py>>),
+        zeroed: bool,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let kind = array_type(t)?;
+        match self.ask(|core| core.place(operation, kind))? {
+            Destination::Workspace(workspace) => fast::empty(&workspace, shape, dtype, zeroed),
+            _ => Ok(None),
+        }
+    }
+
     fn make<'py>(
         &self,
         operation: &str,
@@ -111,12 +127,6 @@ impl PyLayerWorkspaceMgr {
         let kind = array_type(t)?;
         let name = (operation, numpy_name);
         let place = self.ask(|core| core.place(operation, kind))?;
-        if let (Destination::Workspace(workspace), "C") = (&place, args.2) {
-            let zeroed = numpy_name == "zeros";
-            if let Some(array) = fast::empty(workspace, args.0, args.1, zeroed)? {
-                return Ok(array);
-            }
-        }
         let args = args.into_pyobject(t.py())?;
         match place {
             Destination::Workspace(workspace) => create(Some(&workspace), name, &args, None),
@@ -138,6 +148,38 @@ impl PyLayerWorkspaceMgr {
         collector::scope_entered(py)?;
         Ok(scope)
     }
+}
+
+/// `create` and `create_uninitialized` of a type, a shape and a dtype, in this order.
+struct Quick<const ZEROED: bool>;
+
+impl<const ZEROED: bool> Shortcut for Quick<ZEROED> {
+    fn original() -> &'static PyOnceLock<Py<PyAny>> {
+        static ORIGINALS: [PyOnceLock<Py<PyAny>>; 2] = [const { PyOnceLock::new() }; 2];
+        &ORIGINALS[usize::from(ZEROED)]
+    }
+
+    #[inline]
+    fn take<'py>(
+        slf: &Bound<'py, PyAny>,
+        args: Args<'_, 'py>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let (Ok(manager), Some(t), Some(shape), 2 | 3) =
+            (slf.cast_exact::<PyLayerWorkspaceMgr>(), args.get(0), args.get(1), args.len())
+        else {
+            return Ok(None);
+        };
+        let dtype = args.get(2).filter(|dtype| !dtype.is_none());
+        let operation = if ZEROED { "create" } else { "create_uninitialized" };
+        manager.get().make_quickly(operation, (&t, &shape, dtype.as_deref()), ZEROED)
+    }
+}
+
+/// Puts the shortcuts in their places.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let class = module.py().get_type::<PyLayerWorkspaceMgr>();
+    shortcut::of_method::<Quick<true>>(&class, "create")?;
+    shortcut::of_method::<Quick<false>>(&class, "create_uninitialized")
 }
 
 #[pymethods]

@@ -16,12 +16,14 @@
 
 mod alike;
 pub mod elementwise;
+pub mod folding;
 mod job;
 pub mod matmul;
 mod scalar;
 
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::ptr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -29,6 +31,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyCapsule, PyCapsuleMethods, PyDict};
 
 use super::npy::{numpy, ufunc_class};
+use super::numbers::Number;
 
 type Function = unsafe extern "C" fn(*mut *mut u8, *const isize, *const isize, *mut c_void);
 
@@ -82,7 +85,7 @@ pub fn prepare(py: Python<'_>) -> PyResult<()> {
     Loops::of_matmul(py)?;
     Loops::of(&py.None().into_bound(py))?;
     scalar::prepare(py)?;
-    elementwise::number_of(py, 0).map(drop)
+    Number::of(py, 0).map(drop)
 }
 
 /// One operand: where it begins, and how far it is from element to element.
@@ -102,10 +105,18 @@ impl Loops {
     /// The loops of a ufunc of NumPy's that has one result and no core dimensions.
     pub fn of<'a>(ufunc: &Bound<'_, PyAny>) -> PyResult<Option<&'a Self>> {
         static KNOWN: PyOnceLock<Vec<Loops>> = PyOnceLock::new();
+        static LAST: AtomicUsize = AtomicUsize::new(0);
         let known = KNOWN.get_or_try_init(ufunc.py(), || read_all(ufunc.py()))?;
         let address = ufunc.as_ptr().addr();
+        let is_it = |loops: &&Self| loops.ufunc.as_ptr().addr() == address;
+        if let Some(last) = known.get(LAST.load(Ordering::Relaxed)).filter(is_it) {
+            return Ok(Some(last));
+        }
         let found = known.binary_search_by_key(&address, |loops| loops.ufunc.as_ptr().addr());
-        Ok(found.ok().map(|index| &known[index]))
+        Ok(found.ok().map(|index| {
+            LAST.store(index, Ordering::Relaxed);
+            &known[index]
+        }))
     }
 
     /// The loops of `matmul`.
@@ -196,7 +207,7 @@ impl Loops {
     ///
     /// # Safety
     /// Invariant 3, for the dtype that found `entry`.
-    #[inline]
+    #[inline(always)]
     pub unsafe fn run(&self, entry: usize, strands: &Strands, count: isize) -> Flags {
         let Some((function, data)) = self.entry(entry) else { return Flags::IMPOSSIBLE };
         let mut addresses = strands.map(|strand| strand.address);
@@ -296,6 +307,7 @@ mod fenv {
     pub(super) const NUMPYS: [(c_int, c_int); 4] = [(0x01, 8), (0x02, 1), (0x04, 2), (0x08, 4)];
 
     unsafe extern "C" {
+        #[cfg(target_arch = "aarch64")]
         pub(super) safe fn fetestexcept(excepts: c_int) -> c_int;
         pub(super) safe fn feclearexcept(excepts: c_int) -> c_int;
     }
@@ -382,12 +394,25 @@ impl Flags {
 
     #[cfg(all(unix, any(target_arch = "x86_64", target_arch = "aarch64")))]
     fn clear() {
-        if fenv::fetestexcept(fenv::ERRORS) != 0 {
+        if Self::read() != Self::NONE {
             fenv::feclearexcept(fenv::ERRORS);
         }
     }
 
-    #[cfg(all(unix, any(target_arch = "x86_64", target_arch = "aarch64")))]
+    /// Those of the vectors, and of the other unit, in which C libraries raise some.
+    #[cfg(all(unix, target_arch = "x86_64"))]
+    #[inline]
+    fn read() -> Self {
+        let status: u16;
+        // SAFETY: reads a register, and touches no memory.
+        unsafe {
+            std::arch::asm!("fnstsw ax", out("ax") status, options(nomem, nostack, preserves_flags));
+        }
+        let other = Self(c_int::from(status) & fenv::ERRORS);
+        Self::of_vectors().map_or(other, |vectors| vectors.or(other))
+    }
+
+    #[cfg(all(unix, target_arch = "aarch64"))]
     fn read() -> Self {
         Self(fenv::fetestexcept(fenv::ERRORS))
     }

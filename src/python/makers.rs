@@ -1,10 +1,12 @@
 //! Creation methods of `Workspace`, with NumPy's signatures.
 
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::create::create;
 use super::fast;
+use super::shortcut::{self, Args, Shortcut};
 use super::workspace::PyWorkspace;
 
 macro_rules! makers {
@@ -61,6 +63,39 @@ macro_rules! quick_makers {
             )*
         }
     };
+}
+
+/// `empty` and its like of a shape and a dtype, in this order.
+struct Quick<const ZEROED: bool, const NAME: u8>;
+
+impl<const ZEROED: bool, const NAME: u8> Shortcut for Quick<ZEROED, NAME> {
+    fn original() -> &'static PyOnceLock<Py<PyAny>> {
+        static ORIGINALS: [PyOnceLock<Py<PyAny>>; 4] = [const { PyOnceLock::new() }; 4];
+        &ORIGINALS[usize::from(NAME)]
+    }
+
+    #[inline]
+    fn take<'py>(
+        slf: &Bound<'py, PyAny>,
+        args: Args<'_, 'py>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let (Ok(slf), Some(shape), 1 | 2) =
+            (slf.cast_exact::<PyWorkspace>(), args.get(0), args.len())
+        else {
+            return Ok(None);
+        };
+        let dtype = args.get(1).filter(|dtype| !dtype.is_none());
+        fast::empty(&slf.get().core, &shape, dtype.as_deref(), ZEROED)
+    }
+}
+
+/// Puts the shortcuts in their places.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let class = module.py().get_type::<PyWorkspace>();
+    shortcut::of_method::<Quick<false, 0>>(&class, "empty")?;
+    shortcut::of_method::<Quick<true, 1>>(&class, "zeros")?;
+    shortcut::of_method::<Quick<true, 2>>(&class, "create")?;
+    shortcut::of_method::<Quick<false, 3>>(&class, "create_uninitialized")
 }
 
 /// Those arguments that were given, by name.

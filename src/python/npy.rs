@@ -32,6 +32,7 @@ const ABI_MASK: c_uint = 0xff00_0000;
 const GET_ABI_VERSION: usize = 0;
 const NDARRAY_TYPE: usize = 2;
 const DESCR_FROM_TYPE: usize = 45;
+const SCALAR: usize = 60;
 const NEW_FROM_DESCR: usize = 94;
 const SET_BASE_OBJECT: usize = 282;
 const SET_HANDLER: usize = 304;
@@ -40,7 +41,7 @@ const GET_HANDLER: usize = 305;
 pub const C_CONTIGUOUS: c_int = 0x0001;
 pub const F_CONTIGUOUS: c_int = 0x0002;
 pub const ALIGNED: c_int = 0x0100;
-const WRITEABLE: c_int = 0x0400;
+pub const WRITEABLE: c_int = 0x0400;
 
 type GetAbiVersion = unsafe extern "C" fn() -> c_uint;
 type NewFromDescr = unsafe extern "C" fn(
@@ -53,6 +54,8 @@ type NewFromDescr = unsafe extern "C" fn(
     c_int,
     *mut ffi::PyObject,
 ) -> *mut ffi::PyObject;
+type Scalar =
+    unsafe extern "C" fn(*mut c_void, *mut ffi::PyObject, *mut ffi::PyObject) -> *mut ffi::PyObject;
 type DescrFromType = unsafe extern "C" fn(c_int) -> *mut ffi::PyObject;
 type SetHandler = unsafe extern "C" fn(*mut ffi::PyObject) -> *mut ffi::PyObject;
 type GetHandler = unsafe extern "C" fn() -> *mut ffi::PyObject;
@@ -62,6 +65,7 @@ type SetBaseObject = unsafe extern "C" fn(*mut ffi::PyObject, *mut ffi::PyObject
 struct Api {
     ndarray: *mut ffi::PyTypeObject,
     descr_from_type: DescrFromType,
+    scalar: Scalar,
     new_from_descr: NewFromDescr,
     set_base_object: SetBaseObject,
     set_handler: SetHandler,
@@ -95,6 +99,8 @@ fn read_table(py: Python<'_>) -> PyResult<Api> {
     // SAFETY: invariant 1.
     let descr_from_type = unsafe { ptr::read(slot(table, DESCR_FROM_TYPE).cast()) };
     // SAFETY: invariant 1.
+    let scalar = unsafe { ptr::read(slot(table, SCALAR).cast()) };
+    // SAFETY: invariant 1.
     let new_from_descr = unsafe { ptr::read(slot(table, NEW_FROM_DESCR).cast()) };
     // SAFETY: invariant 1.
     let set_base_object = unsafe { ptr::read(slot(table, SET_BASE_OBJECT).cast()) };
@@ -102,7 +108,15 @@ fn read_table(py: Python<'_>) -> PyResult<Api> {
     let set_handler = unsafe { ptr::read(slot(table, SET_HANDLER).cast()) };
     // SAFETY: invariant 1.
     let get_handler = unsafe { ptr::read(slot(table, GET_HANDLER).cast()) };
-    Ok(Api { ndarray, descr_from_type, new_from_descr, set_base_object, set_handler, get_handler })
+    Ok(Api {
+        ndarray,
+        descr_from_type,
+        scalar,
+        new_from_descr,
+        set_base_object,
+        set_handler,
+        get_handler,
+    })
 }
 
 fn slot(table: NonNull<*const c_void>, number: usize) -> *const *const c_void {
@@ -121,6 +135,7 @@ struct DescrFields {
     type_num: c_int,
     flags: u64,
     itemsize: isize,
+    alignment: isize,
 }
 
 const HOLDS_REFERENCES: u64 = 1;
@@ -132,6 +147,8 @@ pub struct Item {
     pub size: isize,
     pub kind: char,
     pub has_references: bool,
+    /// Addresses of aligned elements are multiples of it.
+    pub alignment: u8,
 }
 
 /// Whether the object is a `numpy.dtype`; its metaclass is not asked.
@@ -161,6 +178,7 @@ unsafe fn read_item(dtype: *mut ffi::PyObject) -> Item {
         size: fields.itemsize,
         kind: fields.kind.into(),
         has_references: fields.flags & HOLDS_REFERENCES != 0,
+        alignment: u8::try_from(fields.alignment).unwrap_or(1),
     }
 }
 
@@ -171,6 +189,22 @@ pub fn builtin_dtype(py: Python<'_>, type_num: c_int) -> PyResult<Bound<'_, PyAn
     let descr = unsafe { (api.descr_from_type)(type_num) };
     // SAFETY: as above.
     unsafe { Bound::from_owned_ptr_or_err(py, descr) }
+}
+
+/// The number of that dtype whose bytes these are, as a scalar of NumPy's.
+///
+/// # Safety
+/// As many bytes as an element has, aligned; the dtype is a number's.
+pub unsafe fn scalar<'py>(
+    dtype: &Bound<'py, PyAny>,
+    bytes: *mut u8,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = dtype.py();
+    let api = api(py)?;
+    // SAFETY: invariant 1, and the caller's word; there is no base.
+    let object = unsafe { (api.scalar)(bytes.cast(), dtype.as_ptr(), ptr::null_mut()) };
+    // SAFETY: a new reference, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(py, object) }
 }
 
 /// Where an array lies and how it is laid out.
@@ -186,14 +220,11 @@ pub struct Layout<'a, 'py> {
 /// An array over existing memory, without a base.
 ///
 /// # Safety
-/// Invariant 5; the dtype is without references and without a shape of its own.
+/// Invariant 5; the dtype is one of NumPy's, without references and without a shape of its own.
 pub unsafe fn over<'py>(py: Python<'py>, layout: &Layout<'_, 'py>) -> PyResult<Ndarray<'py>> {
     let api = api(py)?;
     let nd = c_int::try_from(layout.shape.len())?;
     let flags = if layout.writeable { WRITEABLE } else { 0 };
-    if !is_dtype(layout.dtype)? {
-        return Err(PyTypeError::new_err("not a numpy.dtype"));
-    }
     let descr = layout.dtype.clone().into_ptr();
     // SAFETY: invariants 1 and 5; the call takes over our reference to the dtype, and reads
     // `nd` entries of shape and of strides.
@@ -211,84 +242,6 @@ pub unsafe fn over<'py>(py: Python<'py>, layout: &Layout<'_, 'py>) -> PyResult<N
     };
     // SAFETY: a new reference, or null with an exception set.
     unsafe { Bound::from_owned_ptr_or_err(py, object) }.map(Ndarray::known)
-}
-
-/// An array of the shape, strides and dtype of `array`, over the same memory, without a base.
-///
-/// # Safety
-/// Invariant 5.
-pub unsafe fn twin<'py>(array: &Ndarray<'py>) -> PyResult<Ndarray<'py>> {
-    let py = array.object().py();
-    let api = api(py)?;
-    let dtype = array.dtype()?.into_ptr();
-    // SAFETY: invariants 2 and 3.
-    let fields = unsafe { &*array.fields() };
-    // SAFETY: invariants 1 and 5; the call takes over our reference to the dtype, and reads the axes
-    // of an array that nobody changes meanwhile.
-    let object = unsafe {
-        (api.new_from_descr)(
-            api.ndarray,
-            dtype,
-            fields.nd,
-            fields.dimensions,
-            fields.strides,
-            fields.data.cast(),
-            fields.flags & WRITEABLE,
-            ptr::null_mut(),
-        )
-    };
-    // SAFETY: a new reference, or null with an exception set.
-    unsafe { Bound::from_owned_ptr_or_err(py, object) }.map(Ndarray::known)
-}
-
-/// A packed array over existing memory, in C order or the reverse, without a base.
-///
-/// # Safety
-/// Invariant 5; the dtype is a number's.
-pub unsafe fn packed<'py>(
-    dtype: Bound<'py, PyAny>,
-    shape: &[isize],
-    data: *mut u8,
-    fortran: bool,
-) -> PyResult<Ndarray<'py>> {
-    let py = dtype.py();
-    let api = api(py)?;
-    let order = if fortran { F_CONTIGUOUS } else { C_CONTIGUOUS };
-    // SAFETY: invariants 1 and 5; the call takes over our reference to the dtype and reads as many
-    // lengths as it is told; strides it reckons itself.
-    let object = unsafe {
-        (api.new_from_descr)(
-            api.ndarray,
-            dtype.into_ptr(),
-            c_int::try_from(shape.len())?,
-            shape.as_ptr(),
-            ptr::null(),
-            data.cast(),
-            order | ALIGNED | WRITEABLE,
-            ptr::null_mut(),
-        )
-    };
-    // SAFETY: a new reference, or null with an exception set.
-    unsafe { Bound::from_owned_ptr_or_err(py, object) }.map(Ndarray::known)
-}
-
-/// Copies the bytes of a packed array into another, whose elements nobody else has, from its byte `at` on;
-/// where they end there. `None`: they are not such, or do not fit.
-pub fn copy_packed(source: &Ndarray<'_>, target: &Ndarray<'_>, at: usize) -> Option<usize> {
-    let bytes = |array: &Ndarray<'_>| {
-        let bytes = array.size().checked_mul(array.item().size)?;
-        usize::try_from(bytes).ok()
-    };
-    let is_packed = |array: &Ndarray<'_>| array.flags() & (C_CONTIGUOUS | F_CONTIGUOUS) != 0;
-    let has_references = source.item().has_references || target.item().has_references;
-    if has_references || !is_packed(source) || !is_packed(target) {
-        return None;
-    }
-    let count = bytes(source)?;
-    let end = at.checked_add(count).filter(|&end| bytes(target).is_some_and(|all| end <= all))?;
-    // SAFETY: invariants 2, 3 and 5: bytes that both have, without gaps; `copy` allows an overlap.
-    unsafe { ptr::copy(source.data(), target.data().wrapping_add(at), count) };
-    Some(end)
 }
 
 /// Makes `base` the owner of the memory of `array`, which has no base yet.

@@ -1,15 +1,22 @@
 //! Python's operators on a `WorkspaceArray`: one-line calls into `ops`.
 
+use std::ffi::{c_int, c_void};
+use std::ptr;
+use std::sync::atomic::AtomicPtr;
+
 use pyo3::basic::CompareOp;
+use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyTuple, PyType};
 
 use super::foreign;
 use super::handle::WorkspaceArray;
+use super::indexing;
 use super::naming::Call;
 use super::ops;
 use super::ops::ufuncs::{self, Ufunc};
 use super::place::Operands;
+use super::shortcut::{self, Operator, Table};
 use super::temporaries;
 
 type Slf<'a, 'py> = &'a Bound<'py, WorkspaceArray>;
@@ -42,6 +49,64 @@ fn in_place<'py>(name: &str, ufunc: &Ufunc, slf: Slf<'_, 'py>, other: Any<'_, 'p
     Ok(or_not_implemented(slf, ops::in_place((name, ufunc), slf, other)?))
 }
 
+/// The operators of arithmetic that expressions have most of.
+struct Arithmetic<const WHICH: usize>;
+
+impl<const WHICH: usize> Arithmetic<WHICH> {
+    const ALL: [(&'static Ufunc, c_int, usize); 4] = [
+        (&ufuncs::ADD, ffi::Py_nb_add, 0),
+        (&ufuncs::SUBTRACT, ffi::Py_nb_subtract, 1),
+        (&ufuncs::MULTIPLY, ffi::Py_nb_multiply, 2),
+        (&ufuncs::DIVIDE, ffi::Py_nb_true_divide, 30),
+    ];
+}
+
+impl<const WHICH: usize> Operator for Arithmetic<WHICH> {
+    const SLOT: (c_int, Table, usize) = (Self::ALL[WHICH].1, Table::Number, Self::ALL[WHICH].2);
+
+    fn original() -> &'static AtomicPtr<c_void> {
+        static ORIGINALS: [AtomicPtr<c_void>; 4] = [const { AtomicPtr::new(ptr::null_mut()) }; 4];
+        &ORIGINALS[WHICH]
+    }
+
+    #[inline]
+    fn take<'py>(left: Any<'_, 'py>, right: Any<'_, 'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        if temporaries::may_reuse(left, right) {
+            return Ok(None);
+        }
+        Self::ALL[WHICH].0.fast(&[left, right])
+    }
+}
+
+/// `a[key]`.
+struct Part;
+
+impl Operator for Part {
+    const SLOT: (c_int, Table, usize) = (ffi::Py_mp_subscript, Table::Mapping, 1);
+
+    fn original() -> &'static AtomicPtr<c_void> {
+        static ORIGINAL: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+        &ORIGINAL
+    }
+
+    #[inline]
+    fn take<'py>(array: Any<'_, 'py>, key: Any<'_, 'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        match array.cast_exact::<WorkspaceArray>() {
+            Ok(array) => indexing::part(array, key),
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+/// Puts the shortcuts in their places.
+fn put_shortcuts(class: &Bound<'_, PyType>) {
+    shortcut::of_operator::<Arithmetic<0>>(class);
+    shortcut::of_operator::<Arithmetic<1>>(class);
+    shortcut::of_operator::<Arithmetic<2>>(class);
+    shortcut::of_operator::<Arithmetic<3>>(class);
+    shortcut::of_operator::<Part>(class);
+}
+
 /// Puts the in-place operators in their places: whatever they return is what the name is bound to, where
 /// a slot of pyo3's would return the array itself.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -66,6 +131,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         class.setattr(format!("__{name}__"), methods.get_item(&private)?)?;
         class.delattr(private)?;
     }
+    put_shortcuts(&class);
     Ok(())
 }
 

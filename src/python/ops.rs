@@ -232,7 +232,7 @@ fn kind_of(operand: &Bound<'_, PyAny>) -> PyResult<Option<char>> {
         return Ok(Some(array.item().kind));
     }
     if let Ok(ours) = operand.cast_exact::<WorkspaceArray>() {
-        return Ok(Some(ours.get().template(py)?.item().kind));
+        return Ok(Some(ours.get().form().item().kind));
     }
     let Some(dtype) = operand.getattr_opt(intern!(py, "dtype"))? else {
         return Ok(None);

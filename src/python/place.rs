@@ -268,7 +268,7 @@ impl<'a, 'py> Operands<'a, 'py> {
             None => copy_into(workspace, array, &self.call)?,
         };
         if !array.is_writeable() {
-            copy.get().make_read_only(self.py)?;
+            copy.get().form().make_read_only();
         }
         Ok(copy.into_any())
     }

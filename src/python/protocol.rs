@@ -4,14 +4,16 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::foreign;
 use super::handle::WorkspaceArray;
 use super::joining::{self, Join};
+use super::loops::{Loops, elementwise};
 use super::naming::{Call, all_known};
 use super::npy::{ndarray_class, numpy, ufunc_class};
 use super::place::Operands;
+use super::shortcut::{self, Args, Shortcut};
 use super::{ops, reduce};
 
 type Slf<'a, 'py> = &'a Bound<'py, WorkspaceArray>;
@@ -113,6 +115,67 @@ impl WorkspaceArray {
         let view = slf.get().lend_for(slf.py(), "dlpack_device")?;
         view.object().call_method0("__dlpack_device__")
     }
+}
+
+/// A ufunc called on arrays, and on nothing else.
+struct Called;
+
+impl Shortcut for Called {
+    fn original() -> &'static PyOnceLock<Py<PyAny>> {
+        static ORIGINAL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        &ORIGINAL
+    }
+
+    #[inline]
+    fn take<'py>(
+        _slf: &Bound<'py, PyAny>,
+        args: Args<'_, 'py>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let (Some(ufunc), Some(method), Some(input)) = (args.get(0), args.get(1), args.get(2))
+        else {
+            return Ok(None);
+        };
+        let is_call = method
+            .cast_exact::<PyString>()
+            .is_ok_and(|m| m.to_str().is_ok_and(|m| m == "__call__"));
+        if !is_call {
+            return Ok(None);
+        }
+        let Some(loops) = Loops::of(&ufunc)? else { return Ok(None) };
+        match (args.len(), args.get(3)) {
+            (3, _) => elementwise::call(loops, &[&input]),
+            (4, Some(other)) => elementwise::call(loops, &[&input, &other]),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// A view.
+struct Viewed;
+
+impl Shortcut for Viewed {
+    fn original() -> &'static PyOnceLock<Py<PyAny>> {
+        static ORIGINAL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        &ORIGINAL
+    }
+
+    #[inline]
+    fn take<'py>(
+        slf: &Bound<'py, PyAny>,
+        args: Args<'_, 'py>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let (Ok(slf), 0) = (slf.cast_exact::<WorkspaceArray>(), args.len()) else {
+            return Ok(None);
+        };
+        slf.get().lend_for(slf.py(), "numpy").map(|view| Some(view.into_object()))
+    }
+}
+
+/// Puts the shortcuts in their places.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let class = module.py().get_type::<WorkspaceArray>();
+    shortcut::of_method::<Called>(&class, "__array_ufunc__")?;
+    shortcut::of_method::<Viewed>(&class, "numpy")
 }
 
 /// What is to take the result, if nothing else is asked for.
@@ -219,9 +282,9 @@ fn metadata<'py>(
         let Ok(handle) = value.cast::<WorkspaceArray>() else {
             return Ok(value);
         };
-        let template = handle.get().template(py)?;
         let point = numpy(py)?.call_method1("empty", ((),))?;
-        numpy(py)?.call_method1("broadcast_to", (point, PyTuple::new(py, template.shape().iter())?))
+        numpy(py)?
+            .call_method1("broadcast_to", (point, PyTuple::new(py, handle.get().form().shape())?))
     };
     let args = args.iter().map(stand_in).collect::<PyResult<Vec<_>>>()?;
     let converted = PyDict::new(py);

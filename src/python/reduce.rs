@@ -10,7 +10,10 @@ use pyo3::types::{PyBool, PyDict, PyInt, PyString, PyTuple};
 use super::fast;
 use super::foreign;
 use super::handle::{Plan, WorkspaceArray, has_references};
+use super::loops::Loops;
+use super::loops::folding::{Begin, Fold};
 use super::npy::{C_CONTIGUOUS, FEW, Ndarray, builtin_dtype, item, numpy};
+use super::numbers::{Number, is_number};
 use super::ops::remembered;
 use super::order;
 use super::place::Operands;
@@ -53,7 +56,7 @@ pub fn function<'py>(
     let Some(asked) = Asked::read(args, kwargs, missing_axis)? else {
         return Ok(None);
     };
-    let Some(dtype) = result_dtype(reducer, key, &asked.array)? else {
+    let Some(dtype) = result_dtype(reducer, key, &asked.array.dtype()?)? else {
         return Ok(None);
     };
     let itemsize = item(&dtype)?.size;
@@ -73,24 +76,30 @@ pub fn function<'py>(
 
 /// The ufuncs whose `reduce` a method of ndarray's is, and the dtypes of their results.
 static QUICK: [Quick; 4] = [
-    Quick::new("sum", "add"),
-    Quick::new("prod", "multiply"),
-    Quick::new("max", "maximum"),
-    Quick::new("min", "minimum"),
+    Quick::new("sum", "add", Some(Begin::Zero)),
+    Quick::new("prod", "multiply", None),
+    Quick::new("max", "maximum", Some(Begin::First)),
+    Quick::new("min", "minimum", Some(Begin::First)),
 ];
 
 struct Quick {
     method: &'static str,
     ufunc: &'static str,
     reducer: PyOnceLock<Py<PyAny>>,
+    fold: Option<Fold>,
+    loops: PyOnceLock<Option<&'static Loops>>,
     /// By type number of the elements; 0, which no result has that is not found anew, says unknown.
     results: [AtomicI32; 24],
 }
 
 impl Quick {
-    const fn new(method: &'static str, ufunc: &'static str) -> Self {
+    const fn new(method: &'static str, ufunc: &'static str, begin: Option<Begin>) -> Self {
         let results = [const { AtomicI32::new(0) }; 24];
-        Self { method, ufunc, reducer: PyOnceLock::new(), results }
+        let fold = match begin {
+            Some(begin) => Some(Fold::new(begin)),
+            None => None,
+        };
+        Self { method, ufunc, reducer: PyOnceLock::new(), fold, loops: PyOnceLock::new(), results }
     }
 
     fn reducer<'py>(&self, py: Python<'py>) -> PyResult<&Bound<'py, PyAny>> {
@@ -101,10 +110,26 @@ impl Quick {
         Ok(reducer.bind(py))
     }
 
-    fn result<'py>(&self, array: &Ndarray<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let py = array.object().py();
+    /// The way past NumPy's `reduce`, for what has the dtype of its result.
+    fn fold(&self, array: &Bound<'_, WorkspaceArray>) -> PyResult<Option<(&Fold, &'static Loops)>> {
+        let py = array.py();
+        let loops =
+            self.loops.get_or_try_init(py, || Loops::of(&numpy(py)?.getattr(self.ufunc)?))?;
+        let (Some(fold), Some(loops)) = (&self.fold, loops) else { return Ok(None) };
+        let is_same = self.result(array)?.is_some_and(|dtype| array.get().form().has_dtype(&dtype));
+        if is_same {
+            fold.learn(py, loops, array.get().form().item().type_num)?;
+        }
+        Ok(is_same.then_some((fold, loops)))
+    }
+
+    fn result<'py>(
+        &self,
+        array: &Bound<'py, WorkspaceArray>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let (py, form) = (array.py(), array.get().form());
         let Some(known) =
-            usize::try_from(array.item().type_num).ok().and_then(|t| self.results.get(t))
+            usize::try_from(form.item().type_num).ok().and_then(|t| self.results.get(t))
         else {
             return Ok(None);
         };
@@ -113,7 +138,7 @@ impl Quick {
             return builtin_dtype(py, type_num).map(Some);
         }
         let reducer = self.reducer(py)?;
-        let found = result_dtype(reducer, reducer, array)?;
+        let found = result_dtype(reducer, reducer, form.dtype(py))?;
         if let Some(dtype) = &found {
             known.store(item(dtype)?.type_num, Ordering::Relaxed);
         }
@@ -135,17 +160,29 @@ pub fn method<'py>(
     }
     let Some(quick) = QUICK.iter().find(|quick| quick.method == name) else { return Ok(None) };
     let Some((axis, keepdims)) = only_axis(args, kwargs)? else { return Ok(None) };
-    let array = ours.template(py)?;
-    if !fast::is_number(array.item().type_num) || array.flags() & C_CONTIGUOUS == 0 {
+    let form = ours.form();
+    if !is_number(form.item().type_num) || form.flags() & C_CONTIGUOUS == 0 {
         return Ok(None);
     }
     let (reducer, none) = (quick.reducer(py)?, py.None().into_bound(py));
-    if (axis.is_none() || array.ndim() == 1) && !keepdims {
+    // What was looked at may have been given away while the ways were compared.
+    let fold = quick.fold(slf)?.filter(|_| ours.is_at_hand());
+    if (axis.is_none() || form.shape().len() == 1) && !keepdims {
+        if let (Some((fold, loops)), true) = (fold, axis.is_none()) {
+            if let Some(result) = fold.all(py, loops, form)? {
+                return Ok(Some(result));
+            }
+        }
         let view = ours.lend_for(py, name)?;
         let args = (view.into_object(), axis, &none, &none, false);
         return foreign::call(reducer, args, None).map(Some);
     }
-    let Some(out) = out_for(quick, array, &axis, keepdims)? else { return Ok(None) };
+    let Some(out) = out_for(quick, slf, &axis, keepdims)? else { return Ok(None) };
+    if let (Some((fold, loops)), Ok(0), true) = (fold, axis.extract::<isize>(), ours.is_at_hand()) {
+        if fold.rows(py, loops, form, out.get().form())? {
+            return Ok(Some(out.into_any()));
+        }
+    }
     let (view, target) = (ours.lend_for(py, name)?, out.get().lend_for(py, name)?);
     let args = (view.into_object(), axis, &none, target.into_object(), keepdims);
     foreign::call(reducer, args, None)?;
@@ -179,12 +216,14 @@ fn only_axis<'py>(
 /// New memory of the current workspace for the reduction along one axis.
 fn out_for<'py>(
     quick: &Quick,
-    array: &Ndarray<'py>,
+    array: &Bound<'py, WorkspaceArray>,
     axis: &Bound<'py, PyAny>,
     keepdims: bool,
 ) -> PyResult<Option<Bound<'py, WorkspaceArray>>> {
-    let Some(own) = array.few_axes() else { return Ok(None) };
-    let shape = own.shape();
+    let (py, shape) = (array.py(), array.get().form().shape());
+    if shape.len() > FEW {
+        return Ok(None);
+    }
     let count = isize::try_from(shape.len())?;
     let Ok(axis) = axis.extract::<isize>() else { return Ok(None) };
     let axis = if axis < 0 { axis + count } else { axis };
@@ -195,13 +234,9 @@ fn out_for<'py>(
         *place = if i == axis { 1 } else { length };
     }
     let left = &left[..shape.len() - usize::from(!keepdims)];
-    let Some(workspace) = fast::current() else {
-        return Ok(None);
-    };
     let Some(dtype) = quick.result(array)? else { return Ok(None) };
-    let size = item(&dtype)?.size;
-    let Some(bytes) = fast::bytes(left, size) else { return Ok(None) };
-    fast::array(workspace, (dtype, size), left, bytes, (false, false))
+    let Some(number) = Number::of(py, item(&dtype)?.type_num)? else { return Ok(None) };
+    fast::array(py, number, left, false)
 }
 
 /// NumPy 2.0 and 2.1 write wrong values into `out` when they reduce arrays of some memory orders.
@@ -293,16 +328,15 @@ fn reduced_axes(axis: &Bound<'_, PyAny>, ndim: usize) -> PyResult<Option<Vec<boo
     Ok(Some(reduced))
 }
 
-/// The dtype that NumPy gives the reduction of such an array, asked with a single element.
+/// The dtype that NumPy gives the reduction of such elements, asked with a single element.
 fn result_dtype<'py>(
     reducer: &Bound<'py, PyAny>,
     key: &Bound<'py, PyAny>,
-    array: &Ndarray<'py>,
+    dtype: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = reducer.py();
-    let dtype = array.dtype()?;
-    let key = PyTuple::new(py, [key, intern!(py, "reduce").as_any(), &dtype])?;
-    let answer = remembered(&key, || match sample(reducer, &dtype) {
+    let key = PyTuple::new(py, [key, intern!(py, "reduce").as_any(), dtype])?;
+    let answer = remembered(&key, || match sample(reducer, dtype) {
         Ok(answer) => Ok(answer),
         Err(_) => Ok(py.None().into_bound(py)),
     })?;

@@ -4,12 +4,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::exceptions::{PyGeneratorExit, PyResourceWarning};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyBool;
 
 use super::collector;
 use super::error::{add_note, class, to_pyerr, warn};
 use super::faults;
 use super::handler;
 use super::npy;
+use super::shortcut::{self, Args, Shortcut};
 use super::slot::Slot;
 use super::task::{self, Done};
 use super::workspace::{PyWorkspace, workspace_object};
@@ -168,6 +171,42 @@ impl Drop for PyScope {
     }
 }
 
+/// The two ends of a `with` block.
+struct End<const IS_EXIT: bool>;
+
+impl<const IS_EXIT: bool> Shortcut for End<IS_EXIT> {
+    fn original() -> &'static PyOnceLock<Py<PyAny>> {
+        static ORIGINALS: [PyOnceLock<Py<PyAny>>; 2] = [const { PyOnceLock::new() }; 2];
+        &ORIGINALS[usize::from(IS_EXIT)]
+    }
+
+    #[inline]
+    fn take<'py>(
+        slf: &Bound<'py, PyAny>,
+        args: Args<'_, 'py>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let (py, Ok(scope)) = (slf.py(), slf.cast_exact::<PyScope>()) else { return Ok(None) };
+        match (IS_EXIT, args.len(), args.get(1)) {
+            (false, 0, _) => {
+                let workspace = scope.get().__enter__(py)?;
+                Ok(Some(workspace.unwrap_or_else(|| py.None()).into_bound(py)))
+            }
+            (true, 3, Some(exception)) => {
+                let swallows = PyScope::__exit__(scope, &exception, &exception, &exception)?;
+                Ok(Some(PyBool::new(py, swallows).to_owned().into_any()))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Puts the shortcuts in their places.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let class = module.py().get_type::<PyScope>();
+    shortcut::of_method::<End<false>>(&class, "__enter__")?;
+    shortcut::of_method::<End<true>>(&class, "__exit__")
+}
+
 /// Whether the end of a scope leaves nothing to tell or to do.
 #[inline]
 pub fn is_quiet(left: &Left) -> bool {
@@ -177,6 +216,15 @@ pub fn is_quiet(left: &Left) -> bool {
 /// The end of a `with` block, with what is on its way as `exception`.
 #[cold]
 pub fn finish(
+    py: Python<'_>,
+    left: crate::Quick<Left>,
+    exception: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    // Counted anew, as a shortcut may be below.
+    Python::attach(|_| finish_attached(py, left, exception))
+}
+
+fn finish_attached(
     py: Python<'_>,
     left: crate::Quick<Left>,
     exception: &Bound<'_, PyAny>,

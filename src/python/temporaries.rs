@@ -59,6 +59,18 @@ struct Known {
     chains: Vec<Chain>,
 }
 
+/// Whether an operand might give its memory to the result, or the callers are being learned.
+#[inline]
+pub fn may_reuse(left: &Bound<'_, PyAny>, right: &Bound<'_, PyAny>) -> bool {
+    let is_large = |operand: &Bound<'_, PyAny>| {
+        let Ok(array) = operand.cast_exact::<WorkspaceArray>() else { return false };
+        let form = array.get().form();
+        form.size().saturating_mul(form.item().size).unsigned_abs() >= LARGE
+    };
+    let is_temporary = |operand| !npy::is_shared(operand, 1) && is_large(operand);
+    EXAMPLE.load(Ordering::Relaxed) != 0 || is_temporary(left) || is_temporary(right)
+}
+
 /// The result in the memory of an operand; `None`, and nothing has changed: it needs memory of its own.
 #[inline]
 pub fn reuse<'py>(

@@ -4,23 +4,27 @@
 //! 1. Memory of a `Buffer` stays mapped, and is given to nobody else, while a `Lease` on it lives.
 //! 2. An array that leaves this crate has a `LeaseObject` as its base, directly or through other
 //!    arrays; the base lives as long as the array.
-//! 3. A *template* has no base and never leaves this crate. Its memory is touched through it only
-//!    while the array is *at hand* (`WorkspaceArray::is_at_hand`) and until other code runs, or under a
-//!    lease: `loops`, `indexing` and `joining` do so.
-//! 4. Elements of an array made here lie inside the span of its buffer: `template` checks it.
+//! 3. A *template* has no base and never leaves this crate. Its memory is touched through it, or by the
+//!    address in a `Form`, only while the array is *at hand* (`WorkspaceArray::is_at_hand`) and until other
+//!    code runs, or under a lease: `loops`, `indexing` and `joining` do so.
+//! 4. Elements of an array made here lie inside the span of its buffer: `form` and `handle` check it.
 
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
 use std::ops::Range;
+use std::ptr;
 
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use super::form::Form;
 use super::handle::WorkspaceArray;
-use super::npy::{self, Layout, Ndarray};
+use super::npy::{self, C_CONTIGUOUS, F_CONTIGUOUS, Layout, Ndarray};
+use super::object::Offset;
 use super::order;
+use super::seen::Seen;
 use crate::{Buffer, Lease};
 
 /// The base of every view that leaves the crate: while it lives, the memory is nobody else's.
@@ -29,12 +33,8 @@ pub struct LeaseObject {
     _lease: Lease,
 }
 
-/// An array that knows where its elements lie in `buffer`, but is never read or written.
-pub fn template<'py>(
-    py: Python<'py>,
-    buffer: &Buffer,
-    layout: &Layout<'_, 'py>,
-) -> PyResult<Ndarray<'py>> {
+/// How an array lies whose elements are in `buffer`; an error if they are not.
+pub fn form<'py>(py: Python<'py>, buffer: &Buffer, layout: &Layout<'_, 'py>) -> PyResult<Form> {
     let itemsize = npy::item(layout.dtype)?.size;
     let (low, high) = order::extent(layout.shape, layout.strides, itemsize);
     let (start, span) = (layout.data.addr(), buffer.address()..buffer.address() + buffer.len());
@@ -42,29 +42,32 @@ pub fn template<'py>(
     if low == high {
         // Without elements: NumPy reads a byte at the address all the same.
         if !span.contains(&start) {
-            layout.data = std::ptr::with_exposed_provenance_mut(buffer.address());
+            layout.data = ptr::with_exposed_provenance_mut(buffer.address());
         }
     } else if !lies_inside(&span, start, [low, high]) {
-        return Err(PyBufferError::new_err("the view reaches beyond the memory of its array"));
+        return Err(beyond());
     }
     // SAFETY: invariant 3.
-    unsafe { npy::over(py, &layout) }
+    let array = unsafe { npy::over(py, &layout) }?;
+    Form::of(&array)
 }
 
-/// The same of a packed array of numbers, which fills its memory.
+/// Whether packed elements fill so many bytes.
 #[inline]
-pub fn packed<'py>(
-    (address, len): (usize, usize),
-    (dtype, size): (Bound<'py, PyAny>, isize),
-    shape: &[isize],
-    fortran: bool,
-) -> PyResult<Ndarray<'py>> {
-    if order::byte_size(shape, size) != Some(len) {
-        return Err(PyBufferError::new_err("the view reaches beyond the memory of its array"));
-    }
-    let data = std::ptr::with_exposed_provenance_mut(address);
-    // SAFETY: invariant 3: the memory is touched while it is known to be the array's only.
-    unsafe { npy::packed(dtype, shape, data, fortran) }
+pub fn fills(bytes: usize, shape: &[isize], itemsize: isize) -> bool {
+    order::byte_size(shape, itemsize) == Some(bytes)
+}
+
+/// Why there is no such array.
+#[cold]
+pub fn beyond() -> PyErr {
+    PyBufferError::new_err("the view reaches beyond the memory of its array")
+}
+
+/// An array that lies like ours, but is never read or written.
+pub fn template<'py>(py: Python<'py>, form: &Form) -> PyResult<Ndarray<'py>> {
+    // SAFETY: invariant 3.
+    unsafe { npy::over(py, &form.layout(py)) }
 }
 
 fn lies_inside(span: &Range<usize>, start: usize, extent: [isize; 2]) -> bool {
@@ -72,15 +75,37 @@ fn lies_inside(span: &Range<usize>, start: usize, extent: [isize; 2]) -> bool {
     ends.into_iter().all(|end| end.is_some_and(|end| (span.start..=span.end).contains(&end)))
 }
 
-/// The array of `template` as NumPy may see it: its base holds the lease.
-pub fn leased<'py>(template: &Ndarray<'py>, lease: Lease) -> PyResult<Ndarray<'py>> {
-    let py = template.object().py();
+/// An array as NumPy may see it: its base holds the lease.
+pub fn leased<'py>(py: Python<'py>, form: &Form, lease: Lease) -> PyResult<Ndarray<'py>> {
+    static OFFSET: Offset = Offset::unknown();
     // SAFETY: invariants 1 and 4; the lease lives as long as the array (invariant 2), because it
     // becomes its base, or the array dies unseen if that fails.
-    let view = unsafe { npy::twin(template) }?;
-    let base = Bound::new(py, LeaseObject { _lease: lease })?;
+    let view = unsafe { npy::over(py, &form.layout(py)) }?;
+    let write = |place: *mut LeaseObject| {
+        // SAFETY: `make` gives room for it.
+        unsafe { place.write(LeaseObject { _lease: lease }) };
+    };
+    // SAFETY: all of it is written.
+    let base = unsafe { OFFSET.make(py, write) }?;
     npy::set_base(&view, base.into_any())?;
     Ok(view)
+}
+
+/// Copies the bytes of a packed array into another, whose elements nobody else has, from its byte `at` on;
+/// where they end there. `None`: they are not such, or do not fit. Both are at hand.
+pub fn copy_packed(source: &Seen<'_, '_>, target: &Form, at: usize) -> Option<usize> {
+    let bytes = |size: isize, itemsize: isize| usize::try_from(size.checked_mul(itemsize)?).ok();
+    let is_packed = |flags| flags & (C_CONTIGUOUS | F_CONTIGUOUS) != 0;
+    let has_references = source.item().has_references || target.item().has_references;
+    if has_references || !is_packed(source.flags()) || !is_packed(target.flags()) {
+        return None;
+    }
+    let count = bytes(source.size(), source.item().size)?;
+    let room = bytes(target.size(), target.item().size)?;
+    let end = at.checked_add(count).filter(|&end| end <= room)?;
+    // SAFETY: invariants 3 and 4: bytes that both have, without gaps; `copy` allows an overlap.
+    unsafe { ptr::copy(source.data(), target.data().wrapping_add(at), count) };
+    Some(end)
 }
 
 #[pymethods]

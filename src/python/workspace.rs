@@ -5,13 +5,15 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyWeakrefMethods, PyWeakrefReference};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBool, PyString, PyWeakrefMethods, PyWeakrefReference};
 
 use super::config::{PyWorkspaceConfiguration, policy_member};
 
 use super::error::to_pyerr;
 use super::faults;
 use super::scope::{PyScope, finish, is_quiet, settle};
+use super::shortcut::{self, Args, Shortcut};
 use super::slot::Slot;
 use super::stats::{self, PyWorkspaceStats};
 use super::task::{self, Done};
@@ -79,6 +81,19 @@ impl PyWorkspace {
         let object = Bound::new(py, Self { core, handlers, handle, spare: Slot::new(None) })?;
         remember(&object)?;
         Ok(object)
+    }
+
+    /// The end of a `with` block, with what is on its way as `exception`.
+    #[inline]
+    fn leave(&self, py: Python<'_>, exception: &Bound<'_, PyAny>) -> PyResult<()> {
+        let mut handle = None;
+        match registry::exit_block(&self.core, foreign::running_frame(py), &mut handle) {
+            Ok(left) if is_quiet(&left) => {
+                self.keep(py, handle);
+                Ok(())
+            }
+            left => finish(py, left, exception),
+        }
     }
 
     /// Keeps the handle that a scope held.
@@ -176,12 +191,7 @@ impl PyWorkspace {
         exception: &Bound<'_, PyAny>,
         _traceback: &Bound<'_, PyAny>,
     ) -> PyResult<bool> {
-        let mut handle = None;
-        match registry::exit_block(&self.core, foreign::running_frame(py), &mut handle) {
-            Ok(left) if is_quiet(&left) => self.keep(py, handle),
-            left => finish(py, left, exception)?,
-        }
-        Ok(false)
+        self.leave(py, exception).map(|()| false)
     }
 
     fn __aenter__(slf: Bound<'_, Self>) -> PyResult<Done> {
@@ -415,4 +425,48 @@ impl PyWorkspace {
     fn __reduce__(&self) -> PyResult<()> {
         Err(PyTypeError::new_err("a Workspace belongs to its thread: it does not pickle"))
     }
+}
+
+/// The ways in and out: entering by `with`, by a `Scope`, and leaving the `with` block.
+struct Way<const WHICH: u8>;
+
+const BLOCK_IN: u8 = 0;
+const BLOCK_OUT: u8 = 1;
+const SCOPE_IN: u8 = 2;
+
+impl<const WHICH: u8> Shortcut for Way<WHICH> {
+    fn original() -> &'static PyOnceLock<Py<PyAny>> {
+        static ORIGINALS: [PyOnceLock<Py<PyAny>>; 3] = [const { PyOnceLock::new() }; 3];
+        &ORIGINALS[usize::from(WHICH)]
+    }
+
+    #[inline]
+    fn take<'py>(
+        slf: &Bound<'py, PyAny>,
+        args: Args<'_, 'py>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let Ok(workspace) = slf.cast_exact::<PyWorkspace>() else { return Ok(None) };
+        match (WHICH, args.len()) {
+            (BLOCK_IN, 0) => {
+                PyWorkspace::__enter__(workspace.clone()).map(|entered| Some(entered.into_any()))
+            }
+            (BLOCK_OUT, 3) => {
+                let Some(exception) = args.get(1) else { return Ok(None) };
+                workspace.get().leave(slf.py(), &exception)?;
+                Ok(Some(PyBool::new(slf.py(), false).to_owned().into_any()))
+            }
+            (SCOPE_IN, 0) => {
+                PyWorkspace::notify_scope_entered(workspace, false).map(|s| Some(s.into_any()))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Puts the shortcuts in their places.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let class = module.py().get_type::<PyWorkspace>();
+    shortcut::of_method::<Way<BLOCK_IN>>(&class, "__enter__")?;
+    shortcut::of_method::<Way<BLOCK_OUT>>(&class, "__exit__")?;
+    shortcut::of_method::<Way<SCOPE_IN>>(&class, "notify_scope_entered")
 }

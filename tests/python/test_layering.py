@@ -56,7 +56,8 @@ CORE = {
 
 # The bindings: files of the core (x) and of src/python (python/x). `mod` is the list of what is exported.
 WORDS = {"error", "python/error", "python/foreign", "python/npy", "python/naming", "python/order"}
-HANDLES = {"python/handle", "python/view", "array", "latch", "registry", "workspace"}
+ARRAYS = {"form", "handle", "holding", "numbers", "seen", "view"}
+HANDLES = {f"python/{name}" for name in ARRAYS} | {"array", "latch", "registry", "workspace"}
 BINDINGS = {
     "mod": {"*"},
     # words and conversions
@@ -67,25 +68,35 @@ BINDINGS = {
     "order": set(),
     "flags": set(),
     "slot": set(),
+    "numbers": {"python/npy"},
+    "object": {"python/foreign"},
+    "shortcut": set(),
     "naming": {"python/npy"},
     "arguments": {"python/npy"},
     "collector": {"registry"},
     "thread_end": {"registry", "python/collector"},
     # arrays: a handle and its leased views, where a result goes, what is done with it
-    "view": WORDS | HANDLES,
-    "handle": WORDS | HANDLES,
+    "form": {"python/npy", "python/numbers", "python/order"},
+    "holding": {"array", "latch", "registry", "workspace", "error", "python/object"},
+    "view": WORDS | HANDLES | {"python/object"},
+    "handle": WORDS | HANDLES | {"python/object"},
+    "seen": WORDS | HANDLES,
     "place": WORDS | HANDLES | {"python/fast"},
-    "reduce": WORDS | HANDLES | {"python/place", "python/ops", "python/fast"},
+    "reduce": WORDS | HANDLES | {"python/place", "python/ops", "python/fast", "python/loops"},
     "fast": WORDS | HANDLES,
     "loops": WORDS | HANDLES | {"python/place", "python/fast"},
     "indexing": WORDS | HANDLES | {"python/fast"},
     "ops": WORDS | HANDLES | {"python/place", "python/reduce", "python/loops"},
     "callers": set(),
     "temporaries": WORDS | HANDLES | {"python/callers", "python/loops", "python/ops"},
-    "operators": WORDS | HANDLES | {"python/place", "python/ops", "python/temporaries"},
+    "operators": WORDS
+    | HANDLES
+    | {"python/place", "python/ops", "python/temporaries", "python/indexing", "python/shortcut"},
     "joining": WORDS | HANDLES | {"python/place", "python/fast"},
-    "protocol": WORDS | HANDLES | {"python/place", "python/ops", "python/reduce", "python/joining"},
-    "functions": WORDS | HANDLES | {"python/ops", "python/protocol"},
+    "protocol": WORDS
+    | HANDLES
+    | {"python/place", "python/ops", "python/reduce", "python/joining", "python/loops", "python/shortcut"},
+    "functions": WORDS | HANDLES | {"python/ops", "python/protocol", "python/shortcut"},
     "methods": WORDS | HANDLES | {"python/place", "python/reduce", "python/indexing"},
     "create": WORDS | HANDLES | {"python/place", "python/arguments"},
     "array": WORDS
@@ -104,6 +115,7 @@ BINDINGS = {
         "python/faults",
         "python/handler",
         "python/npy",
+        "python/shortcut",
         "python/slot",
         "python/task",
         "python/workspace",
@@ -134,13 +146,14 @@ BINDINGS = {
         "python/error",
         "python/faults",
         "python/scope",
+        "python/shortcut",
         "python/slot",
         "python/stats",
         "python/task",
         "python/thread_end",
         "python/foreign",
     },
-    "makers": {"python/create", "python/fast", "python/workspace"},
+    "makers": {"python/create", "python/fast", "python/shortcut", "python/workspace"},
     "cycle_log": {"arena", "python/workspace"},
     "faults": {"faults"},
     "array_type": {"layer_manager", "error", "python/error"},
@@ -160,6 +173,7 @@ BINDINGS = {
         "python/moves",
         "python/place",
         "python/scope",
+        "python/shortcut",
         "python/workspace",
     },
     "manager": {
@@ -203,14 +217,19 @@ UNSAFE = {
     "python/callers",
     "latch",
     "python/foreign",
+    "python/handle",
     "python/handler",
+    "python/holding",
     "python/loops",
     "python/loops/alike",
     "python/loops/elementwise",
+    "python/loops/folding",
     "python/loops/job",
     "python/loops/matmul",
     "python/npy",
     "python/npy/ndarray",
+    "python/object",
+    "python/shortcut",
     "python/slot",
     "python/view",
 }

@@ -23,12 +23,14 @@ use super::alike;
 use super::job::{Job, Operand, Packed, walk};
 use super::scalar::Scalar;
 use super::{Flags, Loops, NOTHING, Strand, Strands};
-use crate::python::fast::{self, is_number};
+use crate::python::fast;
 use crate::python::foreign;
 use crate::python::handle::WorkspaceArray;
 use crate::python::naming::Call;
-use crate::python::npy::{self, C_CONTIGUOUS, F_CONTIGUOUS, Ndarray};
+use crate::python::npy::{self, C_CONTIGUOUS, F_CONTIGUOUS};
+use crate::python::numbers::Number;
 use crate::python::place::Operands;
+use crate::python::seen::Seen;
 
 /// What is written in place is remembered up to so many bytes, to be computed again by NumPy if there is
 /// something to report.
@@ -37,29 +39,6 @@ const REMEMBERED: usize = 64 << 10;
 thread_local! {
     /// Where it is remembered.
     static KEPT: cell::Cell<Vec<u8>> = const { cell::Cell::new(Vec::new()) };
-}
-
-/// The one dtype of each number.
-fn dtypes(py: Python<'_>) -> PyResult<&'static [Option<Py<PyAny>>]> {
-    static DTYPES: PyOnceLock<Vec<Option<Py<PyAny>>>> = PyOnceLock::new();
-    let dtypes = DTYPES.get_or_try_init(py, || {
-        let dtype = |t| is_number(t).then(|| npy::builtin_dtype(py, t).map(Bound::unbind));
-        (0..24).map(|t| dtype(t).transpose()).collect::<PyResult<Vec<_>>>()
-    })?;
-    Ok(dtypes)
-}
-
-/// The dtype of a number.
-pub(super) fn number_of<'a, 'py: 'a>(
-    py: Python<'py>,
-    type_num: c_int,
-) -> PyResult<Option<&'a Bound<'py, PyAny>>> {
-    Ok(dtype_of(py, type_num)?.map(|dtype| dtype.bind(py)))
-}
-
-fn dtype_of(py: Python<'_>, type_num: c_int) -> PyResult<Option<&'static Py<PyAny>>> {
-    let index = usize::try_from(type_num).unwrap_or(usize::MAX);
-    Ok(dtypes(py)?.get(index).and_then(Option::as_ref))
 }
 
 /// The ufunc on its inputs, into new memory of the current workspace.
@@ -73,11 +52,14 @@ pub fn call<'py>(
     }
     match *inputs {
         [one] => {
+            if let Some(result) = alike::call(loops, [one])? {
+                return Ok(Some(result));
+            }
             let Some(one) = Operand::of(one)? else { return Ok(None) };
             compute(inputs[0].py(), loops, &[one])
         }
         [left, right] => {
-            if let Some(result) = alike::call(loops, left, right)? {
+            if let Some(result) = alike::call(loops, [left, right])? {
                 return Ok(Some(result));
             }
             let Some(left) = Operand::of(left)? else { return Ok(None) };
@@ -104,17 +86,12 @@ fn compute<'py>(
     let Some((mut strands, orders)) = strands(py, operands, item, &mut cell, flags)? else {
         return Ok(None);
     };
-    let Some(workspace) = fast::current() else {
-        return Ok(None);
-    };
     let Some(axes) = first.array.few_axes() else { return Ok(None) };
-    let Some(number) = number_of(py, produced)? else { return Ok(None) };
-    let size = if produced == item.type_num { item.size } else { npy::item(number)?.size };
-    let Some(bytes) = fast::bytes(axes.shape(), size) else { return Ok(None) };
-    let layout = (false, orders & C_CONTIGUOUS == 0);
-    let made = fast::array(workspace, (number.clone(), size), axes.shape(), bytes, layout)?;
+    let Some(number) = Number::of(py, produced)? else { return Ok(None) };
+    let made = fast::array(py, number, axes.shape(), orders & C_CONTIGUOUS == 0)?;
     let Some(result) = made else { return Ok(None) };
-    strands[operands.len()] = Strand { address: result.get().template(py)?.data(), step: size };
+    strands[operands.len()] =
+        Strand { address: result.get().form().data(), step: number.item.size };
     let job = Job { loops, entry, walk, strands, flags };
     let flags = run(py, &job, operands)?;
     if is_quiet(py, flags)? {
@@ -133,7 +110,7 @@ fn flags_among(loops: &Loops, operands: &[Operand<'_, '_>]) -> Option<usize> {
     let types = [left.array.item().type_num, right.array.item().type_num];
     let place = types.iter().position(|&t| t == BOOL)?;
     let usable = SINGLE_AND_DOUBLE.contains(&types[1 - place])
-        && left.array.has_shape_of(right.array)
+        && left.array.has_shape_of(&right.array)
         && loops.takes_rows();
     usable.then_some(place)
 }
@@ -147,7 +124,8 @@ fn strands<'py>(
     cell: &mut Scalar,
     flags: Option<usize>,
 ) -> PyResult<Option<(Strands, c_int)>> {
-    let Some(dtype) = number_of(py, item.type_num)? else { return Ok(None) };
+    let Some(number) = Number::of(py, item.type_num)? else { return Ok(None) };
+    let dtype = number.dtype(py);
     let mut strands = [NOTHING; 3];
     let mut orders = C_CONTIGUOUS | F_CONTIGUOUS;
     for (place, (strand, operand)) in strands.iter_mut().zip(operands).enumerate() {
@@ -212,8 +190,7 @@ pub fn reuse<'py>(
     name: &str,
 ) -> PyResult<bool> {
     let py = target.py();
-    let is_here = fast::current().is_some_and(|current| current == *target.get().workspace());
-    if !is_here || loops.inputs() != 2 {
+    if !fast::is_here(target.get().workspace()) || loops.inputs() != 2 {
         return Ok(false);
     }
     let Some(written) = Packed::of(target.as_any())? else { return Ok(false) };
@@ -234,7 +211,7 @@ pub fn reuse<'py>(
     let usable = produced == item.type_num
         && is_whole
         && written.array.is_writeable()
-        && written.array.has_shape_of(first.array)
+        && written.array.has_shape_of(&first.array)
         && written.orders & orders != 0
         && meets(&operands, &written, true) == Some(true);
     if !usable {
@@ -261,15 +238,15 @@ fn write<'py>(
     let Some((mut strands, orders)) = strands(py, operands, item, &mut cell, None)? else {
         return Ok(false);
     };
-    let Some(number) = number_of(py, produced)? else { return Ok(false) };
+    let Some(number) = Number::of(py, produced)? else { return Ok(false) };
     let size = written.array.item().size;
     let bytes = usize::try_from(written.array.size().saturating_mul(size)).unwrap_or(usize::MAX);
     let Some(is_input) = meets(operands, written, walk.rows == 1 && size == item.size) else {
         return Ok(false);
     };
-    let usable = written.array.has_dtype(number)
+    let usable = written.array.has_dtype(number.dtype(py))
         && written.array.is_writeable()
-        && written.array.has_shape_of(first.array)
+        && written.array.has_shape_of(&first.array)
         && written.orders & orders != 0
         && (!is_input || bytes <= REMEMBERED);
     if !usable {
@@ -279,7 +256,7 @@ fn write<'py>(
     strands[operands.len()] = out;
     let job = Job { loops, entry, walk, strands, flags: None };
     if !is_input {
-        let _pin = written.pin()?;
+        let _pin = written.array.pin()?;
         let flags = run(py, &job, operands)?;
         return is_quiet(py, flags);
     }
@@ -305,12 +282,12 @@ fn meets(operands: &[Operand<'_, '_>], written: &Packed<'_, '_>, may_be: bool) -
     let mut is_input = false;
     for operand in operands {
         let Operand::Packed(read) = operand else { continue };
-        if apart(written.array, read.array) {
+        if apart(&written.array, &read.array) {
             continue;
         }
         let is_same = may_be
             && read.array.data() == written.array.data()
-            && read.array.has_shape_of(written.array);
+            && read.array.has_shape_of(&written.array);
         if !is_same {
             return None;
         }
@@ -320,8 +297,8 @@ fn meets(operands: &[Operand<'_, '_>], written: &Packed<'_, '_>, may_be: bool) -
 }
 
 /// Whether the elements of two packed arrays have no byte in common.
-fn apart(one: &Ndarray<'_>, other: &Ndarray<'_>) -> bool {
-    let span = |array: &Ndarray<'_>| {
+fn apart(one: &Seen<'_, '_>, other: &Seen<'_, '_>) -> bool {
+    let span = |array: &Seen<'_, '_>| {
         let bytes = array.size().saturating_mul(array.item().size).unsigned_abs();
         (array.data().addr(), array.data().addr().saturating_add(bytes))
     };
@@ -334,7 +311,7 @@ fn apart(one: &Ndarray<'_>, other: &Ndarray<'_>) -> bool {
 fn run(py: Python<'_>, job: &Job<'_>, operands: &[Operand<'_, '_>]) -> PyResult<Flags> {
     Ok(if job.is_long() {
         let pins = operands.iter().map(|operand| match operand {
-            Operand::Packed(packed) => packed.pin(),
+            Operand::Packed(packed) => packed.array.pin(),
             Operand::Scalar(_) => Ok(None),
         });
         let _pins = pins.collect::<PyResult<Vec<_>>>()?;
@@ -371,6 +348,15 @@ fn raised(py: Python<'_>) -> bool {
 /// The same by NumPy's own machinery, which warns, raises or calls back as the user has it.
 #[cold]
 fn replay<'py>(
+    loops: &Loops,
+    inputs: &Bound<'py, PyTuple>,
+    result: &Bound<'py, WorkspaceArray>,
+) -> PyResult<Bound<'py, PyAny>> {
+    // Counted anew, as a shortcut may be below.
+    Python::attach(|_| recompute(loops, inputs, result))
+}
+
+fn recompute<'py>(
     loops: &Loops,
     inputs: &Bound<'py, PyTuple>,
     result: &Bound<'py, WorkspaceArray>,

@@ -13,17 +13,15 @@ use pyo3::types::{PyFloat, PyInt};
 
 use super::scalar::is_numpy_float;
 use super::{Flags, Loops, Strand, Strands};
-use crate::Buffer;
-use crate::python::handle::WorkspaceArray;
-use crate::python::npy::{ALIGNED, C_CONTIGUOUS, F_CONTIGUOUS, Ndarray};
+use crate::python::npy::{ALIGNED, C_CONTIGUOUS, F_CONTIGUOUS};
+use crate::python::seen::Seen;
 
 /// More elements than this are computed without the interpreter's lock.
 pub(super) const LONG: isize = 2048;
 
 /// An array whose elements follow each other without gaps.
 pub(super) struct Packed<'a, 'py> {
-    pub(super) array: &'a Ndarray<'py>,
-    pub(super) ours: Option<&'a Bound<'py, WorkspaceArray>>,
+    pub(super) array: Seen<'a, 'py>,
     /// `C_CONTIGUOUS`, `F_CONTIGUOUS`, or both.
     pub(super) orders: c_int,
 }
@@ -36,23 +34,15 @@ pub(super) enum Operand<'a, 'py> {
 impl<'a, 'py> Packed<'a, 'py> {
     #[inline]
     pub(super) fn of(object: &'a Bound<'py, PyAny>) -> PyResult<Option<Self>> {
-        let Some((array, ours)) = WorkspaceArray::in_place(object)? else { return Ok(None) };
+        let Some(array) = Seen::in_place(object)? else { return Ok(None) };
         let flags = array.flags();
         let orders = flags & (C_CONTIGUOUS | F_CONTIGUOUS);
         let usable = flags & ALIGNED != 0 && orders != 0 && array.ndim() > 0 && array.size() > 0;
-        Ok(usable.then_some(Self { array, ours, orders }))
+        Ok(usable.then_some(Self { array, orders }))
     }
 
     pub(super) fn strand(&self, step: isize) -> Strand {
         Strand { address: self.array.data(), step }
-    }
-
-    /// Keeps the memory from being given away while other code runs.
-    pub(super) fn pin(&self) -> PyResult<Option<Buffer>> {
-        self.ours
-            .map(|ours| ours.get().buffer())
-            .transpose()
-            .map_err(crate::python::error::to_pyerr)
     }
 }
 
@@ -71,7 +61,6 @@ impl<'a, 'py> Operand<'a, 'py> {
 
     pub(super) fn object(&self) -> Bound<'py, PyAny> {
         match self {
-            Self::Packed(Packed { ours: Some(ours), .. }) => (*ours).clone().into_any(),
             Self::Packed(packed) => packed.array.object().clone(),
             Self::Scalar(scalar) => (*scalar).clone(),
         }
@@ -115,7 +104,7 @@ pub(super) fn walk(loops: &Loops, operands: &[Operand<'_, '_>]) -> Option<(Walk,
         [Operand::Scalar(_), Operand::Packed(one)] => Some((straight(one.array.size()), 1)),
         [Operand::Packed(left), Operand::Packed(right)] => {
             let size = left.array.size();
-            if left.array.has_shape_of(right.array) {
+            if left.array.has_shape_of(&right.array) {
                 return (left.orders & right.orders != 0).then(|| (straight(size), 0));
             }
             if !loops.takes_rows() {

@@ -10,35 +10,28 @@
 
 use pyo3::prelude::*;
 
-use super::elementwise::{finish, is_quiet, number_of};
+use super::elementwise::{finish, is_quiet};
 use super::job::LONG;
 use super::{Flags, Loops, NOTHING, Strand};
-use crate::Buffer;
-use crate::python::error::to_pyerr;
 use crate::python::fast;
 use crate::python::foreign;
-use crate::python::handle::WorkspaceArray;
-use crate::python::npy::{ALIGNED, C_CONTIGUOUS, F_CONTIGUOUS, FewAxes, Ndarray};
+use crate::python::npy::{ALIGNED, C_CONTIGUOUS, F_CONTIGUOUS, FewAxes};
+use crate::python::numbers::Number;
 use crate::python::order;
+use crate::python::seen::Seen;
 
 struct Matrix<'a, 'py> {
-    array: &'a Ndarray<'py>,
-    ours: Option<&'a Bound<'py, WorkspaceArray>>,
+    array: Seen<'a, 'py>,
     axes: FewAxes,
 }
 
 impl<'a, 'py> Matrix<'a, 'py> {
     #[inline]
     fn of(object: &'a Bound<'py, PyAny>) -> PyResult<Option<Self>> {
-        let Some((array, ours)) = WorkspaceArray::in_place(object)? else { return Ok(None) };
+        let Some(array) = Seen::in_place(object)? else { return Ok(None) };
         let is_matrix = array.ndim() == 2 && array.flags() & ALIGNED != 0 && array.size() > 0;
         let axes = array.few_axes().filter(|_| is_matrix);
-        Ok(axes.map(|axes| Self { array, ours, axes }))
-    }
-
-    /// Keeps the memory from being given away while other code runs.
-    fn pin(&self) -> PyResult<Option<Buffer>> {
-        self.ours.map(|ours| ours.get().buffer()).transpose().map_err(to_pyerr)
+        Ok(axes.map(|axes| Self { array, axes }))
     }
 
     /// Whether no byte from the first to the last of the one is among those of the other.
@@ -59,7 +52,7 @@ struct Product<'a, 'py> {
     second: Matrix<'a, 'py>,
     entry: usize,
     size: isize,
-    number: &'a Bound<'py, PyAny>,
+    number: &'static Number,
 }
 
 impl<'a, 'py> Product<'a, 'py> {
@@ -74,11 +67,12 @@ impl<'a, 'py> Product<'a, 'py> {
         };
         let item = first.array.item();
         let Some((entry, result)) = loops.find(item.type_num) else { return Ok(None) };
-        let Some(number) = number_of(left.py(), item.type_num)? else { return Ok(None) };
+        let Some(number) = Number::of(left.py(), item.type_num)? else { return Ok(None) };
+        let dtype = number.dtype(left.py());
         let fits = first.axes.shape()[1] == second.axes.shape()[0]
             && result == item.type_num
-            && first.array.has_dtype(number)
-            && second.array.has_dtype(number);
+            && first.array.has_dtype(dtype)
+            && second.array.has_dtype(dtype);
         Ok(fits.then_some(Self { first, second, entry, size: item.size, number }))
     }
 
@@ -94,13 +88,14 @@ impl<'a, 'py> Product<'a, 'py> {
         &self,
         py: Python<'py>,
         loops: &Loops,
-        out: &Ndarray<'py>,
+        out: *mut u8,
         strides: &[isize],
     ) -> PyResult<Flags> {
         let ([m, p], n) = (self.shape(), self.first.axes.shape()[1]);
         let mut strands = [NOTHING; 3];
-        for (place, array) in strands.iter_mut().zip([self.first.array, self.second.array, out]) {
-            *place = Strand { address: array.data(), step: 0 };
+        let addresses = [self.first.array.data(), self.second.array.data(), out];
+        for (place, address) in strands.iter_mut().zip(addresses) {
+            *place = Strand { address, step: 0 };
         }
         let (rows, columns) = (self.first.axes.strides(), self.second.axes.strides());
         let steps = [0, 0, 0, rows[0], rows[1], columns[0], columns[1], strides[0], strides[1]];
@@ -109,7 +104,7 @@ impl<'a, 'py> Product<'a, 'py> {
         if m.saturating_mul(n).saturating_mul(p) <= LONG {
             return Ok(run());
         }
-        let _pins = (self.first.pin()?, self.second.pin()?);
+        let _pins = (self.first.array.pin()?, self.second.array.pin()?);
         Ok(foreign::without_lock(py, run))
     }
 }
@@ -126,16 +121,9 @@ pub fn call<'py>(
         return Ok(None);
     }
     let Some(product) = Product::of(loops, left, right)? else { return Ok(None) };
-    let Some(workspace) = fast::current() else {
-        return Ok(None);
-    };
     let (shape, size) = (product.shape(), product.size);
-    let Some(bytes) = fast::bytes(&shape, size) else { return Ok(None) };
-    let number = (product.number.clone(), size);
-    let Some(result) = fast::array(workspace, number, &shape, bytes, (false, false))? else {
-        return Ok(None);
-    };
-    let out = result.get().template(py)?;
+    let Some(result) = fast::array(py, product.number, &shape, false)? else { return Ok(None) };
+    let out = result.get().form().data();
     // SAFETY: invariants 1 and 2; the result is new, in a workspace that only this thread ends.
     let flags = unsafe { product.run(py, loops, out, &[shape[1] * size, size]) }?;
     finish(loops, &[left, right], result, flags).map(Some)
@@ -158,15 +146,15 @@ pub fn into<'py>(
     let is_packed = out.array.flags() & (C_CONTIGUOUS | F_CONTIGUOUS) != 0;
     let usable = is_packed
         && *out.axes.shape() == product.shape()
-        && out.array.has_dtype(product.number)
+        && out.array.has_dtype(product.number.dtype(py))
         && out.array.is_writeable()
         && out.is_apart(&product.first, product.size)
         && out.is_apart(&product.second, product.size);
     if !usable {
         return Ok(false);
     }
-    let _pin = out.pin()?;
+    let _pin = out.array.pin()?;
     // SAFETY: invariants 1 and 2; the result lies apart from the operands, and is pinned.
-    let flags = unsafe { product.run(py, loops, out.array, out.axes.strides()) }?;
+    let flags = unsafe { product.run(py, loops, out.array.data(), out.axes.strides()) }?;
     is_quiet(py, flags)
 }

@@ -61,6 +61,16 @@ pub struct FewAxes {
 pub const FEW: usize = 8;
 
 impl FewAxes {
+    /// These, if they are few.
+    #[inline]
+    pub fn of(shape: &[isize], strides: &[isize]) -> Option<Self> {
+        let len = shape.len();
+        let mut axes = Self { len, shape: [0; FEW], strides: [0; FEW] };
+        axes.shape.get_mut(..len)?.copy_from_slice(shape);
+        axes.strides[..len].copy_from_slice(strides);
+        Some(axes)
+    }
+
     /// Number of elements along each axis.
     #[inline]
     pub fn shape(&self) -> &[isize] {
@@ -188,6 +198,12 @@ impl<'py> Ndarray<'py> {
         unsafe { self.lengths() }.last().copied().unwrap_or(0)
     }
 
+    /// Whether it has so many elements along each axis.
+    pub fn has_shape(&self, shape: &[isize]) -> bool {
+        // SAFETY: dropped at the end of this function, in which nothing changes the array.
+        shape == unsafe { self.lengths() }
+    }
+
     /// Whether both have the same number of elements along each axis.
     pub fn has_shape_of(&self, other: &Self) -> bool {
         // SAFETY: dropped at the end of this function, in which nothing changes the arrays.
@@ -223,14 +239,6 @@ impl<'py> Ndarray<'py> {
         let descr = unsafe { (*self.fields()).descr };
         // SAFETY: the dtype of a living array.
         unsafe { read_item(descr) }
-    }
-
-    /// Whether both have the same dtype, the object.
-    pub fn has_dtype_of(&self, other: &Self) -> bool {
-        // SAFETY: invariant 2.
-        let own = unsafe { (*self.fields()).descr };
-        // SAFETY: invariant 2.
-        ptr::eq(own, unsafe { (*other.fields()).descr })
     }
 
     /// Whether its dtype is exactly this object.

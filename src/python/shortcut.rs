@@ -1,0 +1,310 @@
+//! Ways into the methods that are called most often, past pyo3's: arguments are looked at where they lie, and
+//! what a shortcut does not take goes to the function that pyo3 made.
+//!
+//! Invariants
+//! 1. CPython calls a function of `METH_FASTCALL | METH_KEYWORDS` with the interpreter attached, an object of the
+//!    class (or the module), and `count` arguments, behind which stand as many values as `names` has names.
+//! 2. Definitions of functions live for ever.
+//! 3. No panic leaves a function that C calls.
+//! 4. CPython calls a binary slot with the interpreter attached and two objects. `Operator::original` has the
+//!    function that stood in the slot.
+//! 5. A heap type is larger than its beginning and the tables of slots in it, which are looked at inside its
+//!    bytes only. A slot that holds what `PyType_GetSlot` gives for its number is that slot; it is written with
+//!    the interpreter attached, before anybody has an object of the class.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString, c_int, c_void};
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use pyo3::ffi;
+use pyo3::panic::PanicException;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
+
+/// A function with a shortcut. What runs in it is not counted among pyo3's attachments: a `Py` that it drops is
+/// released a little later.
+pub trait Shortcut: 'static {
+    /// The function that pyo3 made.
+    fn original() -> &'static PyOnceLock<Py<PyAny>>;
+
+    /// The result; `None`, and nothing has changed: the original is to be called.
+    fn take<'py>(
+        slf: &Bound<'py, PyAny>,
+        args: Args<'_, 'py>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>>;
+}
+
+/// Positional arguments, where the caller has them.
+#[derive(Clone, Copy)]
+pub struct Args<'a, 'py> {
+    py: Python<'py>,
+    first: *const *mut ffi::PyObject,
+    count: usize,
+    callers: PhantomData<&'a ()>,
+}
+
+impl<'a, 'py> Args<'a, 'py> {
+    #[inline]
+    pub fn len(self) -> usize {
+        self.count
+    }
+
+    #[inline]
+    pub fn get(self, place: usize) -> Option<Borrowed<'a, 'py, PyAny>> {
+        if place >= self.count {
+            return None;
+        }
+        // SAFETY: invariant 1.
+        let argument = unsafe { *self.first.wrapping_add(place) };
+        // SAFETY: invariant 1: alive as long as the call.
+        Some(unsafe { Borrowed::from_ptr(self.py, argument) })
+    }
+}
+
+unsafe extern "C" {
+    // Of every CPython from 3.9 on; part of the stable interface since 3.12.
+    fn PyObject_Vectorcall(
+        callable: *mut ffi::PyObject,
+        args: *const *mut ffi::PyObject,
+        count: usize,
+        names: *mut ffi::PyObject,
+    ) -> *mut ffi::PyObject;
+}
+
+/// What CPython calls, for a method.
+unsafe extern "C" fn method<S: Shortcut>(
+    slf: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: invariant 1.
+    unsafe { enter::<S>(slf, args, count.unsigned_abs(), names, true) }
+}
+
+/// The same for a function of a module.
+unsafe extern "C" fn function<S: Shortcut>(
+    slf: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: invariant 1.
+    unsafe { enter::<S>(slf, args, count.unsigned_abs(), names, false) }
+}
+
+/// # Safety
+/// Invariant 1.
+#[inline(always)]
+unsafe fn enter<S: Shortcut>(
+    slf: *mut ffi::PyObject,
+    first: *const *mut ffi::PyObject,
+    count: usize,
+    names: *mut ffi::PyObject,
+    is_method: bool,
+) -> *mut ffi::PyObject {
+    // SAFETY: invariant 1.
+    let py = unsafe { Python::assume_attached() };
+    if names.is_null() {
+        // SAFETY: invariant 1.
+        let this = unsafe { Borrowed::from_ptr(py, slf) };
+        let args = Args { py, first, count, callers: PhantomData };
+        match catch_unwind(AssertUnwindSafe(|| S::take(&this, args))) {
+            Ok(Ok(Some(result))) => return result.into_ptr(),
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => return raise(py, error),
+            Err(_) => return raise(py, PanicException::new_err("a shortcut of ndarena panicked")),
+        }
+    }
+    // SAFETY: invariant 1.
+    unsafe { original::<S>(py, slf, first, count, names, is_method) }
+}
+
+#[cold]
+fn raise(py: Python<'_>, error: PyErr) -> *mut ffi::PyObject {
+    error.restore(py);
+    ptr::null_mut()
+}
+
+/// # Safety
+/// Invariant 1.
+#[inline(never)]
+unsafe fn original<S: Shortcut>(
+    py: Python<'_>,
+    slf: *mut ffi::PyObject,
+    first: *const *mut ffi::PyObject,
+    count: usize,
+    names: *mut ffi::PyObject,
+    is_method: bool,
+) -> *mut ffi::PyObject {
+    // There from the beginning, as the shortcut was put in its place.
+    let Some(original) = S::original().get(py) else { return ptr::null_mut() };
+    if !is_method {
+        // SAFETY: invariant 1.
+        return unsafe { PyObject_Vectorcall(original.as_ptr(), first, count, names) };
+    }
+    let values_by_name = if names.is_null() {
+        0
+    } else {
+        // SAFETY: invariant 1: a tuple.
+        unsafe { ffi::PyTuple_Size(names) }.unsigned_abs()
+    };
+    let values = (0..count + values_by_name).map(|place| {
+        // SAFETY: invariant 1.
+        unsafe { *first.wrapping_add(place) }
+    });
+    let all: Vec<_> = std::iter::once(slf).chain(values).collect();
+    // SAFETY: invariant 1: the same arguments, behind the object.
+    unsafe { PyObject_Vectorcall(original.as_ptr(), all.as_ptr(), count + 1, names) }
+}
+
+/// Puts a shortcut in the place of a method.
+pub fn of_method<S: Shortcut>(class: &Bound<'_, PyType>, name: &str) -> PyResult<()> {
+    let py = class.py();
+    let original = class.getattr("__dict__")?.get_item(name)?;
+    let definition = define(&original, name, method::<S>)?;
+    // SAFETY: invariant 2; a class.
+    let new = unsafe { ffi::PyDescr_NewMethod(class.as_type_ptr(), definition) };
+    // SAFETY: a new reference, or null with an exception set.
+    let new = unsafe { Bound::from_owned_ptr_or_err(py, new) }?;
+    S::original().get_or_init(py, || original.unbind());
+    class.setattr(name, new)
+}
+
+/// Puts a shortcut in the place of a function of a module.
+pub fn of_function<S: Shortcut>(
+    module: &Bound<'_, PyModule>,
+    original: &Bound<'_, PyAny>,
+    name: &str,
+) -> PyResult<()> {
+    let py = module.py();
+    let definition = define(original, name, function::<S>)?;
+    let home = original.getattr("__module__")?;
+    // SAFETY: invariant 2; a module and its name, of which the function takes references of its own.
+    let new = unsafe { ffi::PyCFunction_NewEx(definition, module.as_ptr(), home.as_ptr()) };
+    // SAFETY: a new reference, or null with an exception set.
+    let new = unsafe { Bound::from_owned_ptr_or_err(py, new) }?;
+    S::original().get_or_init(py, || original.clone().unbind());
+    module.setattr(name, new)
+}
+
+type Entry = unsafe extern "C" fn(
+    *mut ffi::PyObject,
+    *const *mut ffi::PyObject,
+    ffi::Py_ssize_t,
+    *mut ffi::PyObject,
+) -> *mut ffi::PyObject;
+
+/// A definition with the words of the original.
+fn define(
+    original: &Bound<'_, PyAny>,
+    name: &str,
+    entry: Entry,
+) -> PyResult<*mut ffi::PyMethodDef> {
+    let words = |attribute: &str| original.getattr(attribute)?.extract::<Option<String>>();
+    let (signature, text) = (words("__text_signature__")?, words("__doc__")?.unwrap_or_default());
+    let text = match signature {
+        Some(signature) => format!("{name}{signature}\n--\n\n{text}"),
+        None => text,
+    };
+    let text: &'static CStr = Box::leak(CString::new(text)?.into_boxed_c_str());
+    let name: &'static CStr = Box::leak(CString::new(name)?.into_boxed_c_str());
+    Ok(Box::leak(Box::new(ffi::PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: entry },
+        ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
+        ml_doc: text.as_ptr(),
+    })))
+}
+
+/// An operator, or a look-up by key, with a shortcut.
+pub trait Operator: 'static {
+    /// Its slot, and where it stands in the class's table of such.
+    const SLOT: (c_int, Table, usize);
+
+    /// The function that pyo3 made.
+    fn original() -> &'static AtomicPtr<c_void>;
+
+    /// The result; `None`, and nothing has changed: the original is to be called.
+    fn take<'py>(
+        left: &Bound<'py, PyAny>,
+        right: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>>;
+}
+
+/// A table of slots of a class.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Table {
+    Number,
+    Mapping,
+}
+
+/// The beginning of a class, as CPython up to 3.14 with the interpreter's lock has it.
+#[repr(C)]
+struct ClassFields {
+    head: [usize; 12],
+    as_number: *mut *mut c_void,
+    as_sequence: *mut *mut c_void,
+    as_mapping: *mut *mut c_void,
+}
+
+/// What CPython calls for an operator.
+unsafe extern "C" fn binary<O: Operator>(
+    left: *mut ffi::PyObject,
+    right: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: invariant 4.
+    let py = unsafe { Python::assume_attached() };
+    // SAFETY: invariant 4.
+    let one = unsafe { Borrowed::from_ptr(py, left) };
+    // SAFETY: invariant 4.
+    let other = unsafe { Borrowed::from_ptr(py, right) };
+    match catch_unwind(AssertUnwindSafe(|| O::take(&one, &other))) {
+        Ok(Ok(Some(result))) => return result.into_ptr(),
+        Ok(Ok(None)) => {}
+        Ok(Err(error)) => return raise(py, error),
+        Err(_) => return raise(py, PanicException::new_err("a shortcut of ndarena panicked")),
+    }
+    let original = O::original().load(Ordering::Relaxed);
+    // SAFETY: invariant 4: the function that stood in the slot.
+    let original = unsafe { std::mem::transmute::<*mut c_void, ffi::binaryfunc>(original) };
+    // SAFETY: invariant 4.
+    let result = unsafe { original(left, right) };
+    // Not the last thing that is done: who looks at the callers of the slot wants to see this frame.
+    std::hint::black_box(result)
+}
+
+/// Puts a shortcut in the place of an operator, where the slot is found.
+pub fn of_operator<O: Operator>(class: &Bound<'_, PyType>) {
+    let (number, table, index) = O::SLOT;
+    // SAFETY: a heap type, and one of the interpreter's slot numbers.
+    let original = unsafe { ffi::PyType_GetSlot(class.as_type_ptr(), number) };
+    // SAFETY: invariant 5: so many bytes a class has.
+    let fields = unsafe { &*class.as_ptr().cast::<ClassFields>() };
+    let table = match table {
+        Table::Number => fields.as_number,
+        Table::Mapping => fields.as_mapping,
+    };
+    let place = table.wrapping_add(index);
+    if original.is_null() || !is_of(class, place) {
+        return;
+    }
+    // SAFETY: invariant 5: inside the class.
+    if unsafe { *place } == original {
+        O::original().store(original, Ordering::Relaxed);
+        // SAFETY: invariant 5: the slot of that operator, and a function of its kind.
+        unsafe { *place = binary::<O> as *mut c_void };
+    }
+}
+
+/// Whether a slot lies inside the object of the class, as those of a heap type do.
+fn is_of(class: &Bound<'_, PyType>, place: *mut *mut c_void) -> bool {
+    let start = class.as_ptr().addr();
+    let size = class.get_type().getattr("__basicsize__").and_then(|size| size.extract::<usize>());
+    size.is_ok_and(|size| (start..start + size).contains(&place.addr()))
+}
