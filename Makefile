@@ -1,7 +1,7 @@
 # What a person types. `make` alone lists it.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-rust test-loom test-python numpy-tests numpy-tests-all clients prove-python \
+.PHONY: help demo test test-rust test-loom test-python numpy-tests numpy-tests-all clients prove-python test-address \
 	soak prove fuzz array-api lint format cross-check docs bench bench-smoke \
 	instructions instructions-update wheel clean check
 
@@ -54,6 +54,9 @@ prove-python: $(VENV)/.test ## nonsense for every callable, faults at every poin
 	NONSENSE_CALLS=100000 NONSENSE_SEED=$(or $(SEED),1) READER_GRANTS=340000 BALANCE_CALLS=60 $(python) -m pytest -n auto -o timeout=900 \
 		tests/python/test_nonsense.py tests/python/test_reentry.py \
 		tests/python/test_faults.py tests/python/test_contention.py tests/python/test_processes.py tests/python/test_balance.py
+
+test-address: $(VENV)/.test ## tests of the bindings with an extension that AddressSanitizer watches; NIGHTLY= says which toolchain
+	$(python) tools/address.py $(if $(NIGHTLY),--nightly $(NIGHTLY))
 
 soak: $(VENV)/.test ## everything at once for SOAK_MINUTES (30); a report and a picture in target/soak
 	$(python) tools/soak.py --minutes $(or $(SOAK_MINUTES),30)

@@ -160,6 +160,13 @@ def proofs(steps: int, seconds: int, executions: int, seed: int) -> list[Proof]:
             r"(\d+) passed",
             seeded=True,
         ),
+        Proof(
+            "extension",
+            "no access outside memory, or after its end, by the bindings",
+            ["make", "test-address", f"NIGHTLY={NIGHTLY}"],
+            r"(\d+) passed",
+            needs=NIGHTLY_NEEDS,
+        ),
     ]
 
 
