@@ -281,21 +281,28 @@ class Borrowers:
 
     def _step_out(self, waiting: _Waiting) -> None:
         """Wait no longer."""
+        # CPython 3.13 leaves a lock held if a signal comes where a loop right inside its `with` goes on.
         with self._lock:
-            for line in self._lines:
-                if waiting in line:
-                    line.remove(waiting)
+            self._remove(waiting)
+
+    def _remove(self, waiting: _Waiting) -> None:
+        for line in self._lines:
+            if waiting in line:
+                line.remove(waiting)
 
     def close(self, *, cancel_pending: bool = True) -> None:
         """Lend nothing any more; wait until everything is back, if this thread has not got it."""
-        me = threading.get_ident()
         with self._lock:
-            self._closed = True
-            for line in self._lines if cancel_pending else ():
-                while line:
-                    line.popleft().reply.cancel()
-            while any(owner != me for owner in self._owners.values()):
-                self._changed.wait(LONG)  # a signal may keep another thread from telling
+            self._close(cancel_pending=cancel_pending)
+
+    def _close(self, *, cancel_pending: bool) -> None:
+        self._closed = True
+        for line in self._lines if cancel_pending else ():
+            while line:
+                line.popleft().reply.cancel()
+        me = threading.get_ident()
+        while any(owner != me for owner in self._owners.values()):
+            self._changed.wait(LONG)  # a signal may keep another thread from telling
 
     def forked(self) -> None:
         """Forget the threads that are not in this process."""
