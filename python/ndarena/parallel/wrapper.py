@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 import uuid
 import warnings
+import weakref
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
@@ -277,6 +279,7 @@ class ParallelWrapper:
     def _fitting(self) -> Iterator[None]:
         self._stopped.clear()
         self._idle.clear()
+        _learning.add(self)
         self._threads = [threading.current_thread()]
         try:
             yield
@@ -317,6 +320,16 @@ class ParallelWrapper:
     def __exit__(self, *_: object) -> None:
         """Do as `close`."""
         self.close()
+
+
+_learning: weakref.WeakSet[ParallelWrapper] = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_all() -> None:
+    """Stop all training before the interpreter ends: a thread must not be inside native code then."""
+    for wrapper in list(_learning):
+        wrapper.close()
 
 
 def _count(value: object, field: str) -> int:
