@@ -189,6 +189,22 @@ def test_every_overlap(ws, name):
                     three_ways(ws, call, packed(numbers(dtype, n)))
 
 
+@pytest.mark.parametrize("name", IN_PLACE)
+@pytest.mark.parametrize("shape", [(7,), (3, 1)], ids=["a row", "a column"])
+def test_a_row_or_a_column_in_place(ws, name, shape):
+    function = getattr(operator, name)
+    with np.errstate(all="warn"):
+        for dtype in DTYPES:
+            target = numbers(dtype, 21).reshape(3, 7)
+            three_ways(
+                ws,
+                function,
+                packed(target),
+                packed(numbers(dtype, np.prod(shape), 4).reshape(shape)),
+                ask=heard,
+            )
+
+
 def test_integers_at_their_limits(ws):
     """Division by zero, the smallest by minus one, negative powers, shifts out of range."""
     with np.errstate(all="warn"):

@@ -241,7 +241,7 @@ fn write<'py>(
     let Some(number) = Number::of(py, produced)? else { return Ok(false) };
     let size = written.array.item().size;
     let bytes = usize::try_from(written.array.size().saturating_mul(size)).unwrap_or(usize::MAX);
-    let Some(is_input) = meets(operands, written, walk.rows == 1 && size == item.size) else {
+    let Some(is_input) = meets(operands, written, size == item.size) else {
         return Ok(false);
     };
     let usable = written.array.has_dtype(number.dtype(py))
