@@ -234,18 +234,24 @@ def test_E27_a_new_instance_is_a_fresh_object_with_the_settings(kind):  # noqa: 
     assert used.to_json() == before
 
 
+def without_settings(report):
+    lines = report.split("\n")
+    return "\n".join(line for line in lines if not line.startswith(("Binary decision", "Cost array")))
+
+
 def test_E28_thresholds_and_costs_are_scalings_by_hand():  # noqa: N802 - an id
     y, p = drawn(60)
     evaluation = fed(Evaluation(binary_decision_threshold=0.25), (y, p))
     said = p[:, 1] > 0.25
     decided = np.stack([~said, said], axis=1).astype(float)
-    assert evaluation.stats() == fed(Evaluation(), (y, decided)).stats()
+    by_hand = fed(Evaluation(), (y, decided))
+    assert without_settings(evaluation.stats()) == by_hand.stats()
     assert evaluation.true_positives(1) == np.sum(said & (y[:, 1] == 1))
     assert evaluation.false_positives(1) == np.sum(said & (y[:, 1] == 0))
     y, p = drawn(60, 3)
     costs = np.array([5.0, 2.0, 1.0])
     by_hand = fed(Evaluation(), (y, p * costs))
-    assert fed(Evaluation(cost_array=costs), (y, p)).stats() == by_hand.stats()
+    assert without_settings(fed(Evaluation(cost_array=costs), (y, p)).stats()) == by_hand.stats()
 
 
 # Hazards.

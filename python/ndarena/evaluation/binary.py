@@ -199,10 +199,10 @@ class EvaluationBinary(Counted, JsonForm):
         widths = [20, 12, 12, 12, 12, 8, 7, 7, 7, 7]
         rows = [["Label", *heads]]
         for i in range(self.num_outputs if self._counted is not None else 0):
-            metrics = [text.number(getattr(self, name)(i)) for name in METRICS.values()]
+            metrics = [text.decimals(getattr(self, name)(i)) for name in METRICS.values()]
             rows.append([str(i), *metrics, *(str(getattr(self, name)(i)) for name in COUNTED.values())])
         if self.roc_binary is not None:
-            areas = [text.number(self.roc_binary.calculate_auc(i)) for i in range(len(rows) - 1)]
+            areas = [text.decimals(self.roc_binary.calculate_auc(i)) for i in range(len(rows) - 1)]
             rows = [[*row, area] for row, area in zip(rows, ["AUC", *areas], strict=True)]
             widths.append(12)
         return text.table(rows, widths) + (text.NO_DATA if self._counted is None else self._thresholds())
@@ -211,8 +211,7 @@ class EvaluationBinary(Counted, JsonForm):
         threshold = self.decision_threshold
         if threshold is None:
             return ""
-        values = ", ".join(str(value) for value in np.atleast_1d(threshold).astype(np.float32))
-        return f"\nPer-output decision thresholds: [{values}]"
+        return f"\nPer-output decision thresholds: {text.java_floats(threshold)}"
 
     def plot(self, *, ax: Any = None) -> Any:
         """Draw accuracy, F1, precision and recall by output in ``ax``, or in a new figure; return the axes.

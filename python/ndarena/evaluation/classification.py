@@ -22,6 +22,7 @@ __all__ = ["Evaluation"]
 Averaging = Literal["macro", "micro"] | None
 Matrix = np.ndarray[Any, np.dtype[np.int64]]
 TWO = 2
+PRINTED = 20  # the report has a confusion matrix of at most so many classes
 
 
 class Evaluation(Counted, WithRecords, JsonForm):
@@ -80,7 +81,7 @@ class Evaluation(Counted, WithRecords, JsonForm):
     def reset(self) -> None:
         """Forget everything that was evaluated."""
         self._matrix: Matrix | None = None
-        self._top_n_correct = 0
+        self._top_n_correct = self._top_n_total = 0
         self._predictions = []
         if self._asked is not None:
             self._begin(self._asked)
@@ -129,7 +130,7 @@ class Evaluation(Counted, WithRecords, JsonForm):
         Raises
         ------
         ValueError
-            Shapes that do not agree, or NaN among the predictions.
+            Shapes that do not agree, a threshold for more than two classes, or NaN among the predictions.
         """
         y, p = kept_rows(labels, predictions, mask, self.axis)
         if not len(y):
@@ -138,6 +139,8 @@ class Evaluation(Counted, WithRecords, JsonForm):
         classes = max(y.shape[1], TWO)
         if self.cost_array is not None and self.cost_array.shape != (classes,):
             raise ValueError(f"cost_array must have shape {(classes,)}, not {self.cost_array.shape}")
+        if self.binary_decision_threshold is not None and classes > TWO:
+            raise ValueError(f"binary_decision_threshold is for two classes, not for {classes}")
         matrix = self._begin(classes)
         actual = (y[:, 0] > 0.5).astype(np.intp) if y.shape[1] == 1 else y.argmax(axis=1)
         predicted = self._predicted(p)
@@ -147,10 +150,11 @@ class Evaluation(Counted, WithRecords, JsonForm):
         if self.top_n > 1 and p.shape[1] > 1:
             higher = (p > p[np.arange(len(p)), actual][:, None]).sum(axis=1)
             self._top_n_correct += int((higher < self.top_n).sum())
+            self._top_n_total += len(p)
 
     def _predicted(self, p: np.ndarray[Any, Any]) -> Matrix:
         threshold = self.binary_decision_threshold
-        if p.shape[1] <= TWO and (threshold is not None or p.shape[1] == 1):
+        if threshold is not None or p.shape[1] == 1:
             above: Matrix = (p[:, -1] > (0.5 if threshold is None else threshold)).astype(np.int64)
             return above
         greatest: Matrix = (p if self.cost_array is None else p * self.cost_array).argmax(axis=1)
@@ -163,6 +167,7 @@ class Evaluation(Counted, WithRecords, JsonForm):
         matrix = self._begin(len(other._matrix))
         matrix += other._matrix
         self._top_n_correct += other._top_n_correct
+        self._top_n_total += other._top_n_total
         self._predictions += other._predictions
         if self._names is None:
             self._names = other._names
@@ -201,8 +206,8 @@ class Evaluation(Counted, WithRecords, JsonForm):
 
     @property
     def top_n_total_count(self) -> int:
-        """How many rows were looked at for `top_n_correct_count`."""
-        return self.row_count if self.top_n > 1 else 0
+        """How many rows were looked at for `top_n_correct_count`; none of one column."""
+        return self._top_n_total
 
     def _counts(self, i: int) -> Counts:
         matrix = self._seen()
@@ -244,7 +249,8 @@ class Evaluation(Counted, WithRecords, JsonForm):
 
     def top_n_accuracy(self) -> float:
         """Return the part of the rows for which fewer than ``top_n`` classes scored higher."""
-        return self.accuracy() if self.top_n == 1 else self._top_n_correct / int(self._seen().sum())
+        accuracy = self.accuracy()
+        return accuracy if self.top_n == 1 else self._top_n_correct / max(self._top_n_total, 1)
 
     def precision(self, class_index: int | None = None, *, averaging: Averaging = None) -> float:
         """Return which part of the predictions of a class was right."""
@@ -315,9 +321,18 @@ class Evaluation(Counted, WithRecords, JsonForm):
             value = text.number(getattr(self, metric)())
             lines.append(f" {label:17}{value}{text.exclusion(self._left_out(metric))}")
         lines.append(f"Precision, recall & F1: {self._averaged()}")
-        lines += ["", *self._warnings(), ""]
-        lines.append("=========================Confusion Matrix=========================")
-        lines.append(self.confusion_matrix_text())
+        if self.binary_decision_threshold is not None:
+            lines.append(f"Binary decision threshold: {text.java_number(self.binary_decision_threshold)}")
+        if self.cost_array is not None:
+            lines.append(f"Cost array: {text.java_floats(self.cost_array)}")
+        lines += ["", "".join(text.warning(name, self._excluded(name)) for name in ("precision", "recall"))]
+        if self.num_classes > PRINTED:
+            note = "Confusion matrix not generated due to space requirements for"
+            lines += ["", f"Note: {note} {self.num_classes} classes."]
+            lines.append("Use stats(false,true) to generate anyway")
+        else:
+            lines.append("=========================Confusion Matrix=========================")
+            lines.append(self.confusion_matrix_text())
         lines.append("==================================================================")
         return "\n".join(lines)
 
@@ -329,12 +344,6 @@ class Evaluation(Counted, WithRecords, JsonForm):
         if self.num_classes > TWO or positive is None:
             return f"macro-averaged (equally weighted avg. of {self.num_classes} classes)"
         return f'reported for positive class (class {positive} - "{self.class_names[positive]}") only'
-
-    def _warnings(self) -> list[str]:
-        lines: list[str] = []
-        for metric in ("precision", "recall"):
-            lines += text.warning(metric, self._left_out(metric))
-        return lines
 
     def confusion_to_string(self) -> str:
         """Return the matrix with names of classes, DL4J's text to the character."""
@@ -388,6 +397,7 @@ class Evaluation(Counted, WithRecords, JsonForm):
             matrix = evaluation._begin(len(read))
             matrix += read
         evaluation._top_n_correct = tree["topNCorrectCount"]
+        evaluation._top_n_total = tree["topNTotalCount"]
         return evaluation
 
 

@@ -217,8 +217,8 @@ class ROC(BaseROC):
             return "ROC: No data available (no data has been performed)"
         report = text.table(
             [
-                ["AUC (Area under ROC Curve):", text.java_double(self.calculate_auc())],
-                ["AUPRC (Area under Precision/Recall Curve):", text.java_double(self.calculate_auprc())],
+                ["AUC (Area under ROC Curve):", text.java_number(self.calculate_auc())],
+                ["AUPRC (Area under Precision/Recall Curve):", text.java_number(self.calculate_auprc())],
             ],
             (43, 0),
         )

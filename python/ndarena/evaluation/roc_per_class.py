@@ -56,7 +56,7 @@ class _ROCPerColumn(BaseROC):
         rows = [["Label", *(area.upper() for area in areas), "# Pos", "# Neg"]]
         for i in range(0 if self._scores is None else self._columns):
             outcome = self._outcome(i)
-            values = [text.number(getattr(outcome, area)) for area in areas]
+            values = [text.decimals(getattr(outcome, area)) for area in areas]
             rows.append([str(i), *values, str(outcome.positives), str(outcome.negatives)])
         return text.table(rows, widths) + (text.NO_DATA if self._scores is None else "")
 
@@ -108,5 +108,5 @@ class ROCMultiClass(_ROCPerColumn):
         """Return the report, DL4J's to the character."""
         if self._scores is None:
             return self._table("auc")
-        average = f"Average AUC: {text.number(self.calculate_auc()):12}"
+        average = f"Average AUC: {text.decimals(self.calculate_auc()):12}"
         return self._table("auc") + average + text.steps_note(self.threshold_steps)

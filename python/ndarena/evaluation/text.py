@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,14 +15,18 @@ __all__ = [
     "NO_DATA",
     "confusion_matrix_text",
     "confusion_to_string",
+    "decimals",
     "exclusion",
-    "java_double",
+    "java_floats",
+    "java_number",
     "number",
     "scientific",
     "steps_note",
     "table",
     "warning",
 ]
+
+LISTED = 16  # so many classes are named in a warning
 
 
 def _java(value: float, form: str) -> str:
@@ -31,22 +37,46 @@ def _java(value: float, form: str) -> str:
 
 
 def number(value: float) -> str:
-    """Return a value with four decimals."""
+    """Return a value with four decimals, as ``DecimalFormat`` does: of two that are as near the even one."""
     return _java(value, ".4f")
 
 
-def scientific(value: float, decimals: int) -> str:
-    """Return a value with so many decimals and an exponent."""
-    return _java(value, f".{decimals}e")
+def decimals(value: float) -> str:
+    """Return a value with four decimals, as ``String.format`` does."""
+    return _java(_half_up(value, -4), ".4f")
 
 
-def java_double(value: float) -> str:
-    """Return a value with all its digits, as ``Double.toString`` does."""
-    if value == 0 or not math.isfinite(value) or 1e-3 <= abs(value) < 1e7:
-        return _java(value, "")
-    digits = Decimal(repr(value))
-    first, *others = digits.as_tuple().digits
-    return f"{'-' * (value < 0)}{first}.{''.join(map(str, others)) or '0'}E{digits.adjusted()}"
+def scientific(value: float, places: int) -> str:
+    """Return a value with so many decimals and an exponent, as ``String.format`` does."""
+    value = float(value)
+    known = value != 0 and math.isfinite(value)
+    return _java(_half_up(value, Decimal(repr(value)).adjusted() - places) if known else value, f".{places}e")
+
+
+def _half_up(value: float, place: int) -> float:
+    """Return a value of so few decimal places, a 5 of its shortest form rounded away from zero."""
+    value = float(value)
+    if not math.isfinite(value):
+        return value
+    return float(Decimal(repr(value)).quantize(Decimal(1).scaleb(place), ROUND_HALF_UP))
+
+
+def java_number(value: float) -> str:
+    """Return a number with all digits of its precision, as ``Double.toString`` or ``Float.toString`` does."""
+    if value == 0 or not math.isfinite(value):
+        return _java(float(value), "")
+    digits = Decimal(str(value))
+    if 1e-3 <= abs(value) < 1e7:
+        whole = f"{digits:f}"
+        return whole if "." in whole else f"{whole}.0"
+    first, *others = digits.normalize().as_tuple().digits
+    sign = "-" if value < 0 else ""
+    return f"{sign}{first}.{''.join(map(str, others)) or '0'}E{digits.adjusted()}"
+
+
+def java_floats(values: Any) -> str:
+    """Return numbers in single precision, as ``Arrays.toString`` does."""
+    return f"[{', '.join(map(java_number, np.ravel(values).astype(np.float32)))}]"
 
 
 def table(rows: Sequence[Sequence[Any]], widths: Sequence[int]) -> str:
@@ -78,16 +108,17 @@ def exclusion(classes: list[int]) -> str:
     return f"\t({_classes(len(classes))} excluded from average)" if classes else ""
 
 
-def warning(metric: str, classes: list[int]) -> list[str]:
-    """Say which classes are not in an average."""
+def warning(metric: str, classes: list[int]) -> str:
+    """Say which classes are not in an average; if they are many, how many they are."""
     if not classes:
-        return []
-    number_of = _classes(len(classes))
+        return ""
     verb = "was" if len(classes) == 1 else "were"
-    return [
-        f"Warning: {number_of} {verb} never predicted by the model and {verb} excluded from average {metric}",
-        f"Classes excluded from average {metric}: {classes}",
-    ]
+    head = (
+        f"Warning: {_classes(len(classes))} {verb} never predicted by the model "
+        f"and {verb} excluded from average {metric}"
+    )
+    named = f"\nClasses excluded from average {metric}: {classes}\n"
+    return head + named * (len(classes) <= LISTED)
 
 
 def confusion_to_string(matrix: list[list[int]], names: list[str]) -> str:
