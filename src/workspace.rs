@@ -4,6 +4,9 @@
 //! first. The lock is held for bookkeeping only, never while foreign code runs.
 
 mod captured;
+mod control;
+mod cycles;
+mod memory;
 mod stats;
 
 use std::fmt;
@@ -11,19 +14,21 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
-use crate::array::{Buffer, Cut};
-use crate::block::{self, Block};
+use crate::block;
 use crate::clock::Clock;
 use crate::config::{LocationPolicy, ResetPolicy, WorkspaceConfiguration, WorkspaceType};
-use crate::cycle::{Closed, Home, Placed, Refused, State};
-use crate::error::{Error, Facts, Quick, Result};
+use crate::cycle::State;
+use crate::error::{Error, Facts, Result};
 use crate::latch::{Held, Latch};
 use crate::mapping::{self, Made};
 use crate::registry;
 use crate::sync::lock;
 use crate::thread::{self, Inbox};
 
+use memory::full;
+
 pub use captured::{Captured, Holder, set_capture_floor};
+pub use memory::allocated_bytes;
 pub use stats::WorkspaceStats;
 
 /// Id of a workspace for which none was given.
@@ -372,304 +377,6 @@ impl Workspace {
     fn refuse(&self, reason: String) -> Error {
         Error::Scope { reason, facts: self.facts() }
     }
-
-    // ------------------------------------------------------------------ memory
-
-    /// Cuts `bytes` from the workspace, which must be open or current in the calling thread.
-    pub fn allocate(&self, bytes: usize, zeroed: bool) -> Result<Buffer> {
-        self.allocate_at(bytes, zeroed, None)
-    }
-
-    /// The same, noting where it was asked for.
-    pub fn allocate_at(&self, bytes: usize, zeroed: bool, site: Option<String>) -> Result<Buffer> {
-        let cut = self.cut(bytes, zeroed, site)?;
-        Ok(Buffer::new(self.clone(), cut))
-    }
-
-    /// The same, for one owner.
-    pub(crate) fn cut(&self, bytes: usize, zeroed: bool, site: Option<String>) -> Result<Cut> {
-        self.check_may_allocate()?;
-        let mode = registry::debug_mode();
-        let placed = {
-            let mut state = self.0.state.lock();
-            let placed = state.place(&self.0.configuration, mode, bytes as u64);
-            if site.is_some() && placed.is_ok() {
-                state.set_site(site.as_deref());
-            }
-            state.admit(usize::from(placed.is_ok()), self);
-            placed
-        };
-        let placed = placed.map_err(|refused| self.full_error(refused))?;
-        if zeroed && bytes > 0 && !is_fresh(&placed) {
-            let block = placed.block.clone().or_else(|| self.arena());
-            block.inspect(|block| block.fill(placed.offset, bytes as u64, 0));
-        }
-        Ok(Cut::new(self.0.clock.now(), placed, bytes, site))
-    }
-
-    /// The same in the arena of the running cycle, where nothing is to be asked; else `None`, and nothing has
-    /// changed. The calling thread is the owner's.
-    #[cfg(feature = "python")]
-    #[inline(always)]
-    pub(crate) fn cut_at_hand(&self, bytes: usize, zeroed: bool) -> Option<Cut> {
-        debug_assert!(self.is_own());
-        if !self.is_scope_active() || registry::debug_mode() != crate::DebugMode::Disabled {
-            return None;
-        }
-        let mut state = self.0.state.lock();
-        let (place, home) = state.place_at_hand(&self.0.configuration, bytes as u64, zeroed)?;
-        state.admit(1, self);
-        drop(state);
-        Some(Cut::of_arena(self.0.clock.now(), place, bytes, home))
-    }
-
-    /// Cuts several at once: all of them, or none and the number of the one that was refused.
-    pub fn allocate_all(
-        &self,
-        sizes: &[usize],
-        site: Option<&str>,
-    ) -> std::result::Result<Vec<Buffer>, (Error, usize)> {
-        self.check_may_allocate().map_err(|error| (error, 0))?;
-        let mode = registry::debug_mode();
-        let placed = {
-            let mut state = self.0.state.lock();
-            let placed = state.place_all(&self.0.configuration, mode, sizes);
-            if site.is_some() && placed.is_ok() {
-                state.set_site(site);
-            }
-            state.admit(placed.as_ref().map_or(0, Vec::len), self);
-            placed
-        };
-        let placed = placed.map_err(|(refused, i)| (self.full_error(refused), i))?;
-        let buffer = |(placed, &bytes)| {
-            let cut = Cut::new(self.0.clock.now(), placed, bytes, site.map(str::to_owned));
-            Buffer::new(self.clone(), cut)
-        };
-        Ok(placed.into_iter().zip(sizes).map(buffer).collect())
-    }
-
-    fn arena(&self) -> Option<Arc<Block>> {
-        self.state().and_then(|state| state.block().cloned())
-    }
-
-    /// The arena, if the workspace still has the one of that time. Whoever gets it looks at the clock
-    /// again after counting up.
-    pub(crate) fn arena_at(&self, time: u64) -> Option<Arc<Block>> {
-        let state = self.state()?;
-        state.block().filter(|_| self.0.clock.now() == time).cloned()
-    }
-
-    #[inline]
-    fn check_may_allocate(&self) -> Result<()> {
-        if self.is_scope_active() && self.is_own() {
-            return Ok(());
-        }
-        self.check_may_allocate_closed()
-    }
-
-    #[cold]
-    fn check_may_allocate_closed(&self) -> Result<()> {
-        if self.is_destroyed() {
-            return Err(self.destroyed_error("allocation"));
-        }
-        self.check_owner("allocation")?;
-        if self.is_scope_active() || registry::is_current(self) {
-            return Ok(());
-        }
-        Err(self.refuse(format!(
-            "workspace [{}] is not open; enter it first: `with ws.notify_scope_entered():`",
-            self.0.id
-        )))
-    }
-
-    fn full_error(&self, refused: Refused) -> Error {
-        let mut error = full(&self.0.id, refused);
-        if let Some(facts) = error.facts_mut() {
-            *facts = *self.facts();
-        }
-        error
-    }
-
-    /// Takes back what was cut; its owner is gone, and with it perhaps the last that kept the workspace.
-    #[inline]
-    pub(crate) fn die(&self, cut: &Cut) {
-        let Some(mut state) = self.state() else { return };
-        let (home, place, born) = cut.facts_of_death();
-        let running = self.0.clock.now() == born;
-        state.die(&self.0.configuration, home, place, running, self.is_debug());
-        state.tenants -= 1;
-        // Inside a cycle the next piece comes soon.
-        let resident = if self.is_scope_active() { None } else { state.move_out() };
-        drop(state);
-        drop(resident);
-    }
-
-    /// The last lease on a retired block is gone.
-    pub(crate) fn reclaim(&self) {
-        if let Some(mut state) = self.state() {
-            state.reclaim();
-        }
-    }
-
-    // ------------------------------------------------------------------ cycles
-
-    /// Takes what a full enter needs, so that it can no longer be refused.
-    pub(crate) fn prepare_cycle(&self) -> Result<()> {
-        Ok(self.take_arena(&mut self.0.state.lock())?)
-    }
-
-    #[inline]
-    fn take_arena(&self, state: &mut State) -> Quick<()> {
-        let lacks_arena = state.size() > 0 && state.block().is_none();
-        if lacks_arena { self.make_arena(state) } else { Ok(()) }
-    }
-
-    #[cold]
-    fn make_arena(&self, state: &mut State) -> Quick<()> {
-        let made = state.ensure_block(&self.0.configuration);
-        made.map(drop).map_err(|refused| Box::new(full(&self.0.id, refused)))
-    }
-
-    /// Cycles without an allocation are in order: what is made in it is for its roles to decide.
-    pub(crate) fn allow_unused(&self) {
-        self.0.state.lock().allow_unused();
-    }
-
-    pub(crate) fn check_enter(&self, operation: &str) -> Result<()> {
-        if self.is_destroyed() {
-            return Err(self.destroyed_error(operation));
-        }
-        self.check_owner(operation)
-    }
-
-    /// A full enter. `Err`: the system refuses the arena; nothing has changed.
-    pub(crate) fn begin_cycle(&self, parent: Option<&Self>) -> Quick<()> {
-        let mut state = self.0.state.lock();
-        self.take_arena(&mut state)?;
-        state.set_parent(parent);
-        self.tick(&state);
-        self.0.generation.store(self.generation_id() + 1, Ordering::Release);
-        state.enter(&self.0.clock, self.is_debug());
-        Ok(())
-    }
-
-    fn tick(&self, state: &State) {
-        if state.is_untouched() {
-            self.0.clock.tick_untouched();
-        } else {
-            self.0.clock.tick();
-        }
-    }
-
-    /// A full close.
-    #[inline]
-    pub(crate) fn end_cycle(&self) -> Option<Box<Closed>> {
-        let mode = registry::debug_mode();
-        let mut state = self.0.state.lock();
-        self.tick(&state);
-        let closed = state.close(&self.0.configuration, mode, &self.0.clock, self.is_debug());
-        let resident = state.move_out();
-        drop(state);
-        drop(resident);
-        closed
-    }
-
-    pub(crate) fn count_lost_scope(&self) {
-        if let Some(mut state) = self.state() {
-            state.counters.lost_scopes += 1;
-        }
-    }
-
-    pub(crate) fn uncount_lost_scope(&self) {
-        if let Some(mut state) = self.state() {
-            state.counters.lost_scopes = state.counters.lost_scopes.saturating_sub(1);
-        }
-    }
-
-    // ------------------------------------------------------------------ control
-
-    /// Derives the size from what was observed (`initializeWorkspace`). Refused while an array or
-    /// lease of the running cycle is alive.
-    pub fn initialize_workspace(&self) -> Result<()> {
-        let mut state = self.idle_state("initialize_workspace")?;
-        state.initialize(&self.0.configuration);
-        Ok(())
-    }
-
-    /// Rewinds. Refused while an array or lease of the running cycle is alive.
-    pub fn reset(&self) -> Result<()> {
-        let mut state = self.idle_state("reset")?;
-        state.reset(&self.0.clock, self.is_scope_active(), self.is_debug());
-        Ok(())
-    }
-
-    fn idle_state(&self, operation: &str) -> Result<Held<'_, Kept>> {
-        let state = self.owned_state(operation)?;
-        let alive = state.alive_arrays();
-        if alive == 0 {
-            return Ok(state);
-        }
-        drop(state);
-        Err(self.refuse(format!(
-            "{operation} of workspace [{}] while {alive} array(s) or views of the running cycle are \
-             alive; drop them or close the scope first",
-            self.0.id
-        )))
-    }
-
-    /// Switches the use of the arena off (arrays made meanwhile are external) or on again.
-    pub fn toggle_workspace_use(&self, in_use: bool) -> Result<()> {
-        self.owned_state("toggle_workspace_use")?.set_in_use(in_use);
-        Ok(())
-    }
-
-    /// Poisons released memory and keeps creation sites.
-    pub fn enable_debug(&self, debug: bool) -> Result<()> {
-        self.owned_state("enable_debug")?.poison_captured(debug);
-        self.0.debug.store(debug, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Gives memory that is not in use back to the system; the number of bytes.
-    pub fn trim(&self) -> Result<u64> {
-        if self.is_destroyed() {
-            return Ok(0);
-        }
-        let mut state = self.owned_state("trim")?;
-        Ok(state.trim(self.is_scope_active()))
-    }
-
-    /// Ends the workspace: its arrays become DESTROYED, leased memory is retired, the rest goes back,
-    /// open scopes become no-ops. Idempotent; allowed while open for the owner, and for other threads
-    /// while no scope is open.
-    pub fn destroy_workspace(&self) -> Result<()> {
-        if self.is_destroyed() {
-            return Ok(());
-        }
-        if self.is_scope_active() || self.0.forks != block::forks() {
-            self.check_owner("destroy_workspace")?;
-        }
-        self.destroy();
-        Ok(())
-    }
-
-    /// As if it had never been made: nobody has it yet.
-    pub(crate) fn undo(&self) {
-        self.0.made.iter().for_each(Made::undo);
-        self.destroy();
-    }
-
-    pub(crate) fn destroy(&self) {
-        if let Some(mut state) = self.state() {
-            self.0.destroyed.store(true, Ordering::SeqCst);
-            self.0.clock.end();
-            state.destroy();
-            let resident = state.move_out();
-            drop(state);
-            drop(resident);
-        }
-        thread::forget(self);
-    }
 }
 
 /// Locks what was made when there had been so many forks; `None` where a thread that a fork did not bring
@@ -677,21 +384,6 @@ impl Workspace {
 #[inline]
 fn lock_after_forks<T>(latch: &Latch<T>, forks: u64) -> Option<Held<'_, T>> {
     if forks == block::forks() { Some(latch.lock()) } else { latch.try_lock() }
-}
-
-/// Whether memory comes zeroed from the system: a spill's own block.
-fn is_fresh(placed: &Placed) -> bool {
-    matches!(placed.home, Home::Spill(..))
-}
-
-fn full(id: &str, refused: Refused) -> Error {
-    let facts = Facts { workspace_id: Some(id.to_owned()), ..Facts::default() };
-    Error::Full { requested: refused.requested, reason: refused.reason, facts: Box::new(facts) }
-}
-
-/// Bytes held for all workspaces of all threads: arenas, spills, pins, retired blocks.
-pub fn allocated_bytes() -> u64 {
-    block::held_bytes()
 }
 
 /// All workspaces of all living threads.
