@@ -55,8 +55,8 @@ prove-python: $(VENV)/.test ## nonsense for every callable, faults at every poin
 		tests/python/test_nonsense.py tests/python/test_reentry.py \
 		tests/python/test_faults.py tests/python/test_contention.py tests/python/test_processes.py tests/python/test_balance.py
 
-test-address: $(VENV)/.test ## tests of the bindings with an extension that AddressSanitizer watches; NIGHTLY= says which toolchain
-	$(python) tools/address.py $(if $(NIGHTLY),--nightly $(NIGHTLY))
+test-address: $(VENV)/.test ## tests of the bindings with an extension that AddressSanitizer watches; NIGHTLY= says which toolchain, WHOLE=1 all tests
+	$(python) tools/address.py $(if $(NIGHTLY),--nightly $(NIGHTLY)) $(if $(WHOLE),--whole)
 
 soak: $(VENV)/.test ## everything at once for SOAK_MINUTES (30); a report and a picture in target/soak
 	$(python) tools/soak.py --minutes $(or $(SOAK_MINUTES),30)
@@ -93,12 +93,15 @@ format: $(VENV)/.lint ## format Rust and Python
 
 # What a platform lacks (forks, files as memory, huge pages) is absent there; clippy looks at all that is left.
 platforms := aarch64-unknown-linux-gnu aarch64-apple-darwin x86_64-pc-windows-msvc
-cross-check: check $(addprefix cross-,$(platforms)) ## type-check crate and bindings for the other platforms
+cross-check: check $(addprefix cross-,$(platforms)) cross-free-threaded ## type-check crate and bindings for the other platforms
 
 cross-%:
 	@rustc --print target-libdir --target $* | xargs test -d || rustup target add $*
 	cargo clippy --locked --target-dir target/cross --target $* -- -D warnings
 	cargo clippy --locked --target-dir target/cross --target $* --features python -- -D warnings
+
+cross-free-threaded:
+	PYO3_CONFIG_FILE=$(abspath tools/free_threaded.cfg) cargo clippy --locked --target-dir target/cross --features python -- -D warnings
 
 docs: $(VENV)/.docs ## the documentation, as pages in target/docs
 	$(python) -m sphinx --fail-on-warning --keep-going --fresh-env --quiet docs target/docs

@@ -48,9 +48,10 @@ mod thread_end;
 mod view;
 mod workspace;
 
-/// The extension module; `ndarena` is its public face.
-#[pyo3::pymodule]
+/// The extension module; `ndarena` is its public face. A free-threaded interpreter turns its lock on for it.
+#[pyo3::pymodule(gil_used = true)]
 mod _core {
+    use pyo3::exceptions::PyImportError;
     use pyo3::prelude::*;
 
     #[pymodule_export]
@@ -96,6 +97,7 @@ mod _core {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        refuse_without_lock(module.py())?;
         super::manager::read_environment()?;
         super::capture::read_environment()?;
         crate::registry::set_task_finder(super::task::find);
@@ -118,5 +120,16 @@ mod _core {
             crate::keep_everything();
         })?;
         module.py().import("atexit")?.call_method1("register", (keep,)).map(drop)
+    }
+
+    /// What the lock guards is not safe without it, whatever the user asked of the interpreter.
+    fn refuse_without_lock(py: Python<'_>) -> PyResult<()> {
+        match py.import("sys")?.getattr_opt("_is_gil_enabled")? {
+            Some(enabled) if !enabled.call0()?.is_truthy()? => Err(PyImportError::new_err(
+                "ndarena needs the interpreter's global lock, which is turned off here: \
+                 start Python without -X gil=0 and PYTHON_GIL=0",
+            )),
+            _ => Ok(()),
+        }
     }
 }

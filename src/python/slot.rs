@@ -1,8 +1,8 @@
 //! A place for one value, for whoever has the interpreter: to take from, and to put into.
 //!
 //! Invariants
-//! 1. The value is touched here only, with the interpreter attached. The module does not say that it does
-//!    without the interpreter's lock (`gil_used`), so CPython holds it for us: one thread at a time.
+//! 1. The value is touched here only, with the interpreter attached. The module says that it needs the
+//!    interpreter's lock (`gil_used`) and is refused without it, so one thread is here at a time.
 //! 2. What touches it moves it, or counts a reference, and runs no code of others.
 
 #![allow(unsafe_code)]

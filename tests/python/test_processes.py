@@ -168,6 +168,19 @@ def test_another_interpreter_is_refused():
     assert output_of(program) == "refused\n"
 
 
+def test_an_interpreter_without_its_lock_is_refused():
+    """Where a free-threaded Python was told to leave the lock off; what says so is played here."""
+    program = """
+    import sys
+    sys._is_gil_enabled = lambda: False
+    try:
+        import ndarena
+    except ImportError as error:
+        print(error)
+    """
+    assert "start Python without -X gil=0 and PYTHON_GIL=0" in output_of(program)
+
+
 ENDS = {
     "a loop of scopes": "with mine:\n            (mine.ones(1000) + 1).sum()",
     "a loop of views": "with mine:\n            views.append(mine.ones(100).numpy()); del views[:-5]",
