@@ -100,7 +100,7 @@ cross-%:
 	cargo clippy --locked --target-dir target/cross --target $* -- -D warnings
 	cargo clippy --locked --target-dir target/cross --target $* --features python -- -D warnings
 
-cross-free-threaded:
+cross-free-threaded: # an interpreter without the global lock, as PyO3 is told of one that is not installed
 	PYO3_CONFIG_FILE=$(abspath tools/free_threaded.cfg) cargo clippy --locked --target-dir target/cross --features python -- -D warnings
 
 docs: $(VENV)/.docs ## the documentation, as pages in target/docs
