@@ -44,6 +44,32 @@ def test_gradients_are_normalised(kind, parts, wanted):
         np.testing.assert_allclose(got[part], wanted(gradient[part] / 4))
 
 
+class Cubic(nn.Sgd):
+    """A rule that makes more of a gradient than a multiple."""
+
+    def move(self, gradient, state, step, scratch, factors):
+        np.multiply(gradient**3, factors[0], out=step)
+
+
+@pytest.mark.parametrize(
+    ("rule", "wanted"),
+    [
+        (nn.Sgd(0.3), lambda g: 0.3 * g),
+        (nn.Sgd(nn.StepSchedule("ITERATION", 0.3, 0.5, 1)), lambda g: 0.3 * g),
+        (nn.Nesterovs(0.3, momentum=0.9), lambda g: 1.9 * 0.3 * g),
+        (nn.AdaGrad(0.3, epsilon=0.0), lambda g: 0.3 * g / np.sqrt(1e-6 + g * g)),
+        (Cubic(0.3), lambda g: 0.3 * g**3),
+        (nn.NoOp(), lambda g: g),
+    ],
+)
+@pytest.mark.parametrize("batch_size", [1, 3, 128])
+@pytest.mark.parametrize("l2", [0.0, 0.5])
+def test_a_rule_is_given_the_mean_gradient(rule, wanted, batch_size, l2):
+    net = network(updater=rule, l2=l2, l2_bias=l2)
+    gradient = GRADIENT / batch_size + l2 * net.params()
+    np.testing.assert_allclose(step_of(net, batch_size=batch_size), wanted(gradient), rtol=1e-12)
+
+
 @pytest.mark.parametrize("kind", ["RenormalizeL2PerLayer", "ClipL2PerLayer"])
 def test_a_norm_is_known_where_squares_are_not(kind):
     net = network(gradient_normalization=kind, dtype="float32")

@@ -18,7 +18,7 @@ from ndarena.nn.choices import BackpropType, WorkspaceMode
 from ndarena.nn.learner import delivered
 from ndarena.nn.memory import OUTPUT_MEM, activations_configuration
 from ndarena.nn.output import WithLoss
-from ndarena.nn.pace import step
+from ndarena.nn.pace import do_step
 from ndarena.nn.passes import CarryingPass, InferencePass
 from ndarena.nn.replicas import Replicated
 
@@ -105,11 +105,11 @@ class Evaluating(Replicated):
             batch = batch_of(self._checked(each), self.wiring, self.dtype)
             metadata = () if getattr(each, "metadata", None) is None else (each.metadata,)
             if net is self:
-                net._evaluate_batch(batch, evaluations, InferencePass, metadata)  # noqa: SLF001 - itself
+                do_step(self._evaluate_batch, batch, evaluations, InferencePass, metadata)
                 continue
             net.rnn_clear_previous_state()
             for piece in batch.pieces(self.configuration.tbptt_fwd_length):
-                net._evaluate_batch(piece, evaluations, CarryingPass, metadata)  # noqa: SLF001 - its clone
+                do_step(net._evaluate_batch, piece, evaluations, CarryingPass, metadata)  # noqa: SLF001 - its clone
 
     def _evaluate_batch(
         self,
@@ -118,7 +118,7 @@ class Evaluating(Replicated):
         kind: type[InferencePass],
         metadata: tuple[Any, ...],
     ) -> None:
-        with step(), self._output_scope() as workspace:
+        with self._output_scope() as workspace:
             predictions = self._outputs(
                 batch,
                 lambda _, result: delivered(result, workspace, None, batch.features),

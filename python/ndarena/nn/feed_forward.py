@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, cast
 
 import numpy as np
 
@@ -252,10 +252,9 @@ class FullyConnected(FeedForwardLayer):
         below: Array = mgr.create_uninitialized(ACTIVATION_GRAD, (len(delta), len(weights)), weights.dtype)
         return functions.matmul(delta, weights.T, out=below)
 
-    def _from_forward(self) -> tuple[Array, Array, Array, Any]:
-        if self._kept is None:
-            raise RuntimeError(f"{self.name}: activate() in training, or with labels, must come first")
-        return self._kept
+    def _refuse_backward(self) -> NoReturn:
+        """Raise the `RuntimeError` about a backward pass without a forward pass."""
+        raise RuntimeError(f"{self.name}: activate() in training, or with labels, must come first")
 
 
 class DenseLayer(FullyConnected):
@@ -316,9 +315,9 @@ class DenseLayer(FullyConnected):
 
     def backprop_gradient(self, epsilon: Array, *, workspace_mgr: LayerWorkspaceMgr) -> Array:
         """Return ``[batch, n_in]`` for ``[batch, n_out]``; without a forward pass before: `RuntimeError`."""
-        x, sums, _, standardized = self._from_forward()
+        x, sums, _, standardized = self._kept or self._refuse_backward()
         delta = self._function.backprop(sums, epsilon)
-        self.clear()
+        keep(self, "_kept", None)
         if standardized is None:
             return self._gradient_from(x, delta, workspace_mgr)
         return self._gradient_through(standardized, x, delta, workspace_mgr)

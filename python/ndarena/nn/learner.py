@@ -13,7 +13,7 @@ from ndarena.nn.batches import batch_of, check_epochs, check_gave, errors_of, re
 from ndarena.nn.choices import BackpropType, WorkspaceMode
 from ndarena.nn.layer import cut
 from ndarena.nn.memory import TrainingMemory
-from ndarena.nn.pace import step
+from ndarena.nn.pace import do_step
 from ndarena.nn.passes import InferencePass, PieceTrainingPass, SteppingPass, TrainingPass
 from ndarena.nn.recurrent import RecurrentLayer
 from ndarena.nn.words import Array, share_memory
@@ -135,23 +135,21 @@ class Learner(Network):
             return
         batch = batch_of(data, self.wiring, self.dtype)
         if self.configuration.backprop_type is BackpropType.STANDARD:
-            with step():
-                self._iterate(batch)
+            do_step(self._iterate, batch)
             return
         self.rnn_clear_previous_state()
         try:
             for piece in batch.pieces(self.configuration.tbptt_fwd_length):
-                with step():
-                    self._iterate(piece, PieceTrainingPass)
+                do_step(self._iterate, piece, PieceTrainingPass)
         finally:
             self.rnn_clear_previous_state()
 
     def _iterate(self, batch: Batch, kind: type[TrainingPass] = TrainingPass) -> None:
-        memory = self._training()
-        self._learn_gradient(batch, memory, kind, tells=bool(self._listeners))
-        self._tell("on_gradient_calculation")
-        if self._listeners:  # which may have changed modes, or destroyed workspaces
-            memory = self._training()
+        memory, tells = self._training(), bool(self._listeners)
+        self._learn_gradient(batch, memory, kind, tells=tells)
+        if tells:
+            self._tell("on_gradient_calculation")
+            memory = self._training()  # listeners may have changed modes, or destroyed workspaces
         self.updater.learn(
             self._gradient,
             iteration=self.iteration_count,
@@ -160,7 +158,8 @@ class Learner(Network):
             scope=memory.updating,
         )
         memory.settle()
-        self._tell("iteration_done", self.iteration_count, self.epoch_count)
+        if self._listeners:
+            self._tell("iteration_done", self.iteration_count, self.epoch_count)
         self.iteration_count += 1
 
     def _learn_gradient(
@@ -180,8 +179,9 @@ class Learner(Network):
             if tells:
                 self._tell("on_forward_pass", self._heard(work, batch))
                 memory.check("on_forward_pass")
-            epsilons = work.backward(keep_epsilons=keep_epsilons)
-            self._score = work.score(self.calc_regularization_score)
+            penalty = self.calc_regularization_score if self.updater.has_penalty else None
+            epsilons = work.backward(penalty=penalty, keep_epsilons=keep_epsilons)
+            self._score = work.score
             self._forget()
             if tells:
                 self._tell("on_backward_pass")

@@ -227,11 +227,8 @@ class Held:
         while self._scopes:
             self._scopes.popitem()[1]._leave_apart()  # noqa: SLF001 - the core's, for this
 
-    def begin(self, node: Node) -> None:
-        """Get ready for what a node gives."""
-
-    def end(self, node: Node) -> None:
-        """Let go of what nobody needs when a node has worked."""
+    def turn_to(self, node: Node) -> None:
+        """Get ready for what a node gives; what the one before was the last to need may go."""
 
 
 class InTurn(Held):
@@ -239,21 +236,20 @@ class InTurn(Held):
 
     def __init__(self, entrances: Sequence[Callable[[], Scope]], slots: Slots) -> None:
         self._entrances, self._slots, self._scopes = entrances, slots, {}
+        self._free: tuple[int, ...] = ()
 
     def __enter__(self) -> Self:
         """Enter nothing yet."""
         return self
 
-    def begin(self, node: Node) -> None:
-        """Enter the slot of a node."""
+    def turn_to(self, node: Node) -> None:
+        """Leave the slots that are free since the node before has worked, and enter that of a node."""
+        for slot in self._free:
+            self._scopes.pop(slot)._leave_apart()  # noqa: SLF001 - the core's, for this
+        self._free = self._slots.ends[node.index]
         slot = self._slots.of[node.index]
         if slot not in self._scopes:
             self._scopes[slot] = self._entrances[slot]()
-
-    def end(self, node: Node) -> None:
-        """Leave the slots that are free again when a node has worked."""
-        for slot in self._slots.ends[node.index]:
-            self._scopes.pop(slot)._leave_apart()  # noqa: SLF001 - the core's, for this
 
 
 def _found(name: str, conf: WorkspaceConfiguration) -> Workspace:
@@ -278,15 +274,12 @@ class TrainingMemory(_Memory):
         """Makes what holds the epsilons."""
         scratch = {"INPUT": given, "ACTIVATIONS": self._name(WORK), **self._scratch_places()}
         places = self._places(wiring.backward, BACKWARD)
-        self._backward = [self._manager(scratch | {"ACTIVATION_GRAD": place}) for place in places]
+        self.backward = [self._manager(scratch | {"ACTIVATION_GRAD": place}) for place in places]
+        """By node the manager of its step of the backward pass."""
 
     def _wishes(self) -> dict[str, WorkspaceConfiguration]:
         wishes = super()._wishes()
         return {ALL: activations_configuration()} | wishes if self._mode is WorkspaceMode.ENABLED else wishes
-
-    def backward(self, node: Node) -> LayerWorkspaceMgr:
-        """Return the manager of a node's step of the backward pass."""
-        return self._backward[node.index]
 
 
 class InferenceMemory(_Memory):
@@ -295,7 +288,8 @@ class InferenceMemory(_Memory):
     def __init__(self, wiring: Wiring, mode: WorkspaceMode) -> None:
         super().__init__(wiring, mode)
         self._result = self._places(wiring.forward, FORWARD)
-        self._forward = [self._layer(node) for node in wiring.nodes]
+        self.forward = [self._layer(node) for node in wiring.nodes]
+        """By node its manager."""
         work = self._name(WORK)
         self.detached = self._manager(self._forward_places(work, work), T.ACTIVATIONS)
         self.results = self._in_turn(wiring.forward, FORWARD)
@@ -308,7 +302,3 @@ class InferenceMemory(_Memory):
         else:
             given = self._result[node.sources[0] - len(self._wiring.inputs)]
         return self._manager(self._forward_places(given, own))
-
-    def forward(self, node: Node) -> LayerWorkspaceMgr:
-        """Return the manager of a node."""
-        return self._forward[node.index]

@@ -53,12 +53,17 @@ class WithLoss(Layer):
 
     labels = cast("Array", None)
     """What a twin is told: what its activation should be."""
+    _kept = cast("Any", None)
+    _asked = cast("tuple[object, tuple[Array, ...], dict[str, Array]] | None", None)
+    """What the loss was asked with for the gradient, behind what it was made of."""
 
     def clear(self) -> None:
         """Forget what the forward pass kept, and the labels."""
         super().clear()
         if self.labels is not None:
             keep(self, "labels", None)
+        if self._asked is not None:
+            keep(self, "_asked", None)
 
     def compute_score(
         self,
@@ -121,14 +126,14 @@ class WithLoss(Layer):
         """
         raise NotImplementedError
 
-    def _masked(self, rows: Array, mask: Array, mgr: LayerWorkspaceMgr) -> Array:
+    def _hide(self, rows: Array, mask: Array, mgr: LayerWorkspaceMgr) -> None:
         """Set the rows that are masked to 0, in place."""
-        if mask is not None:
-            rows *= self._rows_of_mask(mask, mgr, FF_WORKING_MEM)
-        return rows
+        rows *= self._rows_of_mask(mask, mgr, FF_WORKING_MEM)
 
     def _given(self, mgr: LayerWorkspaceMgr) -> tuple[tuple[Array, ...], dict[str, Array]]:
         """Return what the methods of the loss are given, and by name what need not be computed again."""
+        if self._asked is not None and self._asked[0] is self._kept and self._asked[1][0] is self.labels:
+            return self._asked[1:]
         loss: Any = self.loss
         (x, sums, mask, output), labels = self._sums(mgr), self.labels
         if labels is None:
@@ -139,11 +144,14 @@ class WithLoss(Layer):
             expected = (expected[0], columns, *expected[2:])
         if labels.shape != expected:
             self._refuse_shape("labels", str(list(expected)), labels)
-        labels = self._rows_of(labels, mgr, FF_WORKING_MEM)
+        rows = self._rows_of(labels, mgr, FF_WORKING_MEM)
         if mask is not None:
             mask = self._rows_of_mask(mask, mgr, FF_WORKING_MEM)
+        given = rows, sums, self._function, mask
         known = {"output": output} if output is not None and loss.takes_output else {}
-        return (labels, sums, self._function, mask), known
+        if rows is labels:  # nothing of it lies in scratch
+            keep(self, "_asked", (self._kept, given, known))
+        return given, known
 
     def _delta(self, epsilon: Array, mgr: LayerWorkspaceMgr) -> Array:
         """Return the derivative to what the activation function was given, in rows.
@@ -194,7 +202,9 @@ class OutputLayer(FullyConnected, WithLoss):
         rows = self._function.forward(sums, training=training, out=out)
         if may_be_asked:
             keep(self, "_kept", (x, sums, mask, rows if mask is None else None))
-        return self._output_of(self._masked(rows, mask, workspace_mgr), x)
+        if mask is not None:
+            self._hide(rows, mask, workspace_mgr)
+        return self._output_of(rows, x)
 
     def backprop_gradient(self, epsilon: Array, *, workspace_mgr: LayerWorkspaceMgr) -> Array:
         """Return the derivative of the summed loss with respect to the input, in its shape.
@@ -202,7 +212,7 @@ class OutputLayer(FullyConnected, WithLoss):
         ``epsilon`` is ``None``, or the derivative of an error from outside to the activation, which takes the
         place of the loss. Without a forward pass in training: `RuntimeError`.
         """
-        x, *_ = self._from_forward()
+        x = (self._kept or self._refuse_backward())[0]
         delta = self._delta(epsilon, workspace_mgr)
         rows = self._rows_of(x, workspace_mgr, BP_WORKING_MEM)
         below = self._gradient_from(rows, delta, workspace_mgr)
@@ -213,7 +223,7 @@ class OutputLayer(FullyConnected, WithLoss):
             self._refuse_input(f"[batch, {self.n_in}]", x)
 
     def _sums(self, mgr: LayerWorkspaceMgr) -> tuple[Array, Array, Array, Array]:
-        return self._from_forward()
+        return self._kept or self._refuse_backward()
 
     @property
     def is_classifier(self) -> bool:
@@ -257,7 +267,9 @@ class LossLayer(WithLoss):
         rows = self._rows_of(x, workspace_mgr, FF_WORKING_MEM)
         out = workspace_mgr.create_uninitialized(ACTIVATIONS, rows.shape, rows.dtype)
         out = self._function.forward(rows, training=training, out=out)
-        return self._output_of(self._masked(out, mask, workspace_mgr), x)
+        if mask is not None:
+            self._hide(out, mask, workspace_mgr)
+        return self._output_of(out, x)
 
     def backprop_gradient(self, epsilon: Array, *, workspace_mgr: LayerWorkspaceMgr) -> Array:
         """Return the derivative of the summed loss with respect to the input, in its shape.

@@ -6,7 +6,8 @@ them, one after another, and times between them: without a scope around it the c
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack
+from typing import TYPE_CHECKING, Any
 
 from ndarena._core import (
     ArrayType,
@@ -17,19 +18,28 @@ from ndarena._core import (
 )
 from ndarena.nn.memory import STEP
 
-__all__ = ["step"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["do_step"]
 
 _MANAGER = LayerWorkspaceMgr({ArrayType.INPUT: (STEP, WorkspaceConfiguration())})
-_NOTHING = nullcontext()
 
 
-def step() -> AbstractContextManager[object]:
-    """Return what encloses an iteration, or the evaluation of a batch.
+def do_step(work: Callable[..., object], *facts: Any) -> None:
+    """Do an iteration, or the evaluation of a batch, as one step.
 
-    While the collector is paced it is a scope of an empty workspace, in which nothing is current.
+    While the collector is paced that is a scope of an empty workspace, in which nothing is current.
     """
     if not get_auto_gc_window():
-        return _NOTHING
+        work(*facts)
+        return
+    with _scope():
+        work(*facts)
+
+
+def _scope() -> AbstractContextManager[object]:
+    """Return what encloses a step."""
     with ExitStack() as stack:
         stack.enter_context(_MANAGER.notify_scope_entered(ArrayType.INPUT))
         stack.enter_context(scope_out_of_workspaces())

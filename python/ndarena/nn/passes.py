@@ -132,6 +132,8 @@ class TrainingPass(_Pass):
         batch: Batch,
     ) -> None:
         super().__init__(wiring, memory, dtype, batch, training=True)
+        self.score = 0.0
+        """Of the outputs that have gone backward, with what the parameters add to it."""
         self._labels = batch.labels
         self._epsilons: dict[int, list[Array]] = {}
         self._keeps_epsilons = False
@@ -148,11 +150,16 @@ class TrainingPass(_Pass):
             self.run(node, self.forward, self.memory.forward)
 
     def backward(
-        self, outside: Sequence[Array] | None = None, *, keep_epsilons: bool = False
+        self,
+        outside: Sequence[Array] | None = None,
+        *,
+        penalty: Callable[[], float] | None = None,
+        keep_epsilons: bool = False,
     ) -> list[np.ndarray[Any, Any] | None]:
-        """Set all gradients; errors from ``outside``, one per output, take the place of the losses.
+        """Set all gradients, and the score, to which the parameters add a ``penalty``.
 
-        The derivatives of the summed loss to what went in come back if they are asked for, plain.
+        Errors from ``outside``, one per output, take the place of the losses; then there is no score. The
+        derivatives of the summed loss to what went in come back if they are asked for, plain.
         """
         self._keeps_epsilons = keep_epsilons
         for value in self.wiring.unread_by_outputs:
@@ -161,30 +168,18 @@ class TrainingPass(_Pass):
         with self.memory.epsilons() as slots:
             for node in self.wiring.backwards:
                 if not node.is_input:
-                    slots.begin(node)
+                    slots.turn_to(node)
                     if node.output is not None:
                         self.run(node, self._finish, outside)
+                        if outside is None:
+                            self.run(node, self._add_score, penalty)
                     elif node.value in self._epsilons:
                         self.run(node, self._step, self._epsilons.pop(node.value))
                 if node.is_first and keep_epsilons:
                     arrived = self._epsilons.get(node.value if node.is_input else node.sources[0])
                     kept[node.sources[0]] = _plain_sum(arrived)
-                slots.end(node)
             self._epsilons.clear()
         return kept
-
-    def score(self, penalty: Callable[[], float]) -> float:
-        """Return the score of the batch."""
-        total = 0.0
-        for node in self.wiring.outputs:
-            total += self.run(node, self._score_of, penalty)
-        return total
-
-    def _score_of(self, node: Node, penalty: Callable[[], float]) -> float:
-        """Return the score of an output; the first one pays the penalty of all parameters."""
-        regularization = penalty() if node.output == 0 else 0.0
-        mgr = self.memory.forward
-        return float(node.twin.compute_score(regularization, training=True, workspace_mgr=mgr))
 
     def _finish(self, node: Node, outside: Sequence[Array] | None) -> None:
         """Go forward and backward through an output, or backward alone from an error."""
@@ -194,11 +189,17 @@ class TrainingPass(_Pass):
             self.forward(node, self.memory.forward)
         for value in self.wiring.ended_by_outputs[place]:  # layers keep what they need
             self.values[value] = None
-        self._hand_down(node, None if outside is None else outside[place], self.memory.backward(node))
+        self._hand_down(node, None if outside is None else outside[place], self.memory.backward[node.index])
+
+    def _add_score(self, node: Node, penalty: Callable[[], float] | None) -> None:
+        """Add the score of an output that has gone backward; the first one pays for all parameters."""
+        regularization = penalty() if penalty is not None and node.output == 0 else 0.0
+        mgr = self.memory.forward
+        self.score += float(node.twin.compute_score(regularization, training=True, workspace_mgr=mgr))
 
     def _step(self, node: Node, epsilons: list[Array]) -> None:
         """Go backward through a node that is no output."""
-        mgr = self.memory.backward(node)
+        mgr = self.memory.backward[node.index]
         epsilon = epsilons.pop() if len(epsilons) == 1 else _summed(epsilons, mgr)
         self._hand_down(node, epsilon, mgr)
 
@@ -221,7 +222,10 @@ class TrainingPass(_Pass):
                     "layers below it learn"
                 )
             return
-        made = placed(twin, mgr, ACTIVATION_GRAD, made, (epsilon,))
+        try:
+            made = mgr.validate_array_location(ACTIVATION_GRAD, made)
+        except (TypeError, ArrayLocationError):
+            made = placed(twin, mgr, ACTIVATION_GRAD, made, (epsilon,))
         (source,) = node.sources
         if node.preprocessor is not None:
             turned = node.preprocessor.backprop(made, self.examples[source], workspace_mgr=mgr)
@@ -273,14 +277,13 @@ class InferencePass(_Pass):
         delivered: list[Any] = [None] * len(self.wiring.outputs)
         with self.memory.results() as slots:
             for node, ended in zip(self.wiring.nodes, self.wiring.ended, strict=True):
-                slots.begin(node)
-                self.run(node, self.forward, self.memory.forward(node))
+                slots.turn_to(node)
+                self.run(node, self.forward, self.memory.forward[node.index])
                 if node.output is not None:
                     delivered[node.output] = deliver(node, self.values[node.value])
                     self.values[node.value] = None
                 for value in ended:
                     self.values[value] = None
-                slots.end(node)
         return delivered
 
     def scored(self, labels: Sequence[Array], score: Callable[[Any], Any]) -> list[Any]:

@@ -11,7 +11,7 @@ from ndarena._core import empty_like
 from ndarena.nn.gradient_normalization import Normalization, divide
 from ndarena.nn.layer import ParamKind
 from ndarena.nn.schedules import value_at
-from ndarena.nn.updaters import PIECE, NoOp, Piecewise, fitted
+from ndarena.nn.updaters import PIECE, NoOp, Piecewise, fitted, only_scales
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,10 +74,12 @@ class Block:
         apart = isinstance(rule, Piecewise) and type(rule).apply is Piecewise.apply
         self._walker: Piecewise | None = rule if apart else None  # type: ignore[assignment]
         self._decay = rule.get_weight_decay()
+        self._divides_factor = False
 
     def cut(self, params: Flat, state: Flat) -> None:
         """Cut all into pieces that stay in the processor's cache from one operation to the next."""
         walker = self._walker
+        self._divides_factor = walker is not None and only_scales(walker) and not self.regularizations
         rows, size = ([state], max(self.stop - self.start, 1))
         if walker is not None:
             rows, size = walker.rows_of(state), PIECE
@@ -91,12 +93,15 @@ class Block:
     def turn(self, gradient: Array, moment: Moment, divisor: int, *, subtracts: bool = False) -> None:
         """Turn the gradient into the step, in place, and subtract it if that is asked for."""
         walker, (iteration, epoch) = self._walker, moment
+        divides = self.is_divided and divisor != 1
         if walker is not None:
             factors = walker.factors(iteration, epoch)
             scratch = walker.scratch_for(gradient[self.start : self.stop]) if walker.scratch else ()
+            if divides and self._divides_factor:
+                factors, divides = (factors[0] / divisor, *factors[1:]), False
         for piece in self.pieces:
             part = gradient[piece.where]
-            if self.is_divided and divisor != 1:
+            if divides:
                 np.divide(part, divisor, out=part)
             if piece.regularizations:
                 self._penalise(piece, part, moment)
@@ -226,6 +231,8 @@ class NetworkUpdater:
         self._params, self._scope, self._mini_batch = params, scope, conf.mini_batch
         parts = list(parts_of(layers, layout))
         self._blocks = blocks_of(parts, conf)
+        self.has_penalty = any(block.regularizations for block in self._blocks)
+        """Whether parameters may add something to the score."""
         self.statistics = [part.where for part in parts if part.kind is ParamKind.STATISTIC]
         """Where running means and variances lie, which are no gradients."""
         self.step_function: Callable[[Flat, Flat], object] | None = None
@@ -281,7 +288,8 @@ class NetworkUpdater:
         self._turn(gradient, (iteration, epoch), batch_size, scope, subtracts=step is None)
         if step is not None:
             step(self._params, gradient)
-        self.constrain(scope)
+        if self._constraints:
+            self.constrain(scope)
 
     def constrain(self, scope: Callable[[], AbstractContextManager[object]] | None = None) -> None:
         """Make the parameters fulfil the constraints, in place."""

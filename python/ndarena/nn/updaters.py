@@ -80,6 +80,14 @@ def _settle_schedules(rule: IUpdater, *fields: str) -> None:
         object.__setattr__(rule, field, value)
 
 
+def only_scales(rule: Piecewise) -> bool:
+    """Tell whether a gradient counts only as its product with the first factor.
+
+    Then that can be divided in the gradient's place.
+    """
+    return type(rule).move in {Sgd.move, Nesterovs.move}
+
+
 def fitted(scratch: Scratch, size: int) -> Scratch:
     """Return scratch for a piece of that size."""
     return scratch if not scratch or len(scratch[0]) == size else tuple(room[:size] for room in scratch)
