@@ -208,8 +208,10 @@ class ComputationGraphConfiguration(NetworkConfiguration):
         """Return DL4J's JSON; a class that it does not have is a `ConfigurationError` that names it."""
         return json.dumps(self.to_tree(), indent=2)
 
-    def to_tree(self, *, iteration_count: int = 0, epoch_count: int = 0) -> dict[str, Any]:
-        """Return DL4J's JSON as a tree, with the counts of a network."""
+    def to_tree(
+        self, *, iteration_count: int | None = None, epoch_count: int | None = None
+    ) -> dict[str, Any]:
+        """Return DL4J's JSON as a tree, with the counts of a network, or those that were read."""
         return write_graph(self, Counts(iteration_count, epoch_count))
 
     @classmethod

@@ -260,11 +260,7 @@ def read_layer(tree: Tree, name: str) -> Layer:
 
     A class or a setting that is unknown here is a `ConfigurationError` that names it.
     """
-    java = tree.get("@class")
-    package, _, word = java.rpartition(".") if isinstance(java, str) else ("", "", "")
-    kind: Any = known_classes(Layer).get(word)
-    if kind is None or word not in CLASSES or CLASSES[word].package != package:
-        refuse_class(java, "there is no such layer here")
+    kind, word = _class_of(tree)
     check_fixed(tree)
     given = {}
     fields = {f.name for f in dataclasses.fields(kind)}
@@ -272,6 +268,8 @@ def read_layer(tree: Tree, name: str) -> Layer:
         value = tree.get(key_of(field_name))
         if value is not None:
             given[field_name] = read_value(value)
+    if "weight_init" in fields - given.keys() and tree.get("weightInit") is not None:
+        given["weight_init"] = _read_named_weights(tree)
     if tree.get("layerName") not in {None, name}:
         given["name"] = tree["layerName"]
     if "l1" in fields:
@@ -288,8 +286,40 @@ def read_layer(tree: Tree, name: str) -> Layer:
     return layer
 
 
+def _class_of(tree: Tree) -> tuple[Any, str]:
+    """Return the class of a layer, and its name."""
+    java = tree.get("@class")
+    package, _, word = java.rpartition(".") if isinstance(java, str) else ("", "", "")
+    kind: Any = known_classes(Layer).get(word)
+    if java is None:
+        refuse_class(
+            java, f"there is none in {sorted(tree)}: DL4J 1.0.0-beta2 and older name layers otherwise"
+        )
+    if kind is None or word not in CLASSES or CLASSES[word].package != package:
+        refuse_class(java, "there is no such layer here")
+    return kind, word
+
+
+def _read_named_weights(tree: Tree) -> Any:
+    """Return how weights begin as DL4J wrote it up to 1.0.0-beta3."""
+    word = tree["weightInit"]
+    return read_value(tree.get("dist")) if word == "DISTRIBUTION" else word
+
+
+def _read_numbers(tree: Tree) -> dict[str, Any]:
+    """Return the coefficients that DL4J wrote up to 1.0.0-beta3; its L2 has since been a weight decay."""
+    given: dict[str, Any] = {"l2": 0.0, "l2_bias": 0.0, "weight_decay_apply_lr": False}
+    for suffix, key in (("", ""), ("_bias", "Bias")):
+        for name, java in (("l1", "l1"), ("weight_decay", "l2")):
+            value = read_value(tree.get(java + key))
+            given[name + suffix] = value if value is not None and value > 0.0 else 0.0
+    return given
+
+
 def _read_regularization(tree: Tree) -> dict[str, Any]:
     """Return the coefficients; equal entries are added up."""
+    if tree.get("regularization") is None and not {"l1", "l2"}.isdisjoint(tree):
+        return _read_numbers(tree)
     given: dict[str, Any] = {"l1": 0.0, "l2": 0.0, "weight_decay": 0.0}
     given |= {f"{name}_bias": 0.0 for name in given}
     apply_lr = set()

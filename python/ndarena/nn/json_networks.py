@@ -46,10 +46,10 @@ C = TypeVar("C")
 
 
 class Counts(NamedTuple):
-    """How far a network has learned."""
+    """How far a network has learned; ``None``: as the tree says that was read."""
 
-    iteration: int
-    epoch: int
+    iteration: int | None
+    epoch: int | None
 
 
 def read_json(text: str | bytes, key: str, other: str, read: Callable[[Tree], C]) -> C:
@@ -140,9 +140,9 @@ def _write_network(conf: NetworkConfiguration, counts: Counts, source: Tree) -> 
         "backpropType": _write_backprop(BackpropType(conf.backprop_type)),
         "cacheMode": _name(conf.cache_mode),
         "dataType": DTYPES[conf.dtype],
-        "epochCount": counts.epoch,
+        "epochCount": source.get("epochCount", 0) if counts.epoch is None else counts.epoch,
         "inferenceWorkspaceMode": _name(conf.inference_workspace_mode),
-        "iterationCount": counts.iteration,
+        "iterationCount": source.get("iterationCount", 0) if counts.iteration is None else counts.iteration,
         "tbpttBackLength": conf.tbptt_fwd_length,
         "tbpttFwdLength": conf.tbptt_fwd_length,
         "trainingWorkspaceMode": _name(conf.training_workspace_mode),
