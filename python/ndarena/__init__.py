@@ -4,6 +4,7 @@ The README is the way in. Functions of NumPy's are here under their names, and e
 NumPy's own, so that the module serves as the array namespace of a `WorkspaceArray`.
 """
 
+import sys
 from contextlib import suppress
 from importlib import import_module
 from typing import Any
@@ -232,4 +233,5 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever NumPy has
     if name.startswith("__array_") or not name.startswith("_"):
         with suppress(AttributeError):
             return getattr(np, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = sys.modules[__name__]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=module)

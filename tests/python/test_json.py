@@ -430,7 +430,7 @@ def test_classes_of_ones_own_cannot_be_written(layers, words):
 
 
 def test_a_field_that_dl4j_forgets_must_have_its_default():
-    vertices = {"d": (nn.L2Vertex(eps=1e-3), "a", "b"), "out": (nn.OutputLayer(n_in=1, n_out=1), "d")}
+    vertices = {"d": (nn.L2Vertex(eps=1e-3), "a", "b"), "out": (nn.OutputLayer(n_in=1, n_out=2), "d")}
     conf = GRAPH(inputs=["a", "b"], vertices=vertices, outputs=["out"])
     with pytest.raises(ConfigurationError, match="eps"):
         conf.to_json()

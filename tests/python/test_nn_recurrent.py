@@ -305,7 +305,10 @@ def test_what_needs_whole_series_is_not_learned_in_pieces(layer):
 @pytest.mark.parametrize(
     ("use", "words"),
     [
-        (lambda t: t.activate(series(), workspace_mgr=MGR, mask=np.ones((4, 1))), "a mask of shape [4, 5]"),
+        (
+            lambda t: t.activate(series(), workspace_mgr=MGR, mask=np.ones((4, 1))),
+            "expected mask of shape [4, 5]",
+        ),
         (lambda t: t.rnn_set_previous_state({"prev_act": np.ones((4, 2))}), "made of prev_act, prev_mem"),
         (
             lambda t: t.rnn_set_previous_state({"prev_act": np.ones((4, 2)), "prev_mem": np.ones((4, 3))}),

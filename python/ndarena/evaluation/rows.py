@@ -88,8 +88,10 @@ def _rows(labels: Any, predictions: Any, axis: int) -> tuple[Matrix, Matrix, tup
     """Return both as rows, and the shape of what has a row each."""
     y, p = np.asarray(labels, np.float64), np.asarray(predictions, np.float64)
     if y.shape != p.shape or y.ndim < 2:
+        numbers = y.ndim == 1 and p.ndim == 2 and len(y) == len(p)
+        cure = f": numbers of classes become rows by np.eye({p.shape[1]})[labels]" if numbers else ""
         raise ValueError(
-            f"labels {list(y.shape)} and predictions {list(p.shape)} must be rows of the same shape"
+            f"labels {list(y.shape)} and predictions {list(p.shape)} must be rows of the same shape{cure}"
         )
     places = np.moveaxis(y, axis, -1).shape[:-1]
     y, p = (np.moveaxis(a, axis, -1).reshape(-1, a.shape[axis]) for a in (y, p))

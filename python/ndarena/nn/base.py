@@ -14,6 +14,7 @@ from ndarena.nn.batches import numeric
 from ndarena.nn.choices import WorkspaceMode, workspace_mode_of
 from ndarena.nn.claim import Claim
 from ndarena.nn.layer import Flat, Layer, ParamPart, cut
+from ndarena.nn.listeners import TrainingListener, checked_listeners
 from ndarena.nn.memory import InferenceMemory, TrainingMemory, is_of_networks
 from ndarena.nn.overview import Overseen
 from ndarena.nn.update import NetworkUpdater
@@ -22,7 +23,6 @@ from ndarena.nn.words import Array, refuse
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ndarena.nn.listeners import TrainingListener
     from ndarena.nn.wiring import Wiring
 
 __all__ = ["Network", "note_workspaces"]
@@ -43,6 +43,9 @@ class Network(Stored, Overseen):
     _gradient: Flat
 
     def __init__(self, configuration: Any) -> None:
+        kind = self.configuration_class
+        if not isinstance(configuration, kind):
+            raise TypeError(f"expected a {kind.__name__}, not {type(configuration).__name__}")
         self.configuration = configuration
         self.dtype: np.dtype[Any] = np.dtype(configuration.dtype)
         self._training_mode = WorkspaceMode(configuration.training_workspace_mode)
@@ -148,7 +151,7 @@ class Network(Stored, Overseen):
 
     @training_workspace_mode.setter
     def training_workspace_mode(self, mode: WorkspaceMode | str) -> None:
-        self._training_mode = _mode(mode, "training_workspace_mode")
+        self._training_mode = self._mode(mode, "training_workspace_mode")
 
     @property
     def inference_workspace_mode(self) -> WorkspaceMode:
@@ -157,7 +160,7 @@ class Network(Stored, Overseen):
 
     @inference_workspace_mode.setter
     def inference_workspace_mode(self, mode: WorkspaceMode | str) -> None:
-        self._inference_mode = _mode(mode, "inference_workspace_mode")
+        self._inference_mode = self._mode(mode, "inference_workspace_mode")
 
     @contextmanager
     def workspace_mode(
@@ -166,14 +169,19 @@ class Network(Stored, Overseen):
         """Change the modes inside a ``with`` block; what is not given stays."""
         before = self._training_mode, self._inference_mode
         modes = (
-            before[0] if training is None else _mode(training, "training_workspace_mode"),
-            before[1] if inference is None else _mode(inference, "inference_workspace_mode"),
+            before[0] if training is None else self._mode(training, "training_workspace_mode"),
+            before[1] if inference is None else self._mode(inference, "inference_workspace_mode"),
         )
         self._training_mode, self._inference_mode = modes
         try:
             yield self
         finally:
             self._training_mode, self._inference_mode = before
+
+    def _mode(self, mode: WorkspaceMode | str, field: str) -> WorkspaceMode:
+        if not isinstance(mode, WorkspaceMode | str):
+            refuse(type(self).__name__, field, mode, "must be a WorkspaceMode or its name")
+        return workspace_mode_of(mode, type(self).__name__, field)
 
     def _training(self) -> TrainingMemory:
         """Return this thread's memory for training, as the mode is."""
@@ -193,12 +201,12 @@ class Network(Stored, Overseen):
     # Listeners.
 
     def set_listeners(self, *listeners: TrainingListener) -> None:
-        """Tell these listeners about training, and no others."""
-        self._listeners = listeners
+        """Tell these listeners about training, and no others; what is none is a `TypeError`."""
+        self._listeners = checked_listeners(listeners)
 
     def add_listeners(self, *listeners: TrainingListener) -> None:
-        """Tell these listeners too."""
-        self._listeners += listeners
+        """Tell these listeners too; what is none is a `TypeError`."""
+        self._listeners += checked_listeners(listeners)
 
     def _tell(self, event: str, *facts: object) -> None:
         if self._listeners:
@@ -221,12 +229,6 @@ class Network(Stored, Overseen):
     def __exit__(self, *_: object) -> None:
         """Do as `close`."""
         self.close()
-
-
-def _mode(mode: WorkspaceMode | str, field: str) -> WorkspaceMode:
-    if not isinstance(mode, WorkspaceMode | str):
-        refuse("MultiLayerNetwork", field, mode, "must be a WorkspaceMode or its name")
-    return workspace_mode_of(mode, "MultiLayerNetwork", field)
 
 
 def _copy_flat(source: Array, target: Flat, what: str) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "check_gave",
     "errors_of",
     "inputs_of",
+    "is_array",
     "listed",
     "numeric",
     "read_ahead",
@@ -46,9 +47,14 @@ def numeric(value: Array, what: str) -> Array:
     return array
 
 
+def is_array(value: object) -> bool:
+    """Tell an array, of whatever library, from a list."""
+    return hasattr(value, "dtype")
+
+
 def listed(arrays: Any) -> list[Array]:
     """Return a list of arrays; a single array is the only one."""
-    return [arrays] if hasattr(arrays, "dtype") else list(arrays)
+    return [arrays] if is_array(arrays) else list(arrays)
 
 
 def in_dtype(array: Array, dtype: np.dtype[Any]) -> Array:

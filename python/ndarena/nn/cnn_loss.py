@@ -63,6 +63,9 @@ class CnnLossLayer(LossLayer):
     def _rows_of(self, x: Array, mgr: LayerWorkspaceMgr, role: ArrayType) -> Array:
         return batch_last(x, mgr, role).reshape(x.shape[1], -1).T
 
+    def _masks_for(self, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+        return [(shape[0], 1, *shape[2:]), shape]
+
     def _rows_of_mask(self, mask: Array, mgr: LayerWorkspaceMgr, role: ArrayType) -> Array:
         return self._rows_of(mask, mgr, role)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import secrets
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
+from ndarena.nn.activations import ActivationSoftmax
 from ndarena.nn.choices import (
     BackpropType,
     CacheMode,
@@ -20,11 +22,13 @@ from ndarena.nn.choices import (
     workspace_mode_of,
 )
 from ndarena.nn.constraints import constraints_of
+from ndarena.nn.declared import shown
 from ndarena.nn.dropout import dropout_of
 from ndarena.nn.feed_forward import settle_common
 from ndarena.nn.input_type import InputType
 from ndarena.nn.json_networks import Counts, read_chain, read_json, write_chain
 from ndarena.nn.layer import Layer
+from ndarena.nn.output import OutputLayer
 from ndarena.nn.preprocessors import InputPreProcessor
 from ndarena.nn.updaters import IUpdater, Sgd
 from ndarena.nn.words import ReadOnly, at_least_one, member, refuse
@@ -76,7 +80,7 @@ CHOICES: dict[str, type[BackpropType | CacheMode | ConvolutionMode]] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class NetworkConfiguration:
     """What both kinds of networks have: how to learn, and what layers fall back on."""
 
@@ -107,6 +111,10 @@ class NetworkConfiguration:
     backprop_type: str | BackpropType = BackpropType.STANDARD
     tbptt_fwd_length: int = 20
     tbptt_back_length: int | None = None
+
+    def __repr__(self) -> str:
+        """Show the fields that differ from their defaults."""
+        return shown(self)
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
@@ -234,6 +242,7 @@ def completed(  # noqa: PLR0913 - what there is to know of a layer's place
     taken = getattr(whole, "n_in", None)
     if taken is None and hasattr(whole, "n_in"):
         refuse(owner, "n_in", None, "must be given where no input type tells it")
+    _warn_of_lone_softmax(whole, owner)
     if given is None:
         return Completed(whole, preprocessor, None)
     if taken is not None and not whole.takes_indices and taken != given.shape[0]:
@@ -241,7 +250,21 @@ def completed(  # noqa: PLR0913 - what there is to know of a layer's place
     return Completed(whole, preprocessor, whole.get_output_type(given))
 
 
-@dataclass(frozen=True, kw_only=True)
+def _warn_of_lone_softmax(layer: Layer, owner: str) -> None:
+    """Warn of an output layer that can learn nothing."""
+    if (
+        isinstance(layer, OutputLayer)
+        and layer.n_out == 1
+        and isinstance(layer.activation, ActivationSoftmax)
+    ):
+        text = (
+            f"{owner}: a softmax of one column is always 1; "
+            'take activation="sigmoid" with loss="xent", or two columns'
+        )
+        warnings.warn(text, UserWarning, stacklevel=2)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class MultiLayerConfiguration(NetworkConfiguration):
     """A chain of layers and how it learns (DL4J: ``MultiLayerConfiguration``).
 

@@ -208,6 +208,8 @@ class Convolution1DLayer(ConvolutionLayer):
         """Return ``[batch, n_out, time']``, 0 at masked steps; for another shape of ``x``: `ValueError`."""
         if x.ndim != 3 or x.shape[1] != self.n_in:
             self._refuse_input(f"[batch, {self.n_in}, time]", x)
+        if mask is not None:
+            self._check_mask(mask, (x.shape[0], x.shape[2]))
         out = self._activated(x[..., None], training=training, mgr=workspace_mgr)[..., 0]
         kept = None if mask is None else self.feed_forward_mask(mask)[:, None]
         if kept is not None:

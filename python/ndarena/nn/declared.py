@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import FrozenInstanceError, dataclass, field
 from functools import cached_property
 from typing import Any, Self, dataclass_transform
 
-__all__ = ["Declared", "keep"]
+import numpy as np
+
+__all__ = ["Declared", "keep", "shown"]
 
 keep = object.__setattr__
 """Sets an attribute of a twin whose name is known not to be declared; nothing is asked."""
+
+
+def shown(thing: Any) -> str:
+    """Return a dataclass as text, without the fields that are as they would be anyway."""
+    fields = (f for f in dataclasses.fields(thing) if f.repr)
+    said = [
+        f"{f.name}={getattr(thing, f.name)!r}" for f in fields if not _is_default(getattr(thing, f.name), f)
+    ]
+    return f"{type(thing).__name__}({', '.join(said)})"
+
+
+def _is_default(value: object, field: dataclasses.Field[Any]) -> bool:
+    made = field.default_factory
+    default = field.default if made is dataclasses.MISSING else made()
+    return value is default or (type(value) is type(default) and bool(np.all(value == default)))
 
 
 def _is_given(value: object) -> bool:
@@ -31,11 +49,15 @@ class Declared:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Make the subclass a dataclass."""
         super().__init_subclass__(**kwargs)
-        dataclass(frozen=True, kw_only=True)(cls)
+        dataclass(frozen=True, kw_only=True, repr=False)(cls)
         # The generated methods would refuse every attribute; those below refuse what is declared or given.
         del cls.__setattr__, cls.__delattr__
         given = {name for kind in cls.__mro__ for name, value in vars(kind).items() if _is_given(value)}
         cls._read_only = frozenset(cls.__dataclass_fields__) | given  # type: ignore[attr-defined]
+
+    def __repr__(self) -> str:
+        """Show the fields that differ from their defaults."""
+        return shown(self)
 
     def __setattr__(self, name: str, value: object) -> None:
         """Set an attribute of a twin."""

@@ -186,6 +186,8 @@ class EmbeddingSequenceLayer(_Embedding):
         """
         x = self._sequences(x)
         n, t = x.shape
+        if mask is not None:
+            self._check_mask(mask, (n, t), (n, 1, t))
         whole, sums, out = self._looked_up(x.T, workspace_mgr, training=training)
         if training:
             self._kept = whole, sums, mask

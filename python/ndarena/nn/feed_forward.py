@@ -301,6 +301,8 @@ class DenseLayer(FullyConnected):
         """Return ``[batch, n_out]`` for ``[batch, n_in]``; another shape is a `ValueError`."""
         if x.ndim != 2 or x.shape[1] != self.n_in:
             self._refuse_input(f"[batch, {self.n_in}]", x)
+        if mask is not None:
+            self._check_mask(mask, (len(x), 1))
         function, standardized = self._function, None
         if self.has_layer_norm:
             sums, standardized = self._standardized_sums(x, workspace_mgr, training=training)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from ndarena.data import DataSet, MultiDataSet
-from ndarena.nn.batches import batch_of, inputs_of, listed, numeric
+from ndarena.nn.batches import batch_of, inputs_of, is_array, listed, numeric
 from ndarena.nn.evaluating import Evaluating
 from ndarena.nn.graph_configuration import ComputationGraphConfiguration
 from ndarena.nn.layer import Layer
@@ -51,10 +51,9 @@ class ComputationGraph(Evaluating):
     """
 
     configuration_class = ComputationGraphConfiguration
+    data_classes = (DataSet, MultiDataSet)
 
     def __init__(self, configuration: ComputationGraphConfiguration) -> None:
-        if not isinstance(configuration, ComputationGraphConfiguration):
-            raise TypeError(f"expected a ComputationGraphConfiguration, not {type(configuration).__name__}")
         super().__init__(configuration)
 
     @property
@@ -86,22 +85,8 @@ class ComputationGraph(Evaluating):
 
     # Learning.
 
-    def _data_set(self, data: Any, labels: Any = None) -> Data | None:
-        if labels is not None:
-            return MultiDataSet(listed(data), listed(labels))
-        if isinstance(data, Data):
-            return data
-        if hasattr(data, "dtype") or not hasattr(data, "__iter__"):
-            raise TypeError(
-                "fit takes an iterable of data sets, a data set, or lists of features and labels, "
-                f"not {data!r:.100}"
-            )
-        return None
-
-    def _checked(self, data: object) -> Data:
-        if isinstance(data, Data):
-            return data
-        raise TypeError(f"expected a DataSet or a MultiDataSet, not {type(data).__name__}")
+    def _labelled(self, features: Any, labels: Any) -> MultiDataSet:
+        return MultiDataSet(listed(features), listed(labels))
 
     def _heard(self, work: TrainingPass, batch: Batch) -> dict[str, Array]:
         hidden = {node.name: work.values[node.value] for node in self.wiring.hidden if not node.is_input}
@@ -139,6 +124,8 @@ class ComputationGraph(Evaluating):
         features_masks: Sequence[Array] | None = None,
         labels_masks: Sequence[Array] | None = None,
     ) -> Batch:
+        if len(inputs) == 1 and isinstance(inputs[0], list | tuple) and any(map(is_array, inputs[0])):
+            raise TypeError("the arrays of several inputs are given one by one: (*inputs), not (inputs)")
         return inputs_of(inputs, self.wiring, self.dtype, features_masks, labels_masks)
 
     def output(
@@ -281,4 +268,4 @@ class ComputationGraph(Evaluating):
 
 
 def _is_iterator(x: object) -> bool:
-    return not hasattr(x, "dtype") and not isinstance(x, list | tuple) and hasattr(x, "__iter__")
+    return not is_array(x) and not isinstance(x, list | tuple) and hasattr(x, "__iter__")

@@ -21,7 +21,7 @@ __all__ = ["ComputationGraphConfiguration"]
 Thing = Layer | GraphVertex
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ComputationGraphConfiguration(NetworkConfiguration):
     """Layers and other vertices, how they are joined, and how they learn (DL4J: its class of that name).
 

@@ -284,11 +284,16 @@ class Layer(Declared):
         """Raise the `ValueError` about an input of a wrong shape."""
         self._refuse_shape("input", expected, x)
 
-    def _refuse_shape(self, what: str, expected: str, x: Array) -> NoReturn:
+    def _check_mask(self, mask: Array, *fitting: Sequence[int]) -> None:
+        """Refuse a mask of another shape than those that fit."""
+        if tuple(mask.shape) not in fitting:
+            self._refuse_shape("mask", " or ".join(str(list(shape)) for shape in fitting), mask)
+
+    def _refuse_shape(self, what: str, expected: str, x: Array, cure: str = "") -> NoReturn:
         """Raise the `ValueError` about something of a wrong shape."""
         raise ValueError(
             f"layer {self.index} ({self.name}, {type(self).__name__}): expected {what} of shape {expected}, "
-            f"not {list(x.shape)}"
+            f"not {list(x.shape)}{cure}"
         )
 
     @cached_property

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ndarena._core import Workspace, detach
+from ndarena._core import Workspace, WorkspaceArray, detach
 from ndarena.errors import ScopeError
 from ndarena.nn.base import Network, note_workspaces
-from ndarena.nn.batches import batch_of, check_epochs, check_gave, errors_of, read_ahead
+from ndarena.nn.batches import batch_of, check_epochs, check_gave, errors_of, is_array, read_ahead
 from ndarena.nn.choices import BackpropType, WorkspaceMode
 from ndarena.nn.layer import cut
 from ndarena.nn.memory import TrainingMemory
@@ -38,12 +38,11 @@ class Learner(Network):
 
     # What the kinds of networks differ in.
 
-    def _data_set(self, data: Any, labels: Any = None) -> Any:
-        """Return the one batch that is given; ``None`` for an iterable of batches."""
-        raise NotImplementedError
+    data_classes: ClassVar[tuple[type, ...]]
+    """The data sets that the network takes."""
 
-    def _checked(self, data: object) -> Any:
-        """Return a data set of the kind that the network takes."""
+    def _labelled(self, features: Any, labels: Any) -> Any:
+        """Return the data set of features and labels."""
         raise NotImplementedError
 
     def _heard(self, work: TrainingPass, batch: Batch) -> Any:
@@ -55,6 +54,30 @@ class Learner(Network):
         raise NotImplementedError
 
     # Learning.
+
+    def _data_set(self, data: Any, labels: Any = None) -> Any:
+        """Return the one batch that is given; ``None`` for an iterable of batches."""
+        if labels is not None:
+            return self._labelled(data, labels)
+        if isinstance(data, self.data_classes):
+            return data
+        if is_array(data) or not hasattr(data, "__iter__"):
+            what = f"an array of shape {list(data.shape)}" if hasattr(data, "shape") else f"{data!r:.100}"
+            raise TypeError(
+                f"fit takes {self._kinds()}, an iterable of them, or features and labels, not {what}"
+            )
+        return None
+
+    def _checked(self, data: object) -> Any:
+        """Return a data set of the kind that the network takes."""
+        if isinstance(data, self.data_classes):
+            return data
+        raise TypeError(
+            f"expected {self._kinds()}, not {type(data).__name__}: DataSet(features, labels) is one"
+        )
+
+    def _kinds(self) -> str:
+        return " or ".join(f"a {kind.__name__}" for kind in self.data_classes)
 
     def fit(self, data: Any, labels: Any = None, *, epochs: int = 1) -> None:
         """Learn.
@@ -331,9 +354,11 @@ class Learner(Network):
 
 
 def check_target(workspace: Workspace | None, out: Array) -> None:
-    """Refuse two targets, and a closed workspace."""
+    """Refuse two targets, a closed workspace, and what is none."""
     if workspace is not None and out is not None:
         raise ValueError("the result goes to workspace= or to out=, not to both")
+    if workspace is not None and not isinstance(workspace, Workspace):
+        raise TypeError(f"workspace must be a Workspace that is open, not {type(workspace).__name__}")
     if workspace is not None and not workspace.is_scope_active:
         raise ScopeError(
             f"workspace [{workspace.id}] is closed: enter it before output(), and leave it yourself",
@@ -346,8 +371,7 @@ def delivered(
 ) -> Array:
     """Return a result where it is wanted: in ``out``, in a workspace, or plain and nobody else's."""
     if out is not None:
-        if tuple(out.shape) != tuple(result.shape):
-            raise ValueError(f"out must have shape {list(result.shape)}, not {list(out.shape)}")
+        _check_out(out, result)
         out[...] = result
         return out
     if workspace is not None:
@@ -356,3 +380,13 @@ def delivered(
     if plain is result and any(share_memory(plain, other) for other in apart_from):
         plain = plain.copy()
     return plain
+
+
+def _check_out(out: Array, result: Array) -> None:
+    """Refuse what cannot hold a result: no array, another shape, or a dtype that would lose it."""
+    if not isinstance(out, np.ndarray | WorkspaceArray):
+        raise TypeError(f"out must be an array, not {type(out).__name__}")
+    if tuple(out.shape) != tuple(result.shape):
+        raise ValueError(f"out must have shape {list(result.shape)}, not {list(out.shape)}")
+    if not np.can_cast(result.dtype, out.dtype, "same_kind"):
+        raise TypeError(f"out must be able to hold {result.dtype}, and {out.dtype} is not")

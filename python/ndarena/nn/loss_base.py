@@ -31,9 +31,8 @@ CLIP = 1e-10
 class ILossFunction:
     """Base of loss functions; a new one is a frozen dataclass with the two methods that raise here.
 
-    ``labels`` and ``pre_output`` are ``[N, C]``, plain or in a workspace; ``mask`` is ``[N, 1]`` or ``[N,
-    C]``,
-    1 where an element counts.
+    ``labels`` and ``pre_output`` are ``[N, C]``, plain or in a workspace; ``mask`` is ``[N, 1]`` or
+    ``[N, C]``, 1 where an element counts.
     """
 
     takes_output: ClassVar[bool] = False
@@ -66,8 +65,14 @@ class ILossFunction:
         **known: Array,
     ) -> float:
         """Return the sum of the losses, over the number of examples (masked ones too) if ``average``."""
-        total = float(self.compute_score_array(labels, pre_output, activation, mask, **known).sum())
+        total = self._total(labels, pre_output, activation, mask, **known)
         return total / max(len(labels), 1) if average else total
+
+    def _total(
+        self, labels: Array, pre_output: Array, activation: IActivation, mask: Array, **known: Array
+    ) -> float:
+        """Return the sum of the losses."""
+        return float(self.compute_score_array(labels, pre_output, activation, mask, **known).sum())
 
 
 def apply_mask(mask: Array, values: Array) -> Array:
@@ -114,22 +119,14 @@ class OfOutput(ILossFunction):
         output = activation.forward(pre_output) if output is None else output
         return self._losses(labels, pre_output, activation, mask, output).sum(axis=1)
 
-    def compute_score(
-        self,
-        labels: Array,
-        pre_output: Array,
-        activation: IActivation,
-        mask: Array = None,
-        *,
-        average: bool = True,
-        **known: Array,
+    def _total(
+        self, labels: Array, pre_output: Array, activation: IActivation, mask: Array, **known: Array
     ) -> float:
-        """Return the sum of the losses, over the number of examples (masked ones too) if ``average``."""
-        if type(self).compute_score_array is not OfOutput.compute_score_array:  # a subclass has its own
-            return super().compute_score(labels, pre_output, activation, mask, average=average, **known)
+        """Return the sum of the losses, of examples only where a subclass computes those its own way."""
+        if type(self).compute_score_array is not OfOutput.compute_score_array:
+            return super()._total(labels, pre_output, activation, mask, **known)
         output = known["output"] if "output" in known else activation.forward(pre_output)
-        total = float(self._losses(labels, pre_output, activation, mask, output).sum())
-        return total / max(len(labels), 1) if average else total
+        return float(self._losses(labels, pre_output, activation, mask, output).sum())
 
     def compute_gradient(
         self,

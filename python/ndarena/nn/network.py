@@ -49,10 +49,9 @@ class MultiLayerNetwork(Evaluating):
     """
 
     configuration_class = MultiLayerConfiguration
+    data_classes = (DataSet,)
 
     def __init__(self, configuration: MultiLayerConfiguration) -> None:
-        if not isinstance(configuration, MultiLayerConfiguration):
-            raise TypeError(f"expected a MultiLayerConfiguration, not {type(configuration).__name__}")
         super().__init__(configuration)
 
     def _members(self) -> list[tuple[str, int, Layer]]:
@@ -64,21 +63,8 @@ class MultiLayerNetwork(Evaluating):
 
     # Learning.
 
-    def _data_set(self, data: Source, labels: Array = None) -> DataSet | None:
-        if labels is not None:
-            return DataSet(data, labels)
-        if isinstance(data, DataSet):
-            return data
-        if hasattr(data, "dtype") or not hasattr(data, "__iter__"):
-            raise TypeError(
-                f"fit takes an iterable of DataSet, a DataSet, or features and labels, not {data!r:.100}"
-            )
-        return None
-
-    def _checked(self, data: object) -> DataSet:
-        if isinstance(data, DataSet):
-            return data
-        raise TypeError(f"expected a DataSet, not {type(data).__name__}")
+    def _labelled(self, features: Array, labels: Array) -> DataSet:
+        return DataSet(features, labels)
 
     def _heard(self, work: TrainingPass, batch: Batch) -> list[Array]:
         return [*batch.features, *work.values[1:-1]]

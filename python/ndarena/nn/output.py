@@ -101,6 +101,10 @@ class WithLoss(Layer):
         """Return the rows of input, output or labels; copied to a role's place where there is no view."""
         return x
 
+    def _masks_for(self, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """Return the shapes that a mask of such an output may have: one number a row, or one an element."""
+        return [(shape[0], 1), shape]
+
     def _rows_of_mask(self, mask: Array, mgr: LayerWorkspaceMgr, role: ArrayType) -> Array:
         """Return a mask as that of the rows."""
         return mask
@@ -126,8 +130,9 @@ class WithLoss(Layer):
         """
         raise NotImplementedError
 
-    def _hide(self, rows: Array, mask: Array, mgr: LayerWorkspaceMgr) -> None:
-        """Set the rows that are masked to 0, in place."""
+    def _hide(self, rows: Array, output: Array, mask: Array, mgr: LayerWorkspaceMgr) -> None:
+        """Set what is masked of an output, given as its rows too, to 0, in place; check the mask."""
+        self._check_mask(mask, *self._masks_for(output.shape))
         rows *= self._rows_of_mask(mask, mgr, FF_WORKING_MEM)
 
     def _given(self, mgr: LayerWorkspaceMgr) -> tuple[tuple[Array, ...], dict[str, Array]]:
@@ -143,7 +148,7 @@ class WithLoss(Layer):
         if columns != expected[1]:
             expected = (expected[0], columns, *expected[2:])
         if labels.shape != expected:
-            self._refuse_shape("labels", str(list(expected)), labels)
+            self._refuse_shape("labels", str(list(expected)), labels, _cure(labels.shape, expected))
         rows = self._rows_of(labels, mgr, FF_WORKING_MEM)
         if mask is not None:
             mask = self._rows_of_mask(mask, mgr, FF_WORKING_MEM)
@@ -167,6 +172,16 @@ class WithLoss(Layer):
         if mask is not None:
             rows = rows * self._rows_of_mask(mask, mgr, BP_WORKING_MEM)
         return self._function.backprop(sums, rows)
+
+
+def _cure(given: tuple[int, ...], expected: tuple[int, ...]) -> str:
+    """Return what makes labels of numbers, one an example, into such as are expected."""
+    if len(expected) != 2 or given not in {expected[:1], (expected[0], 1)}:
+        return ""
+    if expected[1] == 1:
+        return ": labels[:, None] is"
+    numbers = "labels" if len(given) == 1 else "labels[:, 0]"
+    return f": if they are the numbers of classes, np.eye({expected[1]})[{numbers}] is"
 
 
 class OutputLayer(FullyConnected, WithLoss):
@@ -200,11 +215,12 @@ class OutputLayer(FullyConnected, WithLoss):
         if may_be_asked:
             out = workspace_mgr.create_uninitialized(ACTIVATIONS, sums.shape, sums.dtype)
         rows = self._function.forward(sums, training=training, out=out)
+        output = self._output_of(rows, x)
+        if mask is not None:
+            self._hide(rows, output, mask, workspace_mgr)
         if may_be_asked:
             keep(self, "_kept", (x, sums, mask, rows if mask is None else None))
-        if mask is not None:
-            self._hide(rows, mask, workspace_mgr)
-        return self._output_of(rows, x)
+        return output
 
     def backprop_gradient(self, epsilon: Array, *, workspace_mgr: LayerWorkspaceMgr) -> Array:
         """Return the derivative of the summed loss with respect to the input, in its shape.
@@ -262,14 +278,15 @@ class LossLayer(WithLoss):
     ) -> Array:
         """Return the activation of ``x``, 0 where ``mask`` is; another rank is a `ValueError`."""
         self._check_input(x)
-        if training or self.labels is not None:
-            self._kept = x, mask
         rows = self._rows_of(x, workspace_mgr, FF_WORKING_MEM)
         out = workspace_mgr.create_uninitialized(ACTIVATIONS, rows.shape, rows.dtype)
         out = self._function.forward(rows, training=training, out=out)
+        output = self._output_of(out, x)
         if mask is not None:
-            self._hide(out, mask, workspace_mgr)
-        return self._output_of(out, x)
+            self._hide(out, output, mask, workspace_mgr)
+        if training or self.labels is not None:
+            self._kept = x, mask
+        return output
 
     def backprop_gradient(self, epsilon: Array, *, workspace_mgr: LayerWorkspaceMgr) -> Array:
         """Return the derivative of the summed loss with respect to the input, in its shape.
@@ -309,6 +326,10 @@ class RowsOfSeries:
 
     def _rows_of(self, x: Array, mgr: LayerWorkspaceMgr, role: ArrayType) -> Array:
         return rows_of_series(x, mgr, role)
+
+    def _masks_for(self, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+        batch, _, time = shape
+        return [(batch, time), (batch, 1, time), shape]
 
     def _rows_of_mask(self, mask: Array, mgr: LayerWorkspaceMgr, role: ArrayType) -> Array:
         return rows_of_mask(mask, mgr, role)

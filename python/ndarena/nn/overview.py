@@ -6,8 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-import numpy as np
-
 from ndarena.nn.layer import Layer
 from ndarena.nn.words import at_least_one
 
@@ -18,6 +16,8 @@ if TYPE_CHECKING:
     from ndarena.nn.input_type import InputType
 
 __all__ = ["LayerMemory", "MemoryReport", "Overseen"]
+
+COPIED = ("iteration_count", "epoch_count", "training_workspace_mode", "inference_workspace_mode")
 
 
 class LayerMemory(NamedTuple):
@@ -148,13 +148,35 @@ class Overseen:
         return MemoryReport(size, tuple(layers), *parts)
 
     def clone(self) -> Self:
-        """Return another network with the same configuration, parameters, state, counts and modes."""
-        net: Any = self
-        other: Any = type(self)(self.configuration)  # type: ignore[call-arg]  # all networks are made so
-        np.copyto(other.params(), net.params())
-        np.copyto(other.updater_state(), net.updater_state())
-        other.iteration_count, other.epoch_count = net.iteration_count, net.epoch_count
-        other.training_workspace_mode = net.training_workspace_mode
-        other.inference_workspace_mode = net.inference_workspace_mode
-        twin: Self = other
+        """Return another network with the same configuration, parameters, state, counts and modes.
+
+        `copy.copy`, `copy.deepcopy` and pickles give the same.
+        """
+        make, facts, state = self.__reduce__()
+        twin: Self = make(*facts)  # type: ignore[call-arg]  # all networks are made so
+        twin.__setstate__(state)
         return twin
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Any], dict[str, Any]]:
+        """Return what makes a copy, here or in another process; listeners and workspaces stay behind."""
+        net: Any = self
+        state = {name: getattr(net, name) for name in COPIED}
+        return (
+            type(self),
+            (self.configuration,),
+            state | {"params": net.params(), "state": net.updater_state()},
+        )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over parameters, state, counts and modes."""
+        net: Any = self
+        net.set_params(state["params"])
+        net.set_updater_state(state["state"])
+        for name in COPIED:
+            setattr(net, name, state[name])
+
+    def __repr__(self) -> str:
+        """Tell kind, size and age in a line."""
+        net: Any = self
+        size = f"{len(net.layers)} layers, {net.num_params():,} parameters of {net.dtype.name}"
+        return f"<{type(self).__name__}: {size}, iteration {net.iteration_count}, epoch {net.epoch_count}>"

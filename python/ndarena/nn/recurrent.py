@@ -137,11 +137,8 @@ class BaseRecurrentLayer(FeedForwardLayer, RecurrentLayer):
         """Return the activation, and the state after the last step."""
         if x.ndim != 3 or x.shape[1] != self.n_in:
             self._refuse_input(f"[batch, {self.n_in}, time]", x)
-        if mask is not None and tuple(mask.shape) != (x.shape[0], x.shape[2]):
-            raise ValueError(
-                f"layer {self.index} ({self.name}, {type(self).__name__}): expected a mask of shape "
-                f"{[x.shape[0], x.shape[2]]}, not {list(mask.shape)}"
-            )
+        if mask is not None:
+            self._check_mask(mask, (x.shape[0], x.shape[2]))
         self._check_state(state, len(x))
         steps = steps_of(x, mgr, FF_WORKING_MEM)
         kept, last = self._forward(steps, state, mgr, mask, training=training)

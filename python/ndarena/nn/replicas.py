@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 from typing import TYPE_CHECKING, Any, Self
 
@@ -38,9 +37,9 @@ class Replicated(Learner):
 
         It is for outputs alone: what it would learn, it would learn into the same gradient.
         """
-        twin = copy.copy(self)
-        twin.wiring = self.wiring.apart()
-        twin.__dict__ |= {"_here": threading.local(), "_learning": [], "_claim": Claim()}
+        twin = object.__new__(type(self))
+        own = {"wiring": self.wiring.apart(), "_here": threading.local(), "_learning": [], "_claim": Claim()}
+        twin.__dict__ |= self.__dict__ | own
         return twin
 
     def led(self, work: Callable[..., None], *facts: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
@@ -92,7 +93,9 @@ def member(kind: type[C], value: object, owner: str, field: str) -> C:
     try:
         return kind(value)
     except ValueError:
-        refuse(owner, field, value, f"is none of {', '.join(m.name for m in kind)}")
+        meant = get_close_matches(str(value).upper(), kind.__members__, n=1)
+        hint = f"; did you mean {meant[0]}?" if meant else ""
+        refuse(owner, field, value, f"is none of {', '.join(m.name for m in kind)}{hint}")
 
 
 def at_least_one(value: object, owner: str, field: str) -> int:

@@ -18,6 +18,7 @@ from ndarena.data.ring import Ring
 from ndarena.nn import ComputationGraph, MultiLayerNetwork, WorkspaceMode
 from ndarena.nn.batches import check_epochs, check_gave, read_ahead
 from ndarena.nn.choices import workspace_mode_of
+from ndarena.nn.listeners import checked_listeners
 from ndarena.nn.words import Choice, at_least_one, member, refuse
 from ndarena.parallel import blas
 from ndarena.parallel.accumulators import EncodedGradientsAccumulator, GradientsAccumulator
@@ -168,11 +169,11 @@ class ParallelWrapper:
         They hear the iterations of every replica, in the thread of its worker but one at a time, and the
         epochs of the model, in the thread that called `fit`.
         """
-        self._listeners = listeners
+        self._listeners = checked_listeners(listeners)
 
     def add_listeners(self, *listeners: TrainingListener) -> None:
         """Tell these listeners too."""
-        self._listeners += listeners
+        self._listeners += checked_listeners(listeners)
 
     # Training.
 
