@@ -202,6 +202,10 @@ WRITTEN: dict[str, Callable[[Any, Stage], Any]] = {
         for kind in ("MultiLayerNetwork", "ComputationGraph")
         for name in ("get", "set")
     },
+    **{
+        f"{kind}.__setstate__": lambda f, s: f(f.__self__.__reduce__()[2])
+        for kind in ("MultiLayerNetwork", "ComputationGraph")
+    },
     "MultiLayerNetwork.rnn_time_step": lambda f, s: recurrent().rnn_time_step(np.ones((2, 3))),
     "MultiLayerNetwork.__init__": lambda f, s: f(s.conf),
     "MultiLayerNetwork.configuration_class": lambda f, s: f(layers=[nn.OutputLayer(n_out=2, n_in=3)]),
