@@ -249,14 +249,14 @@ def _graph_slots(nodes: Sequence[Node], first: int) -> tuple[Slots, Slots]:
     """Return the slots of results, which their last reader ends, and of epsilons, which the first one ends.
 
     An output writes beside what it is given, and is taken from there at once. Where an array only comes in,
-    no epsilon is made.
+    no epsilon is made. Slots that end together are free in the order in which they were taken, as in DL4J.
     """
     last: dict[int, int] = {}
     ended_by: list[list[int]] = [[] for _ in nodes]
     for node in nodes:
         last.update((source - first, node.index) for source in node.sources if source >= first)
-    for given, reader in last.items():
-        ended_by[reader].append(given)
+    for given in sorted(last):
+        ended_by[last[given]].append(given)
     taken = [node.output is None for node in nodes]
     forward = Slots.listed(range(len(nodes)), ended_by, taken)
     beside = tuple(
@@ -264,7 +264,7 @@ def _graph_slots(nodes: Sequence[Node], first: int) -> tuple[Slots, Slots]:
         for node in nodes
     )
     consumed_by: list[list[int]] = [[] for _ in nodes]
-    for node in nodes:
+    for node in reversed(nodes):
         if not node.is_input:
             consumed_by[min(node.flows) - first].append(node.index)
     backward = Slots.listed(range(len(nodes) - 1, -1, -1), consumed_by, [not node.is_input for node in nodes])
