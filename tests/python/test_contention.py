@@ -12,7 +12,9 @@ import pytest
 from support import KIB, MIB, eventually, fixed, held_bytes, ring
 
 import ndarena as nd
-from ndarena import Workspace
+from ndarena import LayerWorkspaceMgr, Workspace
+from ndarena.nn.im2col import convolve_back
+from ndarena.nn.windows import PIXEL
 
 GRANTS = int(os.environ.get("READER_GRANTS", "6000"))
 """So many leases are to be granted to readers; at length a million."""
@@ -173,3 +175,56 @@ def test_an_array_is_closed_in_another_thread_during_a_long_loop(switch_often):
                 assert (got.numpy() == want).all()
             assert (taken.numpy() == -7.0).all()
             del got, taken
+
+
+@pytest.fixture
+def switch_never():
+    """Let a thread that waits for the interpreter have it only where the other one lets go of it."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1000)
+    yield
+    sys.setswitchinterval(before)
+
+
+def ufunc(ws):
+    a = ws.full(1 << 20, 0.5)
+    return lambda: np.arctan(a, out=a)
+
+
+def product_of_few_elements(ws):
+    a, b, out = ws.ones((20, 1 << 16)), np.ones((1 << 16, 4)), ws.empty((20, 4))
+    return lambda: nd.matmul(a, b, out=out)
+
+
+def gradient_of_few_weights(_):
+    images, weights, delta = np.ones((4, 64, 64, 16)), np.ones((20, 4)), np.ones((20, 64, 64, 16))
+    windows, gradient, mgr = (PIXEL, PIXEL), np.empty((20, 4)), LayerWorkspaceMgr.no_workspaces()
+    return lambda: convolve_back(
+        images, weights, windows, delta, gradient=gradient, below=None, workspace_mgr=mgr
+    )
+
+
+@pytest.mark.parametrize("make", [ufunc, product_of_few_elements, gradient_of_few_weights])
+def test_other_threads_go_on_while_numbers_are_worked_on(switch_never, make):
+    place, seen, done = ["before"], set(), threading.Event()
+
+    def look():
+        while not done.is_set():
+            seen.add(place[0])
+            time.sleep(0)
+
+    with Workspace(fixed(32 * MIB), "WORK") as ws:
+        work, looker = make(ws), threading.Thread(target=look)
+        looker.start()
+        try:
+            for _ in range(1000):
+                place[0] = "inside"
+                work()
+                place[0] = "after"
+                if "inside" in seen:
+                    break
+        finally:
+            done.set()
+            looker.join(60)
+        del work
+    assert "inside" in seen

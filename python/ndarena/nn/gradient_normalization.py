@@ -51,14 +51,14 @@ class Normalization(NamedTuple):
 def norm_of(vector: Array) -> float:
     """Return the norm of a vector, also where the squares of its numbers are too large for its dtype."""
     with np.errstate(over="ignore"):
-        square = float(vector @ vector)
+        square = float(vector.dot(vector))
     if math.isfinite(square):
         return math.sqrt(square)
     largest = float(np.abs(vector).max())
     if not math.isfinite(largest):
         return largest
     scaled = vector / largest
-    return largest * math.sqrt(float(scaled @ scaled))
+    return largest * math.sqrt(float(scaled.dot(scaled)))
 
 
 def divide(gradient: Array, batch_size: int, undivided: list[slice]) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["convolve", "convolve_back"]
 
 BLOCK = 4 << 20  # bytes: few enough to stay in the caches between the gathering and the product
+FEW = 500  # up to so many results ``np.matmul`` keeps other threads waiting, however long it takes
 
 
 def convolve(
@@ -48,7 +49,7 @@ def convolve_back(  # noqa: PLR0913 - what goes in, and the two that come out
     """From ``delta``, the derivative to the sums, set ``gradient`` and ``below``: to weights and images."""
     flat = delta.reshape(len(delta), -1)
     if _are_pixels(windows):
-        np.matmul(flat, images.reshape(len(images), -1).T, out=gradient)
+        _multiply(flat, images.reshape(len(images), -1), gradient)
         if below is not None:
             np.matmul(weights.T, flat, out=below.reshape(len(images), -1))
         return
@@ -61,11 +62,17 @@ def convolve_back(  # noqa: PLR0913 - what goes in, and the two that come out
     for block in _blocks(images, windows, delta, workspace_mgr, ArrayType.BP_WORKING_MEM):
         block.gather(images)
         share = flat[:, block.where]
-        np.matmul(share, block.columns.T, out=part)
+        _multiply(share, block.columns, part)
         np.add(gradient, part, out=gradient)
         if below is not None:
             np.matmul(weights.T, share, out=block.columns)
             block.scatter(below)
+
+
+def _multiply(delta: Plain, columns: Plain, gradient: Plain) -> None:
+    """Set ``gradient`` to ``delta @ columns.T``: few numbers, each a sum over all windows."""
+    product = np.dot if gradient.size <= FEW else np.matmul
+    product(delta, columns.T, out=gradient)
 
 
 def _are_pixels(windows: Windows) -> bool:
@@ -87,24 +94,27 @@ class _Block:
         cells = channels * down.kernel * across.kernel
         self.columns: Plain = buffer[: cells * rows * row].reshape(cells, rows * row)
         self._cells = self.columns.reshape(channels, down.kernel, across.kernel, rows, width, batch)
-        self._taps = down.taps(rows, first), across.taps(width)
-
-    def _pairs(self, images: Plain) -> Iterator[tuple[Plain, Plain]]:
-        """Go through the cells of the kernel: their part of the columns, and of the images."""
-        rows, columns = self._taps
-        for i, down in enumerate(rows):
-            for j, across in enumerate(columns):
-                yield self._cells[:, i, j], images[:, down, across]
+        self._windows, self._first = windows, first
 
     def gather(self, images: Plain) -> None:
-        """Fill the columns from the images."""
-        for cell, pixels in self._pairs(images):
-            cell[...] = pixels
+        """Fill the columns from the images, in one go: threads that take turns wait for one another."""
+        (down, across), (channel, row, column, item) = self._windows, images.strides
+        strides = (
+            *(channel, down.dilation * row, across.dilation * column),
+            *(down.stride * row, across.stride * column, item),
+        )
+        start = self._first * down.stride * row
+        np.copyto(self._cells, np.ndarray(self._cells.shape, images.dtype, images, start, strides))
 
     def scatter(self, images: Plain) -> None:
         """Add the columns to the images."""
-        for cell, pixels in self._pairs(images):
-            np.add(pixels, cell, out=pixels)
+        down, across = self._windows
+        rows, width = self._cells.shape[3:5]
+        columns = across.taps(width)
+        for i, own in enumerate(down.taps(rows, self._first)):
+            for j, column in enumerate(columns):
+                pixels = images[:, own, column]
+                np.add(pixels, self._cells[:, i, j], out=pixels)
 
 
 def _blocks(

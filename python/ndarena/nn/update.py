@@ -332,5 +332,5 @@ class NetworkUpdater:
                     for own, room in pieces_of(weights):
                         total += l1 * float(np.abs(weights[own], out=room).sum())
                 if square:
-                    total += 0.5 * square * float(weights @ weights)
+                    total += 0.5 * square * float(weights.dot(weights))
         return total
