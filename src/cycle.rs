@@ -20,7 +20,7 @@ use std::sync::Arc;
 use crate::arena::{Arena, CycleEvent, PlanCounts};
 use crate::block::Block;
 use crate::clock::Clock;
-use crate::config::{DebugMode, ResetPolicy, ReusePolicy, WorkspaceConfiguration};
+use crate::config::{DebugMode, EscapePolicy, ResetPolicy, ReusePolicy, WorkspaceConfiguration};
 use crate::fit::Bump;
 use crate::holds::Holds;
 use crate::layout::align_up;
@@ -131,7 +131,10 @@ pub(crate) struct Counters {
     pub(crate) this_cycle: u64,
     pub(crate) last_cycle: u64,
     pub(crate) max_cycle: u64,
+    /// Most bytes alive at once since the last full enter or close.
     pub(crate) peak: u64,
+    /// The same of the last cycle.
+    pub(crate) last_peak: u64,
     pub(crate) cycles: u64,
     pub(crate) step: u64,
     pub(crate) initial_block_size: u64,
@@ -292,6 +295,18 @@ impl State {
         self.untouched
     }
 
+    /// A full enter changes nothing here.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        let is_scoped = !matches!(self.shelf, Shelf::Circular(_));
+        let has_arena = self.size == 0 || self.block.is_some();
+        self.untouched && is_scoped && has_arena && self.spills.is_empty()
+    }
+
+    /// The cycle is over.
+    pub(crate) fn keep_peak(&mut self) {
+        self.counters.last_peak = std::mem::take(&mut self.counters.peak);
+    }
+
     /// A full close; the clock has ticked.
     pub(crate) fn close(
         &mut self,
@@ -335,19 +350,21 @@ impl State {
             }
         }
         self.counters.this_cycle = 0;
+        self.keep_peak();
         if let (false, Shelf::Reusing(arena)) = (self.untouched, &mut self.shelf) {
             arena.begin_cycle();
         }
         self.begin_count();
-        self.news(escaped)
+        self.news(config, escaped)
     }
 
     /// What a close has to tell, if it has.
     #[inline]
-    fn news(&mut self, escaped: usize) -> Option<Box<Closed>> {
+    fn news(&mut self, config: &WorkspaceConfiguration, escaped: usize) -> Option<Box<Closed>> {
         let (unused, many_retired) = (self.is_unused(), self.has_many_retired());
         let site = self.site.take();
-        let has_news = escaped > 0 || unused || many_retired;
+        let tells = escaped > 0 && config.policy_escape != EscapePolicy::Retire;
+        let has_news = tells || unused || many_retired;
         has_news.then(|| Box::new(Closed { site, escaped, unused, many_retired }))
     }
 

@@ -11,13 +11,14 @@ mod stats;
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
 use crate::block;
 use crate::clock::Clock;
 use crate::config::{LocationPolicy, ResetPolicy, WorkspaceConfiguration, WorkspaceType};
-use crate::cycle::State;
+use crate::cycle::{Bounds, State};
 use crate::error::{Error, Facts, Result};
 use crate::latch::{Held, Latch};
 use crate::mapping::{self, Made};
@@ -65,6 +66,13 @@ pub(crate) struct Shared {
     generation: AtomicU64,
     destroyed: AtomicBool,
     debug: AtomicBool,
+    /// The books are as a full enter wants them: the last full close left them so, and nobody has used them
+    /// for anything since that the enter would have to end.
+    is_at_rest: AtomicBool,
+    /// Where `Kept::parent` is; written with it.
+    parent_at: AtomicPtr<Shared>,
+    /// Of captured memory, once there may be some.
+    bounds: OnceLock<Arc<Bounds>>,
     /// Captured memory may outlive the rest.
     state: Arc<Latch<Kept>>,
 }
@@ -100,13 +108,6 @@ impl Kept {
     #[must_use = "until the lock is given back"]
     fn move_out(&mut self) -> Option<Workspace> {
         if self.tenants == 0 { self.resident.take() } else { None }
-    }
-
-    fn set_parent(&mut self, parent: Option<&Workspace>) {
-        let known = self.parent.as_ref().map(Weak::as_ptr);
-        if known != parent.map(|parent| Arc::as_ptr(&parent.0)) {
-            self.parent = parent.map(Workspace::downgrade);
-        }
     }
 }
 
@@ -206,6 +207,9 @@ impl Workspace {
             generation: AtomicU64::new(0),
             destroyed: AtomicBool::new(false),
             debug: AtomicBool::new(false),
+            is_at_rest: AtomicBool::new(false),
+            parent_at: AtomicPtr::new(ptr::null_mut()),
+            bounds: OnceLock::new(),
             state: Arc::new(Latch::new(Kept::new(state))),
         }));
         thread::note_owned(&workspace);
@@ -310,7 +314,13 @@ impl Workspace {
             return Err(self.destroyed_error(operation));
         }
         self.check_owner(operation)?;
+        self.stir();
         Ok(self.0.state.lock())
+    }
+
+    /// The next full enter has to look at the books.
+    fn stir(&self) {
+        self.0.is_at_rest.store(false, Ordering::Relaxed);
     }
 
     #[inline]

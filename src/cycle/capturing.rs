@@ -6,7 +6,7 @@
 //! with an entry for every [`floor`] bytes, as no piece is shorter.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::State;
 use super::placing::POISON;
@@ -39,17 +39,36 @@ pub(crate) fn set_floor(bytes: u64) -> bool {
     fits
 }
 
-/// Between which addresses captured memory has ever lain: what is outside is somebody else's, and
-/// known to be so without a lock.
+/// What is known of captured memory without a lock: between which addresses it has ever lain, as what is
+/// outside is somebody else's, and whether a scope captures.
 #[derive(Debug)]
 pub(crate) struct Bounds {
     low: AtomicU64,
     high: AtomicU64,
+    /// Open scopes that capture; the owner counts, the end of the workspace sets it to 0.
+    scopes: AtomicU32,
 }
 
 impl Bounds {
     fn new() -> Self {
-        Self { low: AtomicU64::new(u64::MAX), high: AtomicU64::new(0) }
+        let (low, high) = (AtomicU64::new(u64::MAX), AtomicU64::new(0));
+        Self { low, high, scopes: AtomicU32::new(0) }
+    }
+
+    /// A scope that captures was opened.
+    pub(crate) fn open(&self) {
+        self.scopes.store(self.scopes.load(Ordering::Relaxed) + 1, Ordering::Release);
+    }
+
+    /// A scope that captures was closed.
+    pub(crate) fn close(&self) {
+        self.scopes.store(self.scopes.load(Ordering::Relaxed).saturating_sub(1), Ordering::Release);
+    }
+
+    /// Whether there is one.
+    #[inline]
+    pub(crate) fn is_capturing(&self) -> bool {
+        self.scopes.load(Ordering::Acquire) > 0
     }
 
     /// Before a piece of the range is handed out.
@@ -94,8 +113,6 @@ pub(super) struct Heap {
     limit: u64,
     huge_pages: bool,
     poisons: bool,
-    /// Open scopes that capture.
-    scopes: u32,
     cycle: u32,
     /// Those that serve requests, the learned one first.
     slabs: Vec<Slab>,
@@ -219,7 +236,6 @@ impl Heap {
             limit,
             huge_pages: config.huge_pages == HugePages::Advise,
             poisons,
-            scopes: 0,
             cycle: 0,
             slabs: Vec::new(),
             closed: Vec::new(),
@@ -394,27 +410,8 @@ impl State {
         config: &WorkspaceConfiguration,
         debug: bool,
     ) -> Arc<Bounds> {
-        Arc::clone(&self.heap_of(config, debug).bounds)
-    }
-
-    fn heap_of(&mut self, config: &WorkspaceConfiguration, debug: bool) -> &mut Heap {
-        self.heap.get_or_insert_with(|| Box::new(Heap::new(config, debug)))
-    }
-
-    /// A scope that captures was opened.
-    pub(crate) fn open_capture(&mut self, config: &WorkspaceConfiguration, debug: bool) {
-        self.heap_of(config, debug).scopes += 1;
-    }
-
-    /// A scope that captures was closed.
-    pub(crate) fn close_capture(&mut self) {
-        if let Some(heap) = &mut self.heap {
-            heap.scopes = heap.scopes.saturating_sub(1);
-        }
-    }
-
-    pub(crate) fn is_capturing(&self) -> bool {
-        self.heap.as_ref().is_some_and(|heap| heap.scopes > 0)
+        let heap = self.heap.get_or_insert_with(|| Box::new(Heap::new(config, debug)));
+        Arc::clone(&heap.bounds)
     }
 
     /// Captured memory is filled at its birth and at its death, or not.
@@ -426,7 +423,7 @@ impl State {
 
     /// A piece of at least `bytes`; `None`: nobody captures, or it is full. Nothing has changed then.
     pub(crate) fn capture(&mut self, bytes: u64, mode: DebugMode) -> Option<Piece> {
-        let heap = self.heap.as_mut().filter(|heap| heap.scopes > 0)?;
+        let heap = self.heap.as_mut().filter(|heap| heap.bounds.is_capturing())?;
         if faults::refuses(Refuser::Arena) {
             return None;
         }
@@ -467,7 +464,8 @@ impl State {
     /// The end of the workspace: what is alive stays until it dies.
     pub(super) fn retire_captured(&mut self) {
         if let Some(heap) = &mut self.heap {
-            (heap.scopes, heap.this_cycle) = (0, 0);
+            heap.bounds.scopes.store(0, Ordering::Release);
+            heap.this_cycle = 0;
             heap.settle();
             heap.retire_all();
         }
@@ -475,6 +473,7 @@ impl State {
 
     /// Gives back what is not in use; the number of bytes.
     pub(super) fn trim_captured(&mut self) -> u64 {
-        self.heap.as_mut().filter(|heap| heap.scopes == 0).map_or(0, |heap| heap.trim())
+        let idle = self.heap.as_mut().filter(|heap| !heap.bounds.is_capturing());
+        idle.map_or(0, |heap| heap.trim())
     }
 }

@@ -10,7 +10,7 @@ use super::faults;
 use super::handler;
 use super::scope::PyScope;
 use super::workspace::PyWorkspace;
-use crate::registry::{self, Capture, ScopeToken};
+use crate::registry::{Capture, ScopeToken};
 use crate::{Error, WorkspaceConfiguration};
 
 const PRIVATE_ID: &str = "capture_numpy";
@@ -29,25 +29,19 @@ pub fn read_environment() -> PyResult<()> {
 }
 
 /// A scope of `workspace` inside which NumPy's own allocations are served by it.
-pub fn enter(py: Python<'_>, workspace: &PyWorkspace) -> PyResult<ScopeToken> {
-    let (core, handlers) = (&workspace.core, &workspace.handlers);
+pub fn enter<'py>(workspace: &Bound<'py, PyWorkspace>) -> PyResult<Bound<'py, PyScope>> {
+    let (py, own) = (workspace.py(), workspace.get());
+    let core = &own.core;
     if core.is_dummy() {
-        return registry::enter(core).map_err(to_pyerr);
+        return PyScope::enter(workspace, Capture::No);
     }
     core.check_enter("notify_scope_entered").map_err(to_pyerr)?;
-    let how = handler::install(py, core, handlers).map_err(|error| refused(py, &error, core))?;
-    match registry::enter(core) {
-        Ok(token) => {
-            token.capture(how);
-            Ok(token)
-        }
-        Err(error) => {
-            if how == Capture::Installed {
-                handler::remove(py, &[Some(core.serial())])?;
-            }
-            Err(to_pyerr(error))
-        }
+    let how = handler::install(py, core, &own.handlers).map_err(|e| refused(py, &e, core))?;
+    let entered = PyScope::enter(workspace, how);
+    if entered.is_err() && how == Capture::Installed {
+        handler::remove(py, &[Some(core.serial())])?;
     }
+    entered
 }
 
 /// A scope out of workspaces: a capture that runs pauses.
@@ -73,10 +67,10 @@ fn refused(py: Python<'_>, cause: &PyErr, workspace: &crate::Workspace) -> PyErr
 
 /// NumPy's own allocations, served by a private workspace of the calling thread: its `Scope`.
 #[pyfunction]
-pub fn capture_numpy(py: Python<'_>) -> PyResult<PyScope> {
+pub fn capture_numpy(py: Python<'_>) -> PyResult<Bound<'_, PyScope>> {
     let workspace = private(py)?;
     faults::at_boundary(py)?;
-    let scope = PyScope::new(enter(py, workspace.get())?);
+    let scope = enter(&workspace)?;
     collector::scope_entered(py)?;
     Ok(scope)
 }

@@ -16,7 +16,7 @@ use super::shortcut::{self, Args, Shortcut};
 use super::slot::Slot;
 use super::task::{self, Done};
 use super::workspace::{PyWorkspace, workspace_object};
-use crate::registry::{Left, Report, ScopeToken};
+use crate::registry::{Capture, Left, Report, ScopeToken};
 use crate::{Error, EscapePolicy, Facts, Workspace, WorkspaceType, registry};
 
 /// An open scope of a workspace: a context manager whose `with` target is the workspace.
@@ -36,6 +36,7 @@ impl PyScope {
         Self { token, closed: AtomicBool::new(false), object: Slot::new(None) }
     }
 
+    /// A scope of `workspace`, which its token has just entered.
     pub fn of<'py>(
         workspace: &Bound<'py, PyWorkspace>,
         token: ScopeToken,
@@ -44,10 +45,27 @@ impl PyScope {
         Bound::new(workspace.py(), Self { token, closed: AtomicBool::new(false), object })
     }
 
+    /// Enters.
+    #[inline]
+    pub fn enter<'py>(
+        workspace: &Bound<'py, PyWorkspace>,
+        capture: Capture,
+    ) -> PyResult<Bound<'py, Self>> {
+        if let Some(scope) = Self::again(workspace, capture)? {
+            return Ok(scope);
+        }
+        let token = registry::enter(&workspace.get().core).map_err(to_pyerr)?;
+        token.capture(capture);
+        Self::of(workspace, token)
+    }
+
     /// Enters with the object of an earlier scope of the workspace, which is closed and which nobody has
     /// any more; `None` if there is none.
     #[inline]
-    pub fn again<'py>(workspace: &Bound<'py, PyWorkspace>) -> PyResult<Option<Bound<'py, Self>>> {
+    fn again<'py>(
+        workspace: &Bound<'py, PyWorkspace>,
+        capture: Capture,
+    ) -> PyResult<Option<Bound<'py, Self>>> {
         let (py, own) = (workspace.py(), workspace.get());
         let Some(scope) = own.spare.take(py).map(|scope| scope.into_bound(py)) else {
             return Ok(None);
@@ -57,7 +75,7 @@ impl PyScope {
         }
         let this = scope.get();
         let mut handle = own.handle.take(py);
-        this.token.enter_again(&own.core, &mut handle).map_err(to_pyerr)?;
+        this.token.enter_again(&own.core, &mut handle, capture).map_err(to_pyerr)?;
         this.closed.store(false, Ordering::Relaxed);
         this.object.put(py, workspace.clone().unbind());
         Ok(Some(scope))
@@ -70,7 +88,8 @@ impl PyScope {
         if npy::is_shared(slf.as_any(), 1) {
             return;
         }
-        if let Some(object) = slf.get().object.take(py) {
+        // Bound, as what is not is released later, in a list of its own.
+        if let Some(object) = slf.get().object.take(py).map(|object| object.into_bound(py)) {
             object.get().keep(py, handle);
             object.get().spare.put(py, slf.clone().unbind());
         }
@@ -118,6 +137,11 @@ impl PyScope {
         let mut handle = None;
         match slf.get().token.exit_with(&mut handle) {
             Ok(left) if is_quiet(&left) => Self::spare(slf, handle),
+            Ok(Left::Handler(one)) if is_undisturbed() => {
+                handler::remove(slf.py(), &[one])
+                    .or_else(|error| report(&error, slf.py(), noted_on(exception)))?;
+                Self::spare(slf, handle);
+            }
             left => finish(slf.py(), left, exception)?,
         }
         Ok(false)
@@ -210,7 +234,13 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 /// Whether the end of a scope leaves nothing to tell or to do.
 #[inline]
 pub fn is_quiet(left: &Left) -> bool {
-    left.is_quiet() && !collector::is_paced() && !faults::may_be_at_boundary()
+    left.is_quiet() && is_undisturbed()
+}
+
+/// Whether nothing else happens at the ends of scopes.
+#[inline]
+fn is_undisturbed() -> bool {
+    !collector::is_paced() && !faults::may_be_at_boundary()
 }
 
 /// The end of a `with` block, with what is on its way as `exception`.
@@ -229,13 +259,17 @@ fn finish_attached(
     left: crate::Quick<Left>,
     exception: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
-    let exception = (!exception.is_none()).then_some(exception);
-    // A generator's end gives way: nobody would see the note.
-    let exception = exception.filter(|e| !e.is_instance_of::<PyGeneratorExit>());
+    let exception = noted_on(exception);
     match left {
         Ok(left) => settle(py, &left, exception),
         Err(error) => report(&to_pyerr(error), py, exception),
     }
+}
+
+/// The exception that is on its way, if there is one that an error is to be noted on.
+fn noted_on<'a, 'py>(exception: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, PyAny>> {
+    // A generator's end gives way: nobody would see the note.
+    (!exception.is_none() && !exception.is_instance_of::<PyGeneratorExit>()).then_some(exception)
 }
 
 /// Raises an error, or notes it on the exception that is on its way.
@@ -249,7 +283,7 @@ fn report(error: &PyErr, py: Python<'_>, exception: Option<&Bound<'_, PyAny>>) -
 pub fn settle(py: Python<'_>, left: &Left, exception: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
     let mut first: Option<PyErr> = None;
     let removed =
-        if left.handlers.is_empty() { Ok(()) } else { handler::remove(py, &left.handlers) };
+        if left.handlers().is_empty() { Ok(()) } else { handler::remove(py, left.handlers()) };
     let collected = collector::scope_left(py);
     let injected = faults::at_boundary(py).err().into_iter();
     for problem in injected.chain(removed.err()).chain(problems(py, left)) {

@@ -24,11 +24,14 @@ use pyo3::ffi;
 use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyType;
+use pyo3::types::{PyString, PyType};
 
 /// A function with a shortcut. What runs in it is not counted among pyo3's attachments: a `Py` that it drops is
 /// released a little later.
 pub trait Shortcut: 'static {
+    /// Whether it looks at arguments by name, too.
+    const TAKES_NAMES: bool = false;
+
     /// The function that pyo3 made.
     fn original() -> &'static PyOnceLock<Py<PyAny>>;
 
@@ -39,12 +42,14 @@ pub trait Shortcut: 'static {
     ) -> PyResult<Option<Bound<'py, PyAny>>>;
 }
 
-/// Positional arguments, where the caller has them.
+/// Arguments, where the caller has them.
 #[derive(Clone, Copy)]
 pub struct Args<'a, 'py> {
     py: Python<'py>,
     first: *const *mut ffi::PyObject,
+    /// Of those by position.
     count: usize,
+    names: *mut ffi::PyObject,
     callers: PhantomData<&'a ()>,
 }
 
@@ -54,15 +59,36 @@ impl<'a, 'py> Args<'a, 'py> {
         self.count
     }
 
+    /// Whether none is by name.
+    #[inline]
+    pub fn are_positional(self) -> bool {
+        self.names.is_null()
+    }
+
     #[inline]
     pub fn get(self, place: usize) -> Option<Borrowed<'a, 'py, PyAny>> {
-        if place >= self.count {
+        if place >= self.count { None } else { Some(self.at(place)) }
+    }
+
+    /// The one argument by name, if there is one alone and its name is this interned string.
+    #[inline]
+    pub fn named(self, name: &Bound<'py, PyString>) -> Option<Borrowed<'a, 'py, PyAny>> {
+        // SAFETY: invariant 1: a tuple, or null.
+        if self.names.is_null() || unsafe { ffi::PyTuple_Size(self.names) } != 1 {
             return None;
         }
+        // SAFETY: invariant 1: it has one item.
+        let only = unsafe { ffi::PyTuple_GetItem(self.names, 0) };
+        ptr::eq(only, name.as_ptr()).then(|| self.at(self.count))
+    }
+
+    /// The argument at that place, behind those by position those by name.
+    #[inline]
+    fn at(self, place: usize) -> Borrowed<'a, 'py, PyAny> {
         // SAFETY: invariant 1.
         let argument = unsafe { *self.first.wrapping_add(place) };
         // SAFETY: invariant 1: alive as long as the call.
-        Some(unsafe { Borrowed::from_ptr(self.py, argument) })
+        unsafe { Borrowed::from_ptr(self.py, argument) }
     }
 }
 
@@ -110,10 +136,10 @@ unsafe fn enter<S: Shortcut>(
 ) -> *mut ffi::PyObject {
     // SAFETY: invariant 1.
     let py = unsafe { Python::assume_attached() };
-    if names.is_null() {
+    if names.is_null() || S::TAKES_NAMES {
         // SAFETY: invariant 1.
         let this = unsafe { Borrowed::from_ptr(py, slf) };
-        let args = Args { py, first, count, callers: PhantomData };
+        let args = Args { py, first, count, names, callers: PhantomData };
         match catch_unwind(AssertUnwindSafe(|| S::take(&this, args))) {
             Ok(Ok(Some(result))) => return result.into_ptr(),
             Ok(Ok(None)) => {}

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyTypeError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyString, PyWeakrefMethods, PyWeakrefReference};
@@ -18,6 +19,7 @@ use super::slot::Slot;
 use super::stats::{self, PyWorkspaceStats};
 use super::task::{self, Done};
 use super::{capture, collector, foreign, handler, thread_end};
+use crate::registry::Capture;
 use crate::{DEFAULT_WORKSPACE_ID, Workspace, WorkspaceConfiguration, registry};
 
 /// The Python object of each workspace that has one, so that every way leads to the same.
@@ -144,13 +146,8 @@ impl PyWorkspace {
         capture_numpy: bool,
     ) -> PyResult<Bound<'py, PyScope>> {
         faults::at_boundary(slf.py())?;
-        let scope = if capture_numpy {
-            PyScope::of(slf, capture::enter(slf.py(), slf.get())?)?
-        } else if let Some(scope) = PyScope::again(slf)? {
-            scope
-        } else {
-            PyScope::of(slf, registry::enter(&slf.get().core).map_err(to_pyerr)?)?
-        };
+        let scope =
+            if capture_numpy { capture::enter(slf)? } else { PyScope::enter(slf, Capture::No)? };
         collector::scope_entered(slf.py())?;
         Ok(scope)
     }
@@ -435,6 +432,8 @@ const BLOCK_OUT: u8 = 1;
 const SCOPE_IN: u8 = 2;
 
 impl<const WHICH: u8> Shortcut for Way<WHICH> {
+    const TAKES_NAMES: bool = WHICH == SCOPE_IN;
+
     fn original() -> &'static PyOnceLock<Py<PyAny>> {
         static ORIGINALS: [PyOnceLock<Py<PyAny>>; 3] = [const { PyOnceLock::new() }; 3];
         &ORIGINALS[usize::from(WHICH)]
@@ -456,11 +455,22 @@ impl<const WHICH: u8> Shortcut for Way<WHICH> {
                 Ok(Some(PyBool::new(slf.py(), false).to_owned().into_any()))
             }
             (SCOPE_IN, 0) => {
-                PyWorkspace::notify_scope_entered(workspace, false).map(|s| Some(s.into_any()))
+                let Some(captures) = captures(slf.py(), args) else { return Ok(None) };
+                PyWorkspace::notify_scope_entered(workspace, captures).map(|s| Some(s.into_any()))
             }
             _ => Ok(None),
         }
     }
+}
+
+/// What `capture_numpy` says, if nothing else is said by name and it is a bool.
+#[inline]
+fn captures<'py>(py: Python<'py>, args: Args<'_, 'py>) -> Option<bool> {
+    if args.are_positional() {
+        return Some(false);
+    }
+    let value = args.named(intern!(py, "capture_numpy"))?;
+    value.cast_exact::<PyBool>().ok().map(|value| value.is_true())
 }
 
 /// Puts the shortcuts in their places.

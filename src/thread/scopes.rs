@@ -1,6 +1,7 @@
 //! Entering and leaving, as the rest of the crate asks for it.
 
 use std::ops::{Deref, RangeInclusive};
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -82,7 +83,15 @@ impl Report {
 
 /// What closing one or more scopes did: mostly nothing that is to be told.
 #[derive(Clone, Debug, Default)]
-pub struct Left(Option<Box<Told>>);
+pub enum Left {
+    /// Nothing.
+    #[default]
+    Quiet,
+    /// A memory handler is to be taken away, and that is all: see [`Left::handlers`].
+    Handler(Option<u64>),
+    /// More than that.
+    Told(Box<Told>),
+}
 
 /// What there is to tell or to do.
 #[derive(Clone, Debug, Default)]
@@ -91,21 +100,44 @@ pub struct Told {
     pub reports: Vec<Report>,
     /// Ids of scopes that were still open inside and were closed first, innermost first.
     pub left_open: Vec<String>,
-    /// Memory handlers to be taken away, innermost first: of the workspace with this serial number, or
-    /// of a scope out of workspaces.
-    pub handlers: Vec<Option<u64>>,
+    handlers: Vec<Option<u64>>,
 }
 
 impl Left {
     /// Whether there is nothing to tell or to do.
     #[inline]
     pub fn is_quiet(&self) -> bool {
-        self.0.is_none()
+        matches!(self, Self::Quiet)
+    }
+
+    /// Memory handlers to be taken away, innermost first: of the workspace with this serial number, or
+    /// of a scope out of workspaces.
+    pub fn handlers(&self) -> &[Option<u64>] {
+        match self {
+            Self::Quiet => &[],
+            Self::Handler(one) => slice::from_ref(one),
+            Self::Told(told) => &told.handlers,
+        }
     }
 
     /// Where something is noted.
     pub(super) fn tell(&mut self) -> &mut Told {
-        self.0.get_or_insert_default()
+        if !matches!(self, Self::Told(_)) {
+            let handlers = self.handlers().to_vec();
+            *self = Self::Told(Box::new(Told { handlers, ..Told::default() }));
+        }
+        match self {
+            Self::Told(told) => told,
+            Self::Quiet | Self::Handler(_) => unreachable!("just put there"),
+        }
+    }
+
+    /// Notes a memory handler.
+    pub(super) fn take_away(&mut self, handler: Option<u64>) {
+        match self {
+            Self::Quiet => *self = Self::Handler(handler),
+            Self::Handler(_) | Self::Told(_) => self.tell().handlers.push(handler),
+        }
     }
 }
 
@@ -115,7 +147,10 @@ impl Deref for Left {
     fn deref(&self) -> &Told {
         static NOTHING: Told =
             Told { reports: Vec::new(), left_open: Vec::new(), handlers: Vec::new() };
-        self.0.as_deref().unwrap_or(&NOTHING)
+        match self {
+            Self::Told(told) => told,
+            Self::Quiet | Self::Handler(_) => &NOTHING,
+        }
     }
 }
 
@@ -166,7 +201,7 @@ pub fn enter_block(
     spare: &mut Option<Workspace>,
     place: usize,
 ) -> Quick<()> {
-    enter_with(workspace, spare, Some(place)).map(drop)
+    enter_with(workspace, spare, Some(place), Capture::No).map(drop)
 }
 
 #[inline]
@@ -174,6 +209,7 @@ fn enter_with(
     workspace: &Workspace,
     spare: &mut Option<Workspace>,
     place: Option<usize>,
+    capture: Capture,
 ) -> Quick<u64> {
     debug_assert!(spare.as_ref().is_none_or(|spare| spare == workspace));
     let entered = on_stack(|t| {
@@ -181,7 +217,7 @@ fn enter_with(
             return None;
         }
         t.read_inbox();
-        Some(t.enter_with(workspace, spare, place))
+        Some(t.enter_with(workspace, spare, place, capture))
     });
     entered.flatten().unwrap_or_else(|| refuse(workspace))
 }
@@ -193,7 +229,7 @@ pub fn enter_task_block(workspace: &Workspace, place: usize, task: TaskId) -> Re
         t.read_inbox();
         t.switch(Whose::Task(task));
         t.begin_stack(task, t.stack.frames.len());
-        let entered = t.enter_with(workspace, &mut None, Some(place));
+        let entered = t.enter_with(workspace, &mut None, Some(place), Capture::No);
         t.settle();
         entered?;
         Ok(())
@@ -324,9 +360,14 @@ impl ScopeToken {
     /// Enters the workspace again with this token, whose scope is closed and which nobody else looks at:
     /// from now on it names the new scope. `spare` is as in [`enter_block`].
     #[inline]
-    pub fn enter_again(&self, workspace: &Workspace, spare: &mut Option<Workspace>) -> Quick<()> {
+    pub fn enter_again(
+        &self,
+        workspace: &Workspace,
+        spare: &mut Option<Workspace>,
+        capture: Capture,
+    ) -> Quick<()> {
         debug_assert!(self.workspace() == Some(workspace));
-        let serial = enter_with(workspace, spare, None)?;
+        let serial = enter_with(workspace, spare, None, capture)?;
         self.serials.0.store(serial, Ordering::Relaxed);
         self.serials.1.store(serial, Ordering::Relaxed);
         Ok(())
@@ -408,6 +449,9 @@ impl ScopeToken {
     /// From now on the scope captures NumPy's own allocations; out of workspaces it keeps others from it.
     /// `Left::handlers` names what it installed.
     pub fn capture(&self, how: Capture) {
+        if how == Capture::No {
+            return;
+        }
         on_stack(|t| {
             if let Some(scopes) = t.stack.frames_of(&self.serials.get()) {
                 t.stack.frames[scopes.end - 1].begin_capture(how);

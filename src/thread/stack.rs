@@ -253,10 +253,15 @@ impl Thread {
         workspace: &Workspace,
         spare: &mut Option<Workspace>,
         place: Option<usize>,
+        capture: Capture,
     ) -> Quick<u64> {
         let kind = self.begin(workspace)?;
         let handle = spare.take().unwrap_or_else(|| workspace.clone());
-        Ok(self.push_frame(kind, Some(handle), place))
+        let serial = self.push_frame(kind, Some(handle), place);
+        if capture != Capture::No {
+            self.stack.frames.last_mut().into_iter().for_each(|f| f.begin_capture(capture));
+        }
+        Ok(serial)
     }
 
     /// `Err` if scopes inside these are open; `what` is done to them, `cure` is what to do instead.
@@ -318,6 +323,6 @@ fn end_capture(capture: Capture, workspace: Option<&Workspace>, left: &mut Left)
         workspace.close_capture();
     }
     if capture == Capture::Installed {
-        left.tell().handlers.push(workspace.map(Workspace::serial));
+        left.take_away(workspace.map(Workspace::serial));
     }
 }

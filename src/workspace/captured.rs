@@ -37,29 +37,30 @@ impl Workspace {
     /// Its captured memory, for a memory handler.
     pub fn captured(&self) -> Captured {
         let shared = &self.0;
-        let mut state = shared.state.lock();
         Captured {
             serial: shared.serial,
             owner: shared.owner,
             forks: shared.forks,
             floor: usize::try_from(cycle::floor()).unwrap_or(usize::MAX),
-            bounds: state.begin_capturing(&shared.configuration, self.is_debug()),
+            bounds: Arc::clone(self.bounds()),
             state: Arc::clone(&shared.state),
         }
     }
 
+    fn bounds(&self) -> &Arc<Bounds> {
+        let shared = &self.0;
+        let begin = || shared.state.lock().begin_capturing(&shared.configuration, self.is_debug());
+        shared.bounds.get_or_init(begin)
+    }
+
     /// A scope that captures was opened.
     pub(crate) fn open_capture(&self) {
-        if let Some(mut state) = self.state() {
-            state.open_capture(&self.0.configuration, self.is_debug());
-        }
+        self.bounds().open();
     }
 
     /// A scope that captures was closed.
     pub(crate) fn close_capture(&self) {
-        if let Some(mut state) = self.state() {
-            state.close_capture();
-        }
+        self.bounds().close();
     }
 }
 
@@ -71,7 +72,7 @@ impl Captured {
 
     /// Whether a scope is open that captures.
     pub fn is_capturing(&self) -> bool {
-        self.state().is_some_and(|state| state.is_capturing())
+        self.bounds.is_capturing()
     }
 
     fn state(&self) -> Option<Held<'_, Kept>> {

@@ -83,7 +83,11 @@ impl Workspace {
 
     pub(crate) fn destroy(&self) {
         if let Some(mut state) = self.state() {
+            self.stir();
             self.0.destroyed.store(true, Ordering::SeqCst);
+            if self.is_scope_active() {
+                state.keep_peak();
+            }
             self.0.clock.end();
             state.destroy();
             let resident = state.move_out();

@@ -1,9 +1,11 @@
 //! The cycles of a workspace: full enters and full closes, as its thread's scopes ask for them.
 
+use std::ptr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::Workspace;
 use super::memory::full;
+use super::{Shared, Workspace};
 use crate::cycle::{Closed, State};
 use crate::error::{Quick, Result};
 use crate::registry;
@@ -39,14 +41,35 @@ impl Workspace {
     }
 
     /// A full enter. `Err`: the system refuses the arena; nothing has changed.
+    #[inline]
     pub(crate) fn begin_cycle(&self, parent: Option<&Self>) -> Quick<()> {
+        let shared = &self.0;
+        let parent_at = parent.map_or(ptr::null(), |parent| Arc::as_ptr(&parent.0)).cast_mut();
+        let is_same = shared.parent_at.load(Ordering::Relaxed) == parent_at;
+        if is_same && shared.is_at_rest.load(Ordering::Relaxed) {
+            shared.clock.tick_untouched();
+            self.count_enter();
+            return Ok(());
+        }
+        self.begin_cycle_anew(parent, parent_at)
+    }
+
+    /// The same with a look at the books.
+    #[inline(never)]
+    fn begin_cycle_anew(&self, parent: Option<&Self>, parent_at: *mut Shared) -> Quick<()> {
         let mut state = self.0.state.lock();
         self.take_arena(&mut state)?;
-        state.set_parent(parent);
+        if self.0.parent_at.swap(parent_at, Ordering::Relaxed) != parent_at {
+            state.parent = parent.map(Self::downgrade);
+        }
         self.tick(&state);
-        self.0.generation.store(self.generation_id() + 1, Ordering::Release);
+        self.count_enter();
         state.enter(&self.0.clock, self.is_debug());
         Ok(())
+    }
+
+    fn count_enter(&self) {
+        self.0.generation.store(self.generation_id() + 1, Ordering::Release);
     }
 
     fn tick(&self, state: &State) {
@@ -64,6 +87,7 @@ impl Workspace {
         let mut state = self.0.state.lock();
         self.tick(&state);
         let closed = state.close(&self.0.configuration, mode, &self.0.clock, self.is_debug());
+        self.0.is_at_rest.store(state.is_at_rest(), Ordering::Relaxed);
         let resident = state.move_out();
         drop(state);
         drop(resident);

@@ -109,6 +109,7 @@ impl Workspace {
         }
         self.check_owner("allocation")?;
         if self.is_scope_active() || registry::is_current(self) {
+            self.stir();
             return Ok(());
         }
         Err(self.refuse(format!(

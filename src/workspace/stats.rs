@@ -54,6 +54,7 @@ impl Workspace {
         let plan = state.as_ref().map_or_else(PlanCounts::default, |s| s.plan_counts());
         let parent = state.as_ref().and_then(|s| s.parent.as_ref()).and_then(Self::upgrade);
         let h = state.as_ref().map_or_else(CapturedCounts::default, |s| s.captured_counts());
+        let is_open = self.is_scope_active();
         let read = |f: fn(&State) -> u64| state.as_ref().map_or(0, |s| f(s));
         WorkspaceStats {
             id: self.0.id.clone(),
@@ -66,7 +67,7 @@ impl Workspace {
             this_cycle_allocations: c.this_cycle + h.this_cycle,
             last_cycle_allocations: c.last_cycle + h.last_cycle,
             max_cycle_allocations: c.max_cycle.max(h.max_cycle),
-            peak_size: c.peak,
+            peak_size: if is_open { c.peak } else { c.peak.max(c.last_peak) },
             cycles_count: c.cycles,
             step_number: c.step,
             initial_block_size: c.initial_block_size + h.learned,
@@ -80,7 +81,7 @@ impl Workspace {
             requests_on_plan: plan.planned,
             requests_dynamic: plan.dynamic,
             cycles_diverged: plan.diverged,
-            is_scope_active: self.is_scope_active(),
+            is_scope_active: is_open,
             is_destroyed: self.is_destroyed(),
             parent_workspace: parent.map(|p| p.0.id.clone()),
         }

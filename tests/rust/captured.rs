@@ -41,9 +41,9 @@ fn only_a_scope_that_captures_serves_and_only_in_its_thread() {
         let _again = registry::plain_results();
     }
     assert!(captured.take(100_000).is_some());
-    assert_eq!(scope.close().unwrap().handlers, [Some(ws.serial())]);
+    assert_eq!(scope.close().unwrap().handlers(), [Some(ws.serial())]);
     assert!(captured.take(100_000).is_none());
-    assert_eq!(plain.close().unwrap().handlers, []);
+    assert_eq!(plain.close().unwrap().handlers(), []);
     assert!(captured.give_back(piece));
     assert!(!captured.give_back(piece.wrapping_sub(1 << 40)));
 }
@@ -55,12 +55,12 @@ fn a_scope_that_joins_brings_no_handler() {
     let inner = registry::enter(&ws).unwrap();
     inner.capture(Capture::Joined);
     outer.close().unwrap_err();
-    assert_eq!(inner.close().unwrap().handlers, []);
+    assert_eq!(inner.close().unwrap().handlers(), []);
     assert!(ws.captured().is_capturing());
     let out = registry::scope_out_of_workspaces().unwrap();
     out.capture(Capture::Installed);
     let left = outer.exit().unwrap();
-    assert_eq!(left.handlers, [None, Some(ws.serial())], "innermost first");
+    assert_eq!(left.handlers(), [None, Some(ws.serial())], "innermost first");
     assert!(!ws.captured().is_capturing());
 }
 
