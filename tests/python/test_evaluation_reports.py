@@ -2,8 +2,22 @@
 
 import numpy as np
 import pytest
+from nn_support import case_id, recorded
 
-from ndarena.evaluation import Evaluation, EvaluationBinary, RegressionEvaluation, ROCBinary, ROCMultiClass
+from ndarena.evaluation import (
+    ROC,
+    Evaluation,
+    EvaluationBinary,
+    RegressionEvaluation,
+    ROCBinary,
+    ROCMultiClass,
+)
+
+UNTIED = [
+    case
+    for case in recorded("evaluation")
+    if case["kind"] == "roc" and not case["id"].startswith(("roc-ties", "roc-one-class"))
+]
 
 
 def of_classes(actual, said, classes, **settings):
@@ -74,6 +88,14 @@ def test_areas_in_tables_are_rounded_up_at_a_five(kind):
     roc = kind()
     roc.eval(np.c_[labels, labels], np.c_[scores, scores])
     assert [row.split()[1] for row in roc.stats().split("\n")[1:]] == ["0.0313", "0.0313"]
+
+
+@pytest.mark.parametrize("case", UNTIED, ids=case_id)
+def test_areas_are_those_of_dl4j_to_the_last_digit(case):
+    """Reports of a `ROC` show all digits, so trapezoids are added in DL4J's order."""
+    roc, a = ROC(**case["configuration"]), case["a"]
+    roc.eval(a["labels"], a["predictions"], a.get("mask"))
+    assert (roc.calculate_auc(), roc.calculate_auprc()) == (case["metrics"]["auc"], case["metrics"]["auprc"])
 
 
 def test_numbers_with_an_exponent_are_rounded_up_at_a_five():

@@ -136,23 +136,21 @@ class Outcome(NamedTuple):
 
 
 def outcome(points: Points, *, exact: bool, thinned: bool) -> Outcome:
-    """Return areas and curves; the areas are those of all points, the curves may be thinned."""
+    """Return areas and curves, which may be thinned: the areas are those of all points."""
     threshold, tp, fp = points
     positives, negatives = int(tp[0]), int(fp[0])
     with np.errstate(divide="ignore", invalid="ignore"):
         fpr, tpr = fp / negatives, tp / positives
         precision = np.where(tp + fp > 0, tp / (tp + fp), 1.0)
-    pairs = positives * negatives
-    auc = float(np.trapezoid(tp[::-1], fp[::-1])) / pairs if pairs else math.nan
     roc = _bends(fpr, tpr) if thinned else slice(None)
-    rates = [values[roc] for values in (threshold, fpr, tpr)]
+    rates = [values[roc][:: -1 if exact else 1] for values in (threshold, fpr, tpr)]
     of = _bends(tpr, precision) if thinned else slice(None)
     return Outcome(
         positives,
         negatives,
-        auc,
-        -float(np.trapezoid(precision[of], tpr[of])),  # in DL4J's order, to the last digit
-        RocCurve(*(values[::-1] if exact else values for values in rates)),
+        _area(*rates[1:]) if positives and negatives else math.nan,
+        _area(tpr[of], precision[of]),
+        RocCurve(*rates),
         PrecisionRecallCurve(
             threshold=threshold[of],
             precision=precision[of],
@@ -163,6 +161,11 @@ def outcome(points: Points, *, exact: bool, thinned: bool) -> Outcome:
             total_count=positives + negatives,
         ),
     )
+
+
+def _area(x: Floats, y: Floats) -> float:
+    """Return the area in trapezoids, added up one after the other: DL4J's to the last digit."""
+    return float((np.abs(np.diff(x)) * (y[1:] + y[:-1]) / 2).cumsum()[-1])
 
 
 def _bends(x: Floats, y: Floats) -> Any:
