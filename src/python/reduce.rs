@@ -178,8 +178,14 @@ pub fn method<'py>(
         return foreign::call(reducer, args, None).map(Some);
     }
     let Some(out) = out_for(quick, slf, &axis, keepdims)? else { return Ok(None) };
-    if let (Some((fold, loops)), Ok(0), true) = (fold, axis.extract::<isize>(), ours.is_at_hand()) {
-        if fold.rows(py, loops, form, out.get().form())? {
+    if let (Some((fold, loops)), Ok(axis), true) = (fold, axis.extract(), ours.is_at_hand()) {
+        let target = out.get().form();
+        let is_done = match axis {
+            0 => fold.rows(py, loops, form, target)?,
+            1 | -1 => fold.along(py, loops, form, target)?,
+            _ => false,
+        };
+        if is_done {
             return Ok(Some(out.into_any()));
         }
     }

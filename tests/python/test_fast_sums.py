@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from operator import methodcaller
 
 import numpy as np
@@ -26,9 +27,9 @@ def test_reductions_have_numpys_bits(dtype, name):
     ws = ndarena.Workspace(ndarena.WorkspaceConfiguration(initial_size="4 MiB"), "W")
     with ws:
         for shape in SHAPES:
-            for axis in (None, 0, -1):
+            for axis, keepdims in product((None, 0, -1), (False, True)):
                 numbers = example(dtype, shape)
-                reduce = methodcaller(name, axis=axis)
+                reduce = methodcaller(name, axis=axis, keepdims=keepdims)
                 three_ways(ws, reduce, lambda make, numbers=numbers: make(numbers))
 
 
@@ -41,7 +42,7 @@ def test_what_is_special_in_a_sum_is_numpys(dtype, values):
     with ws:
         for name in METHODS:
             for numbers in (np.array(values, dtype), np.array([values, values], dtype)):
-                for axis in (None, 0):
+                for axis in (None, 0, -1):
                     reduce = methodcaller(name, axis=axis)
                     three_ways(ws, reduce, lambda make, numbers=numbers: make(numbers))
 

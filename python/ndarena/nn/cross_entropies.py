@@ -53,24 +53,28 @@ class LossMCXENT(WeightedLoss):
     ) -> Array:
         if not isinstance(activation, ActivationSoftmax):
             return super()._losses(labels, pre_output, activation, mask, output)
-        refuse_elements(self, mask, "softmax joins the columns")
+        if mask is not None:
+            refuse_elements(self, mask, "softmax joins the columns")
         if self.softmax_clip_eps > 0.0:
             output = functions.maximum(output, self.softmax_clip_eps)
             functions.minimum(output, 1.0 - self.softmax_clip_eps, out=output)
         else:
             output = where_wanted(labels, output)
-        return apply_mask(mask, self._weigh(_surprise(labels, output)))
+        losses = self._weigh(_surprise(labels, output))
+        return losses if mask is None else apply_mask(mask, losses)
 
     def _gradient(
         self, labels: Array, pre_output: Array, activation: IActivation, mask: Array, output: Array
     ) -> Array:
         if not isinstance(activation, ActivationSoftmax):
             return super()._gradient(labels, pre_output, activation, mask, output)
-        refuse_elements(self, mask, "softmax joins the columns")
         wanted = labels if self.weights is None else self._weigh(labels.astype(pre_output.dtype))
         gradient = output * sums_along_rows(wanted)
         gradient -= wanted
-        return apply_mask(mask, gradient)
+        if mask is not None:
+            refuse_elements(self, mask, "softmax joins the columns")
+            gradient *= mask
+        return gradient
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,8 @@ class Learner(Network):
             self._learning.append(me)
             if self._learning[0] is not me:
                 raise RuntimeError("this network is learning already")
-            self._claim.wait()
+            if not self._claim.get():
+                self._claim.wait()
             try:
                 result = work(*facts, **options)
             except BaseException as error:
@@ -197,7 +198,7 @@ class Learner(Network):
         """Set gradient and score of a batch; return the epsilons of the inputs if they are asked for."""
         self._remember(batch)
         with memory.whole():
-            work = kind(self.wiring, memory, self.dtype, batch)
+            work = kind(self.wiring, memory, self.dtype, batch, training=True)
             work.forward_hidden()
             if tells:
                 self._tell("on_forward_pass", self._heard(work, batch))
@@ -242,7 +243,7 @@ class Learner(Network):
     def _forward_in_training(self, batch: Batch) -> TrainingPass:
         self._forget()
         memory = TrainingMemory(self.wiring, WorkspaceMode.NONE)
-        work = TrainingPass(self.wiring, memory, self.dtype, batch)
+        work = TrainingPass(self.wiring, memory, self.dtype, batch, training=True)
         work.forward_hidden()
         work.forward_outputs()
         return work

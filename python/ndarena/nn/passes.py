@@ -44,13 +44,13 @@ class _Pass:
         *,
         training: bool = False,
     ) -> None:
-        self.wiring, self.memory, self.dtype, self.training = wiring, memory, dtype, training
+        self.wiring, self.memory, self.dtype, self.batch = wiring, memory, dtype, batch
+        self.training = training
         self._work, self._tolerant, self._inputs = memory.work, not memory.enabled, memory.inputs
         unknown = wiring.unknown
         self.values: list[Array] = batch.features + unknown
         self.masks: list[Array] = batch.features_masks + unknown
         self.examples: list[Any] = [*map(len, batch.features), *unknown]
-        self._labels_masks = batch.labels_masks
 
     def run(self, node: Node, call: Callable[[Node, Any], Any], fact: object = None) -> Any:
         """Call something inside the scratch of a node; a scope left open there is closed, and an error."""
@@ -77,8 +77,8 @@ class _Pass:
             x = brought_in(mgr, self._inputs.get(mgr), x, self.dtype)
         if node.preprocessor is not None:
             x, mask = self._preprocessed(node, x, mask, mgr)
-        if node.output is not None and self._labels_masks[node.output] is not None:
-            mask = self._labels_masks[node.output]
+        if node.output is not None and self.batch.labels_masks[node.output] is not None:
+            mask = self.batch.labels_masks[node.output]
         if self.carries_states:
             result = self._carried(layer, x, mask, mgr)
         else:
@@ -123,20 +123,11 @@ class TrainingPass(_Pass):
     """One batch forward and backward, inside ``memory.whole()``."""
 
     memory: TrainingMemory
-
-    def __init__(
-        self,
-        wiring: Wiring,
-        memory: TrainingMemory,
-        dtype: np.dtype[Any],
-        batch: Batch,
-    ) -> None:
-        super().__init__(wiring, memory, dtype, batch, training=True)
-        self.score = 0.0
-        """Of the outputs that have gone backward, with what the parameters add to it."""
-        self._labels = batch.labels
-        self._epsilons: dict[int, list[Array]] = {}
-        self._keeps_epsilons = False
+    score = 0.0
+    """Of the outputs that have gone backward, with what the parameters add to it."""
+    _epsilons: dict[int, list[Array]]
+    """By value what has arrived for it on the way backward."""
+    _keeps_epsilons = False
 
     def forward_hidden(self) -> None:
         """Compute all values but those of the outputs."""
@@ -161,7 +152,7 @@ class TrainingPass(_Pass):
         Errors from ``outside``, one per output, take the place of the losses; then there is no score. The
         derivatives of the summed loss to what went in come back if they are asked for, plain.
         """
-        self._keeps_epsilons = keep_epsilons
+        self._epsilons, self._keeps_epsilons = {}, keep_epsilons
         for value in self.wiring.unread_by_outputs:
             self.values[value] = None
         kept: list[np.ndarray[Any, Any] | None] = [None] * len(self.wiring.inputs)
@@ -185,7 +176,7 @@ class TrainingPass(_Pass):
         """Go forward and backward through an output, or backward alone from an error."""
         place = node.output or 0
         if outside is None:
-            keep(node.twin, "labels", self._labels[place])
+            keep(node.twin, "labels", self.batch.labels[place])
             self.forward(node, self.memory.forward)
         for value in self.wiring.ended_by_outputs[place]:  # layers keep what they need
             self.values[value] = None

@@ -111,6 +111,25 @@ impl Fold {
         is_quiet(py, flags)
     }
 
+    /// Each row of a matrix that is at hand into `out`, new memory for as many numbers. False: NumPy has to
+    /// do it.
+    pub fn along(&self, py: Python<'_>, loops: &Loops, form: &Form, out: &Form) -> PyResult<bool> {
+        let &[count, length] = form.shape() else { return Ok(false) };
+        let Some((number, entry)) = self.usable(py, loops, form)? else { return Ok(false) };
+        let usable = count > 1
+            && length > 1
+            && out.size() == count
+            && out.flags() & C_CONTIGUOUS != 0
+            && out.has_dtype(number.dtype(py));
+        if !usable {
+            return Ok(false);
+        }
+        let rows = Rows { first: form.data(), count, length, size: form.item().size };
+        // SAFETY: invariants 1 and 2; the result is new, and has a number for each row.
+        let flags = unsafe { self.each(loops, entry, rows, out.data()) };
+        is_quiet(py, flags)
+    }
+
     /// The dtype and the loop, if the array is small, and both ways are known to give the same.
     fn usable(
         &self,
@@ -157,27 +176,34 @@ impl Fold {
         loops: &Loops,
         (number, entry): (&'static Number, usize),
     ) -> PyResult<bool> {
-        for (count, length) in [(1, 1), (1, 7), (1, 333), (1, 4099), (5, 7), (2, 150)] {
+        const EXAMPLES: [(isize, isize, Option<i32>); 8] = [
+            (1, 1, None),
+            (1, 7, None),
+            (1, 333, None),
+            (1, 4099, None),
+            (5, 7, Some(0)),
+            (2, 150, Some(0)),
+            (5, 7, Some(1)),
+            (3, 150, Some(1)),
+        ];
+        for (count, length, axis) in EXAMPLES {
             for is_zero in [false, true] {
                 let example = example(number.dtype(py), (count, length), is_zero)?;
-                let axis = if count == 1 { py.None() } else { 0_i32.into_pyobject(py)?.into() };
                 let reduce = loops.ufunc(py).getattr("reduce")?;
                 let theirs = foreign::call(&reduce, (example.object(), axis), None)?;
                 let theirs = theirs.call_method0("tobytes")?.cast_into::<PyBytes>()?;
                 let size = number.item.size;
                 let rows = Rows { first: example.data(), count, length, size };
-                let places = if count == 1 { 1 } else { length };
+                let places = if axis == Some(0) { length } else { count };
                 let mut ours = vec![0_u128; usize::try_from(places)?];
                 let out = ours.as_mut_ptr().cast::<u8>();
-                let flags = if count == 1 {
-                    let mut cell = Cell([0; 16]);
-                    // SAFETY: invariants 1 and 2: an array of ours alone, and no other code runs.
-                    let flags = unsafe { self.elements(loops, entry, rows, &mut cell) };
-                    ours[0] = u128::from_ne_bytes(cell.0);
-                    flags
-                } else {
-                    // SAFETY: as above; there is room for a row.
+                let flags = if axis == Some(0) {
+                    // SAFETY: invariants 1 and 2: an array of ours alone, and no other code runs; there is
+                    // room for a row.
                     unsafe { self.lines(loops, entry, rows, out) }
+                } else {
+                    // SAFETY: as above; there is room for a number of each row.
+                    unsafe { self.each(loops, entry, rows, out) }
                 };
                 let bytes = usize::try_from(places * size)?;
                 let ours: Vec<u8> = ours.iter().flat_map(|n| n.to_ne_bytes()).take(bytes).collect();
@@ -207,6 +233,22 @@ impl Fold {
         let strands = [folded, Strand { address, step: rows.size }, folded];
         // SAFETY: the caller's word.
         unsafe { loops.run(entry, &strands, rows.length - from) }
+    }
+
+    /// # Safety
+    /// Invariants 1 and 2; the loop is of their dtype, of at most 16 bytes, and there is room for a number of
+    /// each row at `out`.
+    unsafe fn each(&self, loops: &Loops, entry: usize, rows: Rows, out: *mut u8) -> Flags {
+        (0..rows.count).fold(Flags::NONE, |flags, row| {
+            let mut cell = Cell([0; 16]);
+            let one = Rows { first: rows.row(row), count: 1, ..rows };
+            // SAFETY: the caller's word: one of the rows.
+            let flags = flags.or(unsafe { self.elements(loops, entry, one, &mut cell) });
+            let place = out.wrapping_offset(row * rows.size);
+            // SAFETY: the caller's word: there is room for it.
+            unsafe { ptr::copy_nonoverlapping(cell.0.as_ptr(), place, rows.size.unsigned_abs()) };
+            flags
+        })
     }
 
     /// # Safety
