@@ -9,7 +9,7 @@ import pytest
 from nn_support import RECORDINGS, chain, examples
 
 from ndarena import ConfigurationError, nn
-from ndarena.data import DataSet, NormalizerStandardize
+from ndarena.data import DataSet, Normalizer, NormalizerStandardize
 from ndarena.data.binary import BinaryReader, array_bytes, text_bytes
 
 MODEL = RECORDINGS / "models" / "mln-cnn.zip"
@@ -204,3 +204,45 @@ def test_arrays_of_older_files_come_back():
     assert array.dtype == np.float32
     with pytest.raises(ValueError, match="no information on a shape"):
         BinaryReader(text_bytes("DIRECT") + head.replace(b"\0\0\0\2", b"\0\0\0\3", 1)).array()
+
+
+def test_a_network_without_parameters_has_a_marker(tmp_path):
+    conf = nn.MultiLayerConfiguration(layers=[nn.ActivationLayer("tanh"), nn.LossLayer(loss="mse")], seed=1)
+    net = nn.MultiLayerNetwork(conf)
+    net.save(tmp_path / "model.zip")
+    assert list(content(tmp_path / "model.zip")) == [
+        "configuration.json",
+        "coefficients.bin",
+        "noParams.marker",
+    ]
+    assert content(tmp_path / "model.zip")["coefficients.bin"] == b""
+    again = nn.load_model(tmp_path / "model.zip")
+    assert again.num_params() == 0
+    np.testing.assert_array_equal(again.output(X), np.tanh(X))
+
+
+def test_a_file_written_in_one_go_is_read(tmp_path):
+    """Java's streams put sizes behind the entries; entries may be stored, and others may lie beside them."""
+    entries = content(MODEL)
+
+    class Stream:
+        def __init__(self, file):
+            self.write, self.flush = file.write, file.flush
+
+    with (tmp_path / "model.zip").open("wb") as file, zipfile.ZipFile(Stream(file), "w") as archive:
+        for i, (name, data) in enumerate({"preprocessor.bin": b"of old", **entries}.items()):
+            archive.writestr(name, data, (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)[i % 2])
+    net, again = nn.load_model(MODEL), nn.load_model(tmp_path / "model.zip")
+    np.testing.assert_array_equal(again.params(), net.params())
+    np.testing.assert_array_equal(again.updater_state(), net.updater_state())
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 3)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_statistics_are_written_in_the_shape_that_was_read(shape, dtype):
+    first, second = (np.arange(i, i + 3, dtype=dtype).reshape(shape) for i in (0, 10))
+    head = text_bytes("NORMALIZER") + struct.pack(">i", 1) + text_bytes("MIN_MAX")
+    data = head + struct.pack(">?2d", False, -1.0, 1.0) + array_bytes(first) + array_bytes(second)
+    normalizer = Normalizer.from_bytes(data)
+    assert normalizer.to_bytes() == data
+    np.testing.assert_array_equal(normalizer.max, [10, 11, 12])

@@ -162,6 +162,7 @@ class _OfColumns(Normalizer):
     def __init__(self, *, fit_labels: bool = False) -> None:
         self.fit_labels = fit_labels
         self._pairs: dict[str, _Pair] = {}
+        self._rank = 2  # of the arrays in a file
 
     def fit(self, data: DataSet | Iterable[DataSet]) -> Self:
         """Take the statistics of a data set, or of all that an iterable gives; return this object.
@@ -180,7 +181,7 @@ class _OfColumns(Normalizer):
         for part, columns in parts.items():
             if not columns.count:
                 raise ValueError(f"{type(self).__name__}: there are no {part} to fit")
-        self._pairs = {part: self._pair(columns) for part, columns in parts.items()}
+        self._pairs, self._rank = {part: self._pair(columns) for part, columns in parts.items()}, 2
         return self
 
     def _pair(self, columns: _Columns) -> _Pair:
@@ -211,7 +212,8 @@ class _OfColumns(Normalizer):
     def _content(self) -> bytes:
         parts = ("features", "labels") if self.fit_labels else ("features",)
         arrays = (array for part in parts for array in self._of(part))
-        return bytes([self.fit_labels]) + self._target() + b"".join(array_bytes(a[None]) for a in arrays)
+        written = (array_bytes(a if self._rank == 1 else a[None]) for a in arrays)
+        return bytes([self.fit_labels]) + self._target() + b"".join(written)
 
     def _target(self) -> bytes:
         return b""
@@ -219,7 +221,8 @@ class _OfColumns(Normalizer):
     def read_pairs(self, reader: BinaryReader) -> Self:
         """Take the statistics from bytes; return this object."""
         for part in ("features", "labels") if self.fit_labels else ("features",):
-            self._pairs[part] = _Pair(reader.array().ravel(), reader.array().ravel())
+            first, second = reader.array(), reader.array()
+            self._pairs[part], self._rank = _Pair(first.ravel(), second.ravel()), first.ndim
         return self
 
 

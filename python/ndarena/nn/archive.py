@@ -9,6 +9,8 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, Self
 
+import numpy as np
+
 from ndarena.data import Normalizer
 from ndarena.data.binary import BinaryReader, array_bytes
 from ndarena.nn.words import refuse
@@ -22,6 +24,7 @@ CONFIGURATION = "configuration.json"
 PARAMS = "coefficients.bin"
 STATE = "updaterState.bin"
 NORMALIZER = "normalizer.bin"
+NO_PARAMS = "noParams.marker"  # beside an empty entry of parameters
 Name = str | os.PathLike[str]
 
 
@@ -48,7 +51,7 @@ def read_archive(path: Name) -> Archive:
     state = entries.get(STATE)
     return Archive(
         entries[CONFIGURATION].decode("utf-8", "replace"),
-        _flat(path, PARAMS, entries[PARAMS]),
+        np.empty(0) if NO_PARAMS in entries else _flat(path, PARAMS, entries[PARAMS]),
         None if state is None else _flat(path, STATE, state),
         entries.get(NORMALIZER),
     )
@@ -59,7 +62,7 @@ def _wanted(path: Name, archive: zipfile.ZipFile) -> list[str]:
     for name in (CONFIGURATION, PARAMS):
         if name not in names:
             _refuse(path, f"is no network of DL4J's: there is no {name} in it")
-    return [name for name in (CONFIGURATION, PARAMS, STATE, NORMALIZER) if name in names]
+    return [name for name in (CONFIGURATION, PARAMS, NO_PARAMS, STATE, NORMALIZER) if name in names]
 
 
 def _flat(path: Name, entry: str, data: bytes) -> Flat:
@@ -127,8 +130,10 @@ class Stored:
         tree = net.configuration.to_tree(iteration_count=net.iteration_count, epoch_count=net.epoch_count)
         entries: dict[str, bytes | str] = {
             CONFIGURATION: json.dumps(tree, indent=2),
-            PARAMS: array_bytes(net.params()),
+            PARAMS: array_bytes(net.params()) if net.num_params() else b"",
         }
+        if not net.num_params():
+            entries[NO_PARAMS] = b""
         if save_updater and len(net.updater_state()):
             entries[STATE] = array_bytes(net.updater_state())
         if normalizer is not None:
