@@ -44,12 +44,6 @@ impl<T> Latch<T> {
         }
     }
 
-    /// The value, which nobody else can ask for.
-    #[cfg(feature = "python")]
-    pub(crate) fn get_mut(&mut self) -> &mut T {
-        self.value.get_mut()
-    }
-
     /// The value, unless somebody has it.
     #[inline]
     pub(crate) fn try_lock(&self) -> Option<Held<'_, T>> {

@@ -9,14 +9,14 @@ use crate::sync::lock;
 use crate::thread::{ended, with};
 use crate::workspace::Workspace;
 
-#[cfg(feature = "python")]
-pub(crate) use crate::thread::with_current;
 pub use crate::thread::{
     Capture, Left, Plain, Report, ScopeToken, Task, TaskId, Told, any_workspace_active, borrow,
     current_workspace, end_thread, enter, enter_block, enter_task_block, exit_block, innermost,
     leave, lost_scopes, open_workspaces, plain_results, scope_depth, scope_out_of_workspaces,
     set_current_workspace, set_task_finder, threads_in_scope,
 };
+#[cfg(feature = "python")]
+pub(crate) use crate::thread::{changes, owner_number, with_current};
 pub(crate) use crate::thread::{enter_all, is_current};
 
 static DEBUG_MODE: AtomicU8 = AtomicU8::new(0);
@@ -70,7 +70,7 @@ pub fn find(id: &str) -> Option<Workspace> {
 /// The registered workspaces, by id. Those that another thread destroyed leave here.
 fn registered() -> Vec<(String, Workspace)> {
     with(|t| {
-        t.by_id.retain(|_, w| !w.is_destroyed());
+        t.by_id.change().retain(|_, w| !w.is_destroyed());
         t.by_id.iter().map(|(id, w)| (id.clone(), w.clone())).collect()
     })
     .unwrap_or_default()
@@ -152,7 +152,8 @@ pub fn register(workspace: &Workspace, id: &str) -> Result<()> {
     if workspace.is_dummy() {
         return Ok(());
     }
-    let old = with(|t| (t.dummies.remove(id), t.by_id.insert(id.to_owned(), workspace.clone())));
+    let old =
+        with(|t| (t.dummies.remove(id), t.by_id.change().insert(id.to_owned(), workspace.clone())));
     drop(old.ok_or_else(ended)?);
     Ok(())
 }

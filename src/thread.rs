@@ -6,6 +6,7 @@
 mod frames;
 mod inbox;
 mod mailbox;
+mod registered;
 mod scopes;
 mod stack;
 mod tasks;
@@ -23,11 +24,14 @@ use crate::sync::LocalCell;
 use crate::sync::{lock, thread_locals};
 use crate::workspace::{Shared, Workspace};
 
+use registered::Registered;
 use stack::{Current, Stack};
 use tasks::{Whose, on_stack};
 
 pub use frames::Capture;
 pub(crate) use inbox::Inbox;
+#[cfg(feature = "python")]
+pub(crate) use registered::changes;
 pub(crate) use scopes::enter_all;
 pub use scopes::{
     Left, Report, ScopeToken, Told, borrow, enter, enter_block, enter_task_block, exit_block,
@@ -90,7 +94,7 @@ pub(crate) struct Thread {
     /// The other stacks.
     asleep: BTreeMap<Whose, Stack>,
     /// Registered workspaces.
-    pub(crate) by_id: BTreeMap<String, Workspace>,
+    pub(crate) by_id: Registered,
     /// Stand-ins made under BYPASS_EVERYTHING.
     pub(crate) dummies: BTreeMap<String, Option<Workspace>>,
     owned: Vec<Weak<Shared>>,
@@ -116,7 +120,7 @@ impl Thread {
             stack: Stack::default(),
             running: Whose::Thread,
             asleep: BTreeMap::new(),
-            by_id: BTreeMap::new(),
+            by_id: Registered::default(),
             dummies: BTreeMap::new(),
             owned: Vec::new(),
             inbox,
@@ -217,7 +221,7 @@ pub(crate) fn note_owned(workspace: &Workspace) {
 /// A destroyed workspace leaves the calling thread's registry; its id is free again.
 pub(crate) fn forget(workspace: &Workspace) {
     let removed = with(|t| match t.by_id.get(workspace.id()) {
-        Some(registered) if registered == workspace => t.by_id.remove(workspace.id()),
+        Some(registered) if registered == workspace => t.by_id.change().remove(workspace.id()),
         _ => None,
     });
     drop(removed);

@@ -11,6 +11,7 @@ use super::flags::Flags;
 use super::foreign;
 use super::handle::WorkspaceArray;
 use super::indexing;
+use super::loops::picking;
 use super::naming::{Call, Place};
 use super::npy::numpy;
 use super::place::Operands;
@@ -97,20 +98,20 @@ impl WorkspaceArray {
 
     /// Whether the memory is still the array's.
     #[getter]
-    fn is_in_scope(&self) -> bool {
-        self.validity() == Validity::Valid
+    fn is_in_scope(&self, py: Python<'_>) -> bool {
+        self.validity(py) == Validity::Valid
     }
 
     /// Whether the memory is still the array's, and if not, why.
     #[getter(validity)]
     fn validity_member(slf: Slf<'_, '_>) -> PyResult<Py<PyAny>> {
-        policy_member(slf.py(), "Validity", slf.get().validity().name())
+        policy_member(slf.py(), "Validity", slf.get().validity(slf.py()).name())
     }
 
     /// Ends this handle; views made earlier stay valid.
     #[pyo3(name = "close")]
-    fn close_handle(&self) {
-        self.close();
+    fn close_handle(&self, py: Python<'_>) {
+        self.close(py);
     }
 
     fn __len__(slf: Slf<'_, '_>) -> PyResult<usize> {
@@ -140,6 +141,9 @@ impl WorkspaceArray {
         if let Some(part) = indexing::part(slf, key)? {
             return Ok(part);
         }
+        if let Some(picked) = picking::pick(slf, key)? {
+            return Ok(picked);
+        }
         let mut operands = Operands::new(slf.py(), Call::Method("getitem"));
         let view = operands.add_self(slf)?;
         let key = operands.add(key, Place::Position(0))?;
@@ -151,6 +155,9 @@ impl WorkspaceArray {
         key: &Bound<'py, PyAny>,
         value: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
+        if indexing::assign(slf, key, value)? {
+            return Ok(());
+        }
         let mut operands = Operands::new(slf.py(), Call::Method("setitem"));
         let view = operands.add_self(slf)?;
         let key = operands.add(key, Place::Position(0))?;
@@ -232,7 +239,7 @@ fn obituary(slf: Slf<'_, '_>) -> PyResult<String> {
     Ok(format!(
         "<stale WorkspaceArray: {}, shape {}, dtype {}, workspace [{}], array generation {}, \
          workspace generation {}>",
-        array.validity().name(),
+        array.validity(slf.py()).name(),
         WorkspaceArray::shape(slf)?,
         array.form().dtype(slf.py()),
         workspace.id(),

@@ -5,14 +5,13 @@
 
 #![forbid(unsafe_code)]
 
-use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyTuple};
 
 use super::handle::WorkspaceArray;
-use super::holding::{self, Piece};
+use super::holding::{self, Found, Piece};
 use super::npy::{ALIGNED, C_CONTIGUOUS, F_CONTIGUOUS, Ndarray};
 use super::numbers::Number;
 use super::seen::Seen;
@@ -40,39 +39,21 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(set_fast_paths, module)?)
 }
 
-/// Lengths of up to eight axes.
-pub struct Shape {
-    len: usize,
-    lengths: [isize; 8],
-}
+/// Room for the lengths of a shape. They stay where they are written: what is written one by one and moved as a
+/// whole makes the processor wait.
+type Lengths = [isize; 8];
 
-impl Deref for Shape {
-    type Target = [isize];
-
-    #[inline]
-    fn deref(&self) -> &[isize] {
-        &self.lengths[..self.len]
+/// The shape that an int means, or a tuple of a few, none of them negative.
+#[inline]
+fn shape_of<'a>(asked: &Bound<'_, PyAny>, lengths: &'a mut Lengths) -> Option<&'a [isize]> {
+    let Ok(tuple) = asked.cast_exact::<PyTuple>() else {
+        lengths[0] = plain_length(asked)?;
+        return lengths.get(..1);
+    };
+    for (length, item) in lengths.iter_mut().zip(tuple.iter_borrowed()) {
+        *length = plain_length(&item)?;
     }
-}
-
-impl Shape {
-    /// Of an int, or a tuple of a few, none of them negative.
-    #[inline]
-    pub fn of(asked: &Bound<'_, PyAny>) -> Option<Self> {
-        let mut shape = Self { len: 1, lengths: [0; 8] };
-        if let Ok(tuple) = asked.cast_exact::<PyTuple>() {
-            shape.len = tuple.len();
-            if shape.len > shape.lengths.len() {
-                return None;
-            }
-            for (length, item) in shape.lengths.iter_mut().zip(tuple.iter_borrowed()) {
-                *length = plain_length(&item)?;
-            }
-        } else {
-            shape.lengths[0] = plain_length(asked)?;
-        }
-        Some(shape)
-    }
+    lengths.get(..tuple.len())
 }
 
 /// Bytes of all elements; `None` if there are none, or too many.
@@ -164,7 +145,7 @@ fn copy_of<'py>(
     let fortran = flags & C_CONTIGUOUS == 0;
     let Some(piece) = holding::cut(workspace, bytes, false) else { return Ok(None) };
     let copy = WorkspaceArray::packed(source.py(), piece, number, axes.shape(), fortran)?;
-    Ok(view::copy_packed(source, copy.get().form(), 0).map(|_| copy))
+    Ok(view::copy_packed(source, copy.get().form()).map(|()| copy))
 }
 
 /// `empty` or `zeros`, of a shape and a dtype that need no questions, in C order.
@@ -178,10 +159,51 @@ pub fn empty<'py>(
     if !(is_plain(workspace) && workspace.is_own()) {
         return Ok(None);
     }
+    empty_of(workspace, shape, dtype, zeroed)
+}
+
+/// The same in a workspace that was found before.
+#[inline]
+pub fn empty_found<'py>(
+    found: &Found,
+    shape: &Bound<'py, PyAny>,
+    dtype: Option<&Bound<'py, PyAny>>,
+    zeroed: bool,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    empty_of(found, shape, dtype, zeroed)
+}
+
+/// What memory is cut from, when all questions are answered. No closure, to be a part of who asks.
+trait Room {
+    fn cut(&self, py: Python<'_>, bytes: usize, zeroed: bool) -> Option<Piece>;
+}
+
+impl Room for Workspace {
+    #[inline(always)]
+    fn cut(&self, _py: Python<'_>, bytes: usize, zeroed: bool) -> Option<Piece> {
+        holding::cut(self, bytes, zeroed)
+    }
+}
+
+impl Room for Found {
+    #[inline(always)]
+    fn cut(&self, py: Python<'_>, bytes: usize, zeroed: bool) -> Option<Piece> {
+        Self::cut(self, py, (bytes, zeroed), is_plain)
+    }
+}
+
+#[inline(always)]
+fn empty_of<'py>(
+    room: &impl Room,
+    shape: &Bound<'py, PyAny>,
+    dtype: Option<&Bound<'py, PyAny>>,
+    zeroed: bool,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = shape.py();
-    let Some(shape) = Shape::of(shape) else { return Ok(None) };
+    let mut lengths = [0; 8];
+    let Some(shape) = shape_of(shape, &mut lengths) else { return Ok(None) };
     let Some(number) = Number::meant_by(py, dtype)? else { return Ok(None) };
-    let Some(bytes) = bytes(&shape, number.item.size) else { return Ok(None) };
-    let Some(piece) = holding::cut(workspace, bytes, zeroed) else { return Ok(None) };
-    Ok(Some(WorkspaceArray::packed(py, piece, number, &shape, false)?.into_any()))
+    let Some(bytes) = bytes(shape, number.item.size) else { return Ok(None) };
+    let Some(piece) = room.cut(py, bytes, zeroed) else { return Ok(None) };
+    Ok(Some(WorkspaceArray::packed(py, piece, number, shape, false)?.into_any()))
 }

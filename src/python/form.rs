@@ -14,7 +14,8 @@ use super::order;
 /// Address, dtype, lengths and steps of an array, which never change, and NumPy's flags for them.
 pub struct Form {
     address: usize,
-    dtype: Py<PyAny>,
+    /// There until the end.
+    dtype: Option<Py<PyAny>>,
     item: Item,
     flags: AtomicI32,
     ndim: usize,
@@ -74,7 +75,7 @@ impl Form {
         let (shape, strides) = (array.shape(), array.strides());
         Ok(Self {
             address: array.data().expose_provenance(),
-            dtype: array.dtype()?.unbind(),
+            dtype: Some(array.dtype()?.unbind()),
             item: array.item(),
             flags: AtomicI32::new(array.flags()),
             ndim: shape.len(),
@@ -99,7 +100,7 @@ impl Form {
             false => C_CONTIGUOUS,
         };
         let flags = AtomicI32::new(orders | ALIGNED | WRITEABLE);
-        let dtype = number.dtype(py).clone().unbind();
+        let dtype = Some(number.dtype(py).clone().unbind());
         Self { address, dtype, item: number.item, flags, ndim: shape.len(), axes }
     }
 
@@ -115,7 +116,7 @@ impl Form {
         let flags = orders(shape, strides, self.item.size) | aligned | self.flags() & WRITEABLE;
         Self {
             address,
-            dtype: self.dtype.clone_ref(py),
+            dtype: Some(self.dtype(py).clone().unbind()),
             item: self.item,
             flags: AtomicI32::new(flags),
             ndim: shape.len(),
@@ -161,19 +162,19 @@ impl Form {
     /// The element type, a `numpy.dtype`.
     #[inline]
     pub fn dtype<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
-        self.dtype.bind(py)
+        self.dtype.as_ref().expect("it is not at its end").bind(py)
     }
 
     /// Whether its dtype is exactly this object.
     #[inline]
     pub fn has_dtype(&self, dtype: &Bound<'_, PyAny>) -> bool {
-        self.dtype.is(dtype)
+        self.dtype.as_ref().is_some_and(|own| own.is(dtype))
     }
 
     /// Whether both have the same dtype, the object.
     #[inline]
     pub fn has_dtype_of(&self, other: &Self) -> bool {
-        self.dtype.is(&other.dtype)
+        self.dtype.as_ref().map(Py::as_ptr) == other.dtype.as_ref().map(Py::as_ptr)
     }
 
     /// What it says about its elements.
@@ -200,6 +201,11 @@ impl Form {
             Axes::Few([a, b, c, d], _) => a.wrapping_mul(*b).wrapping_mul(*c).wrapping_mul(*d),
             Axes::Many(_) => self.shape().iter().fold(1, |n, &axis| n.wrapping_mul(axis)),
         }
+    }
+
+    /// Gives back the reference to the dtype: this is its end.
+    pub fn give_back(&mut self, py: Python<'_>) {
+        drop(self.dtype.take().map(|dtype| dtype.into_bound(py)));
     }
 
     /// The same for NumPy.

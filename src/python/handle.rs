@@ -1,9 +1,11 @@
 //! `WorkspaceArray`, the handle: a piece of workspace memory with a shape, checked on every use.
 //!
 //! Invariants
-//! 1. A handle is written field by field into the place that `Offset::make` gives, which has room for it.
+//! 1. A handle is written field by field into the place that a `Blank` has, which has room for it.
 
 #![allow(unsafe_code)]
+
+use std::mem::ManuallyDrop;
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -15,7 +17,7 @@ use super::holding::{Holding, Piece};
 use super::naming::Call;
 use super::npy::{self, Layout, Ndarray};
 use super::numbers::Number;
-use super::object::{Offset, put};
+use super::object::{self, Blank, Class, put};
 use super::{order, view};
 use crate::{Buffer, Error, Lease, Validity, Workspace};
 
@@ -35,7 +37,17 @@ pub struct WorkspaceArray {
     template: PyOnceLock<Py<PyAny>>,
 }
 
-static OFFSET: Offset = Offset::unknown();
+impl Class for WorkspaceArray {
+    fn layout() -> &'static object::Layout {
+        static LAYOUT: object::Layout = object::Layout::unknown();
+        &LAYOUT
+    }
+
+    fn give_back(&mut self, py: Python<'_>) {
+        self.form.give_back(py);
+        drop(self.template.take().map(|template| template.into_bound(py)));
+    }
+}
 
 impl WorkspaceArray {
     /// A handle on the part of `buffer` that `layout` describes.
@@ -45,14 +57,32 @@ impl WorkspaceArray {
         layout: &Layout<'_, 'py>,
     ) -> PyResult<Bound<'py, Self>> {
         let form = view::form(py, &buffer, layout)?;
-        Self::on(py, buffer, form)
+        let blank = object::allocate::<Self>(py)?;
+        let place = blank.place();
+        // SAFETY: invariant 1.
+        unsafe { Holding::write_shared(Self::holding_of(place), buffer) };
+        put!(place.form, form);
+        // SAFETY: invariant 1: the rest of the fields.
+        unsafe { Self::finish(blank, py) }
     }
 
-    /// A handle on the part of `buffer` that `form`, which was made of that of one of its arrays, describes.
-    #[inline]
-    pub fn on(py: Python<'_>, buffer: Buffer, form: Form) -> PyResult<Bound<'_, Self>> {
+    /// A handle on the part of this array that begins `offset` bytes after it.
+    #[inline(always)]
+    pub fn part<'py>(
+        &self,
+        py: Python<'py>,
+        offset: isize,
+        shape: &[isize],
+        strides: &[isize],
+    ) -> PyResult<Bound<'py, Self>> {
+        let buffer = self.buffer(py).map_err(to_pyerr)?;
+        let blank = object::allocate::<Self>(py)?;
+        let place = blank.place();
         // SAFETY: invariant 1.
-        Self::bind(py, |place| unsafe { Holding::write_shared(place, buffer) }, form)
+        unsafe { Holding::write_view(Self::holding_of(place), &self.holding, buffer) };
+        put!(place.form, self.form.part(py, offset, shape, strides));
+        // SAFETY: invariant 1: the rest of the fields.
+        unsafe { Self::finish(blank, py) }
     }
 
     /// A handle on all of a piece, which has room for a packed array of that dtype and shape.
@@ -64,31 +94,43 @@ impl WorkspaceArray {
         shape: &[isize],
         fortran: bool,
     ) -> PyResult<Bound<'py, Self>> {
-        if !view::fills(piece.bytes(), shape, number.item.size) {
-            return Err(view::beyond());
-        }
-        let form = Form::packed(py, piece.address(), number, shape, fortran);
+        // What may have to be dropped on the way out lies in memory, and is copied from there.
+        let piece = ManuallyDrop::new(piece);
+        let blank = match object::allocate::<Self>(py) {
+            Ok(blank) if view::fills(piece.bytes(), shape, number.item.size) => blank,
+            refused => return Err(Self::refused(piece, refused.err())),
+        };
+        let place = blank.place();
         // SAFETY: invariant 1.
-        Self::bind(py, |place| unsafe { Holding::write_own(place, piece) }, form)
+        unsafe { Holding::write_own(Self::holding_of(place), &piece) };
+        put!(place.form, Form::packed(py, piece.address(), number, shape, fortran));
+        // SAFETY: invariant 1: the rest of the fields.
+        unsafe { Self::finish(blank, py) }
     }
 
+    #[cold]
+    fn refused(piece: ManuallyDrop<Piece>, error: Option<PyErr>) -> PyErr {
+        drop(ManuallyDrop::into_inner(piece));
+        error.unwrap_or_else(view::beyond)
+    }
+
+    fn holding_of(place: *mut Self) -> *mut Holding {
+        // SAFETY: invariant 1: inside the value.
+        unsafe { &raw mut (*place).holding }
+    }
+
+    /// Whoever looked at operands has not used them yet, and nobody has seen the new memory: the collector
+    /// had to wait.
+    ///
+    /// # Safety
+    /// Holding and form were written.
     #[inline(always)]
-    fn bind(
-        py: Python<'_>,
-        write_holding: impl FnOnce(*mut Holding),
-        form: Form,
-    ) -> PyResult<Bound<'_, Self>> {
-        let write = |place: *mut Self| {
-            put!(place.blank, [0; 8]);
-            // SAFETY: as above.
-            write_holding(unsafe { &raw mut (*place).holding });
-            put!(place.form, form);
-            put!(place.template, PyOnceLock::new());
-        };
-        // Whoever looked at operands has not used them yet, and nobody has seen the new memory: the
-        // collector has to wait.
+    unsafe fn finish(blank: Blank<Self>, py: Python<'_>) -> PyResult<Bound<'_, Self>> {
+        let place = blank.place();
+        put!(place.blank, [0; 8]);
+        put!(place.template, PyOnceLock::new());
         // SAFETY: these are all fields.
-        unsafe { OFFSET.make(py, write) }
+        unsafe { blank.finish(py) }
     }
 
     /// Whether the memory is its own until other code runs: the calling thread, which alone ends the
@@ -129,29 +171,29 @@ impl WorkspaceArray {
     }
 
     /// Whether the memory is still the array's, and if not, why.
-    pub fn validity(&self) -> Validity {
-        self.holding.validity()
+    pub fn validity(&self, py: Python<'_>) -> Validity {
+        self.holding.validity(py)
     }
 
     /// The memory, valid or not; an error if the handle is closed.
     #[inline]
-    pub fn buffer(&self) -> Result<Buffer, Error> {
-        self.holding.buffer()
+    pub fn buffer(&self, py: Python<'_>) -> Result<Buffer, Error> {
+        self.holding.buffer(py)
     }
 
     /// Its bytes, if the handle alone has them and all of them are its own.
-    pub fn sole_bytes(&self) -> Option<usize> {
-        self.holding.sole_bytes()
+    pub fn sole_bytes(&self, py: Python<'_>) -> Option<usize> {
+        self.holding.sole_bytes(py)
     }
 
     /// Ends this handle; what others hold on the memory stays.
-    pub fn close(&self) {
-        self.holding.close();
+    pub fn close(&self, py: Python<'_>) {
+        self.holding.close(py);
     }
 
     /// The array as NumPy may see it, for as long as NumPy wants it, and its memory.
     pub fn lend<'py>(&self, py: Python<'py>) -> PyResult<Result<(Ndarray<'py>, Buffer), Error>> {
-        match self.lease() {
+        match self.lease(py) {
             Ok(lease) => {
                 let buffer = lease.buffer().clone();
                 Ok(Ok((view::leased(py, &self.form, lease)?, buffer)))
@@ -160,13 +202,13 @@ impl WorkspaceArray {
         }
     }
 
-    fn lease(&self) -> Result<Lease, Error> {
-        Ok(self.buffer()?.into_lease()?)
+    fn lease(&self, py: Python<'_>) -> Result<Lease, Error> {
+        Ok(self.buffer(py)?.into_lease()?)
     }
 
     /// A leased view for `operation`, which this array is the `self` of.
     pub fn lend_for<'py>(&self, py: Python<'py>, operation: &str) -> PyResult<Ndarray<'py>> {
-        match self.lease() {
+        match self.lease(py) {
             Ok(lease) => view::leased(py, &self.form, lease),
             Err(error) => Err(to_pyerr(self.described(py, error)?.in_operation(operation, "self"))),
         }
@@ -178,6 +220,14 @@ impl WorkspaceArray {
         let dtype = self.form.dtype(py).str()?;
         Ok(error.of_array(&shape, &dtype.to_string_lossy()))
     }
+}
+
+/// Before there is an array.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    // SAFETY: an array leads to a dtype and to an array of NumPy's without a base.
+    unsafe { object::prepare::<WorkspaceArray>(py) }?;
+    view::register(py)
 }
 
 /// How a new array shall be laid out.

@@ -4,10 +4,11 @@
 //! 1. A workspace lives as long as a piece that was cut from it has not died (`Workspace::die`), or somebody
 //!    has a handle on it.
 //! 2. `workspace` is not counted as a handle. Whatever the memory is keeps the workspace: the piece, the
-//!    buffer, which has the piece, or the handle of what was closed. It changes behind its lock, and the new
-//!    is there before the old goes.
+//!    buffer, which has the piece, or the handle of what was closed. The new is there before the old goes.
 //! 3. A `Piece` is made of what was cut and the workspace it was cut from.
 //! 4. What is current is kept by a handle of the thread's record until it runs other code.
+//! 5. A thread's registry keeps each workspace until it changes, which is counted before.
+//! 6. What touches `memory` asks the core alone, which runs no Python.
 
 #![allow(unsafe_code)]
 
@@ -15,9 +16,11 @@ use std::mem::ManuallyDrop;
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use pyo3::prelude::*;
+
 use super::object::put;
+use super::slot::Place;
 use crate::array::Cut;
-use crate::latch::Latch;
 use crate::{Buffer, Error, Facts, Validity, Workspace, registry};
 
 pub struct Holding {
@@ -25,7 +28,7 @@ pub struct Holding {
     generation: u64,
     /// See `Cut::valid_at`; `NEVER` where there is no such time, and once it is closed.
     valid_at: AtomicU64,
-    memory: Latch<Memory>,
+    memory: Place<Memory>,
 }
 
 /// What was cut for a new array.
@@ -77,6 +80,58 @@ pub fn cut_here(bytes: usize, test: impl FnOnce(&Workspace) -> bool) -> Option<P
     if test(&workspace) { cut(&workspace, bytes, false) } else { None }
 }
 
+/// A registered workspace, found again without a look-up.
+pub struct Found(Place<Option<Known>>);
+
+struct Known {
+    thread: u64,
+    changes: u64,
+    workspace: ManuallyDrop<Workspace>,
+}
+
+impl Found {
+    /// Nothing was looked up yet.
+    pub const fn nothing() -> Self {
+        Self(Place::new(None))
+    }
+
+    /// Looks up what is registered in the calling thread.
+    pub fn note(&self, py: Python<'_>, id: &str) {
+        let (thread, changes) = (registry::owner_number(), registry::changes());
+        let found = registry::find(id).filter(|workspace| !workspace.is_dummy());
+        let workspace = found.as_ref().map(uncounted);
+        let known = workspace.map(|workspace| Known { thread, changes, workspace });
+        // SAFETY: invariant 6.
+        unsafe { self.0.with(py, |place| *place = known) };
+    }
+
+    /// The next look-up may find something else.
+    pub fn forget(&self, py: Python<'_>) {
+        // SAFETY: invariant 6.
+        unsafe { self.0.with(py, |place| *place = None) };
+    }
+
+    /// New memory there, if a look-up in the calling thread would find the same, and `test`, which runs no code
+    /// of others, agrees.
+    #[inline(always)]
+    pub fn cut(
+        &self,
+        py: Python<'_>,
+        (bytes, zeroed): (usize, bool),
+        test: impl FnOnce(&Workspace) -> bool,
+    ) -> Option<Piece> {
+        let known = |place: &mut Option<Known>| {
+            let Known { thread, changes, workspace } = place.as_ref()?;
+            // Otherwise what it leads to may be gone (invariant 5).
+            let is_there = *changes == registry::changes() && *thread == registry::owner_number();
+            is_there.then(|| uncounted(workspace))
+        };
+        // SAFETY: invariant 6.
+        let workspace = unsafe { self.0.with(py, known) }?;
+        if test(&workspace) { cut(&workspace, bytes, zeroed) } else { None }
+    }
+}
+
 impl Drop for Piece {
     #[inline]
     fn drop(&mut self) {
@@ -110,12 +165,11 @@ impl Holding {
     /// Writes that of a piece.
     ///
     /// # Safety
-    /// There is room for it.
+    /// There is room for it, and the piece is not looked at again, nor dropped.
     #[inline(always)]
-    pub unsafe fn write_own(place: *mut Self, piece: Piece) {
-        let mut piece = ManuallyDrop::new(piece);
-        // SAFETY: it is not looked at again.
-        let cut = unsafe { ManuallyDrop::take(&mut piece.cut) };
+    pub unsafe fn write_own(place: *mut Self, piece: &Piece) {
+        // SAFETY: the caller's word.
+        let cut = ManuallyDrop::into_inner(unsafe { ptr::read(&raw const piece.cut) });
         let times = (cut.generation_id(), cut.valid_at(&piece.workspace));
         // SAFETY: the caller's word.
         unsafe { Self::write(place, &piece.workspace, times, Memory::Own(cut)) };
@@ -133,6 +187,18 @@ impl Holding {
         unsafe { Self::write(place, &workspace, times, Memory::Shared(buffer)) };
     }
 
+    /// Writes that of a view, from that of its array and the array's memory.
+    ///
+    /// # Safety
+    /// There is room for it.
+    #[inline(always)]
+    pub unsafe fn write_view(place: *mut Self, array: &Self, buffer: Buffer) {
+        let valid_at = array.valid_at.load(Ordering::Relaxed);
+        let times = (array.generation, Some(valid_at));
+        // SAFETY: the caller's word.
+        unsafe { Self::write(place, &array.workspace, times, Memory::Shared(buffer)) };
+    }
+
     /// # Safety
     /// There is room for it.
     #[inline(always)]
@@ -146,7 +212,7 @@ impl Holding {
         put!(place.workspace, uncounted(workspace));
         put!(place.generation, generation);
         put!(place.valid_at, valid_at);
-        put!(place.memory, Latch::new(memory));
+        put!(place.memory, Place::new(memory));
     }
 
     /// The workspace in which the memory was cut.
@@ -167,31 +233,48 @@ impl Holding {
     }
 
     /// Whether the memory is still the array's, and if not, why.
-    pub fn validity(&self) -> Validity {
-        match &*self.memory.lock() {
+    pub fn validity(&self, py: Python<'_>) -> Validity {
+        let look = |memory: &mut Memory| match memory {
             Memory::Own(cut) => cut.validity(&self.workspace),
             Memory::Shared(buffer) => buffer.validity(),
             Memory::Closed { .. } => Validity::Closed,
-        }
+        };
+        // SAFETY: invariant 6.
+        unsafe { self.memory.with(py, look) }
     }
 
     /// The memory, valid or not; an error if it is closed.
-    pub fn buffer(&self) -> Result<Buffer, Error> {
-        let mut memory = self.memory.lock();
-        let created_at = match &mut *memory {
-            Memory::Shared(buffer) => return Ok(buffer.clone()),
-            Memory::Closed { created_at, .. } => created_at.clone(),
-            own @ Memory::Own(_) => {
-                let workspace = Workspace::clone(&self.workspace);
-                let closed = Memory::Closed { created_at: None, _workspace: workspace.clone() };
-                let owned = std::mem::replace(own, closed);
-                let Memory::Own(cut) = owned else { unreachable!("matched above") };
-                let buffer = Buffer::new(workspace, cut);
-                *own = Memory::Shared(buffer.clone());
-                return Ok(buffer);
-            }
+    #[inline]
+    pub fn buffer(&self, py: Python<'_>) -> Result<Buffer, Error> {
+        // SAFETY: invariant 6.
+        let shared = unsafe { self.memory.with(py, |memory| self.share(memory)) };
+        shared.map_err(|created_at| self.closed(created_at))
+    }
+
+    /// The same; where it is closed, where it was made.
+    #[inline]
+    fn share(&self, memory: &mut Memory) -> Result<Buffer, Option<String>> {
+        match memory {
+            Memory::Shared(buffer) => Ok(buffer.clone()),
+            Memory::Closed { created_at, .. } => Err(created_at.clone()),
+            Memory::Own(_) => Ok(self.begin_to_share(memory)),
+        }
+    }
+
+    #[cold]
+    fn begin_to_share(&self, memory: &mut Memory) -> Buffer {
+        let workspace = Workspace::clone(&self.workspace);
+        let closed = Memory::Closed { created_at: None, _workspace: workspace.clone() };
+        let Memory::Own(cut) = std::mem::replace(memory, closed) else {
+            unreachable!("the caller has seen it")
         };
-        drop(memory);
+        let buffer = Buffer::new(workspace, cut);
+        *memory = Memory::Shared(buffer.clone());
+        buffer
+    }
+
+    #[cold]
+    fn closed(&self, created_at: Option<String>) -> Error {
         let facts = Facts {
             workspace_id: Some(self.workspace.id().to_owned()),
             array_generation: Some(self.generation),
@@ -200,32 +283,35 @@ impl Holding {
             created_at,
             ..Facts::default()
         };
-        Err(Error::Stale { validity: Validity::Closed, facts: Box::new(facts) })
+        Error::Stale { validity: Validity::Closed, facts: Box::new(facts) }
     }
 
     /// Its bytes, if nobody else has it and all of them are its own.
-    pub fn sole_bytes(&self) -> Option<usize> {
-        match &*self.memory.lock() {
+    pub fn sole_bytes(&self, py: Python<'_>) -> Option<usize> {
+        let look = |memory: &mut Memory| match memory {
             Memory::Own(cut) => Some(cut.len()),
             Memory::Shared(buffer) if buffer.is_sole() => Some(buffer.len()),
             Memory::Shared(_) | Memory::Closed { .. } => None,
-        }
+        };
+        // SAFETY: invariant 6.
+        unsafe { self.memory.with(py, look) }
     }
 
     /// Ends it; what others hold on the memory stays.
-    pub fn close(&self) {
-        let mut memory = self.memory.lock();
-        let created_at = match &*memory {
-            Memory::Own(cut) => cut.created_at().map(str::to_owned),
-            Memory::Shared(buffer) => buffer.created_at().map(str::to_owned),
-            Memory::Closed { .. } => return,
+    pub fn close(&self, py: Python<'_>) {
+        let close = |memory: &mut Memory| {
+            let created_at = match memory {
+                Memory::Own(cut) => cut.created_at().map(str::to_owned),
+                Memory::Shared(buffer) => buffer.created_at().map(str::to_owned),
+                Memory::Closed { .. } => return None,
+            };
+            self.valid_at.store(NEVER, Ordering::Relaxed);
+            let workspace = Workspace::clone(&self.workspace);
+            Some(std::mem::replace(memory, Memory::Closed { created_at, _workspace: workspace }))
         };
-        self.valid_at.store(NEVER, Ordering::Relaxed);
-        let workspace = Workspace::clone(&self.workspace);
-        let ended =
-            std::mem::replace(&mut *memory, Memory::Closed { created_at, _workspace: workspace });
-        drop(memory);
-        if let Memory::Own(cut) = ended {
+        // SAFETY: invariant 6.
+        let ended = unsafe { self.memory.with(py, close) };
+        if let Some(Memory::Own(cut)) = ended {
             self.workspace.die(&cut);
         }
     }

@@ -1,19 +1,21 @@
-//! `a[i]`, `a[i:j]` and their like on numbers: elements and views without NumPy's machinery.
+//! `a[i]`, `a[i:j]` and their like on numbers, read and written without NumPy's machinery.
 //!
 //! `None` everywhere says that the general path is to be taken.
 
 #![forbid(unsafe_code)]
 
 use pyo3::prelude::*;
-use pyo3::types::{PyInt, PySlice, PySliceMethods, PyTuple};
+use pyo3::types::{PyEllipsis, PyInt, PySlice, PySliceMethods, PyTuple};
 
-use super::error::to_pyerr;
 use super::fast;
 use super::foreign;
 use super::form::Form;
 use super::handle::WorkspaceArray;
-use super::npy::FEW;
+use super::loops::filling;
+use super::npy::{C_CONTIGUOUS, F_CONTIGUOUS, FEW, WRITEABLE};
 use super::numbers::is_number;
+use super::seen::Seen;
+use super::view::copy_packed;
 
 /// The part of an array that a key of ints and slices names.
 #[inline]
@@ -22,65 +24,89 @@ pub fn part<'py>(
     key: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let ours = slf.get();
-    if !fast::is_on() || !ours.is_at_hand() {
+    if !is_usable(ours) {
         return Ok(None);
     }
     let form = ours.form();
-    if form.shape().len() > FEW {
-        return Ok(None);
-    }
-    let Ok(tuple) = key.cast_exact::<PyTuple>() else {
-        return single(ours, form, key);
-    };
-    let all_ints = || tuple.iter_borrowed().all(|key| key.is_exact_instance_of::<PyInt>());
-    if tuple.len() == form.shape().len() && !tuple.is_empty() && all_ints() {
+    if names_element(form, key) {
         return element(ours, key);
     }
-    for (i, key) in tuple.iter_borrowed().enumerate() {
-        let Some(&length) = form.shape().get(i) else { return Ok(None) };
-        if !is_plain(&key, length)? {
-            return Ok(None);
-        }
+    match named(form, key)? {
+        Some(part) => part.view(slf.py(), ours).map(Some),
+        None => Ok(None),
     }
-    if tuple.is_empty() {
-        return Ok(None);
-    }
-    let mut part = Part::new();
-    let mut left = form.shape().iter().copied().zip(form.strides().iter().copied());
-    for (key, axis) in tuple.iter_borrowed().zip(&mut left) {
-        if part.take(&key, axis).is_none() {
-            return Ok(None);
-        }
-    }
-    for (length, stride) in left {
-        part.keep(length, stride);
-    }
-    part.view(slf.py(), ours).map(Some)
 }
 
-/// The same for a key that is no tuple.
-#[inline]
-fn single<'py>(
-    ours: &WorkspaceArray,
-    form: &Form,
+/// A number, or an array that is laid out alike, into the part that a key of ints and slices, or `...`, names.
+/// False: the general path, and nothing has changed.
+pub fn assign<'py>(
+    slf: &Bound<'py, WorkspaceArray>,
     key: &Bound<'py, PyAny>,
-) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let (shape, strides) = (form.shape(), form.strides());
-    let Some(&length) = shape.first() else { return Ok(None) };
-    if shape.len() == 1 && key.is_exact_instance_of::<PyInt>() {
-        return element(ours, key);
+    value: &Bound<'py, PyAny>,
+) -> PyResult<bool> {
+    let ours = slf.get();
+    if !is_usable(ours) {
+        return Ok(false);
     }
-    if !is_plain(key, length)? {
-        return Ok(None);
+    if key.is(PyEllipsis::get(slf.py())) {
+        return put(ours, ours.form(), value);
     }
+    let Some(part) = named(ours.form(), key)? else { return Ok(false) };
+    put(ours, &part.form(slf.py(), ours.form()), value)
+}
+
+fn put(ours: &WorkspaceArray, form: &Form, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let Some(source) = Seen::in_place(value)? else { return filling::part(ours, form, value) };
+    let orders = form.flags() & source.flags() & (C_CONTIGUOUS | F_CONTIGUOUS);
+    let is_alike = orders != 0
+        && form.flags() & WRITEABLE != 0
+        && form.size().saturating_mul(form.item().size) <= SHORT
+        && source.has_dtype(form.dtype(value.py()))
+        && source.few_axes().is_some_and(|axes| axes.shape() == form.shape());
+    Ok(is_alike && copy_packed(&source, form).is_some())
+}
+
+/// More bytes are copied by NumPy, while other threads have the interpreter.
+const SHORT: isize = 1 << 20;
+
+fn is_usable(ours: &WorkspaceArray) -> bool {
+    fast::is_on() && ours.is_at_hand() && ours.form().shape().len() <= FEW
+}
+
+/// Whether a key is an int for each axis.
+#[inline]
+fn names_element(form: &Form, key: &Bound<'_, PyAny>) -> bool {
+    let ndim = form.shape().len();
+    let is_int = |key: &Bound<'_, PyAny>| key.is_exact_instance_of::<PyInt>();
+    match key.cast_exact::<PyTuple>() {
+        Ok(keys) => ndim > 0 && keys.len() == ndim && keys.iter_borrowed().all(|key| is_int(&key)),
+        Err(_) => ndim == 1 && is_int(key),
+    }
+}
+
+/// What a key leaves of the axes.
+#[inline]
+fn named(form: &Form, key: &Bound<'_, PyAny>) -> PyResult<Option<Part>> {
+    let mut left = form.shape().iter().copied().zip(form.strides().iter().copied());
     let mut part = Part::new();
-    if part.take(key, (length, strides[0])).is_none() {
-        return Ok(None);
+    if let Ok(keys) = key.cast_exact::<PyTuple>() {
+        for key in keys.iter_borrowed() {
+            let Some(axis) = left.next() else { return Ok(None) };
+            if !part.take(&key, axis)? {
+                return Ok(None);
+            }
+        }
+        if keys.is_empty() {
+            return Ok(None);
+        }
+    } else {
+        let Some(axis) = left.next() else { return Ok(None) };
+        if !part.take(key, axis)? {
+            return Ok(None);
+        }
     }
-    for (&length, &stride) in shape.iter().zip(strides).skip(1) {
-        part.keep(length, stride);
-    }
-    part.view(key.py(), ours).map(Some)
+    left.for_each(|(length, stride)| part.keep(length, stride));
+    Ok(Some(part))
 }
 
 /// The element of a number: a copy, and no code of others runs on the way to it.
@@ -95,24 +121,10 @@ fn element<'py>(
     ours.template(key.py())?.object().get_item(key).map(Some)
 }
 
-/// Whether a key of one axis is an int inside it, or a slice of ints.
-#[inline]
-fn is_plain(key: &Bound<'_, PyAny>, length: isize) -> PyResult<bool> {
-    if key.is_exact_instance_of::<PyInt>() {
-        return Ok(index(key, length).is_some());
-    }
-    let Ok(slice) = key.cast_exact::<PySlice>() else { return Ok(false) };
-    foreign::has_plain_members(slice)
-}
-
 /// The array with its axes in reverse order.
 pub fn transposed<'py>(slf: &Bound<'py, WorkspaceArray>) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let ours = slf.get();
-    if !fast::is_on() || !ours.is_at_hand() {
-        return Ok(None);
-    }
-    let form = ours.form();
-    if form.shape().len() > FEW {
+    let (ours, form) = (slf.get(), slf.get().form());
+    if !is_usable(ours) {
         return Ok(None);
     }
     let mut view = Part::new();
@@ -144,35 +156,53 @@ impl Part {
         Self { ndim: 0, shape: [0; FEW], strides: [0; FEW], offset: 0 }
     }
 
-    /// One axis by an int or a slice; `None`: NumPy has to refuse it.
+    /// One axis by an int inside it, or by a slice of ints. False: the general path.
     #[inline]
-    fn take(&mut self, key: &Bound<'_, PyAny>, (length, stride): (isize, isize)) -> Option<()> {
-        let Ok(slice) = key.cast_exact::<PySlice>() else {
-            self.offset += index(key, length)? * stride;
-            return Some(());
-        };
-        let steps = slice.indices(length).ok()?;
-        match isize::try_from(steps.slicelength).ok()? {
+    fn take(&mut self, key: &Bound<'_, PyAny>, (length, stride): (isize, isize)) -> PyResult<bool> {
+        if key.is_exact_instance_of::<PyInt>() {
+            let index = index(key, length);
+            self.offset += index.unwrap_or(0) * stride;
+            return Ok(index.is_some());
+        }
+        let Ok(slice) = key.cast_exact::<PySlice>() else { return Ok(false) };
+        if !foreign::has_plain_members(slice)? {
+            return Ok(false);
+        }
+        let Ok(steps) = slice.indices(length) else { return Ok(false) };
+        match isize::try_from(steps.slicelength) {
             // NumPy's way: no step leads anywhere.
-            0 => self.keep(0, stride),
-            count => {
+            Ok(0) => self.keep(0, stride),
+            Ok(count) => {
                 self.offset += steps.start * stride;
                 self.keep(count, steps.step.wrapping_mul(stride));
             }
+            Err(_) => return Ok(false),
         }
-        Some(())
+        Ok(true)
     }
 
+    #[inline]
     fn keep(&mut self, length: isize, stride: isize) {
         self.shape[self.ndim] = length;
         self.strides[self.ndim] = stride;
         self.ndim += 1;
     }
 
+    fn form(&self, py: Python<'_>, form: &Form) -> Form {
+        form.part(py, self.offset, self.shape(), self.strides())
+    }
+
+    #[inline]
+    fn shape(&self) -> &[isize] {
+        &self.shape[..self.ndim]
+    }
+
+    #[inline]
+    fn strides(&self) -> &[isize] {
+        &self.strides[..self.ndim]
+    }
+
     fn view<'py>(&self, py: Python<'py>, ours: &WorkspaceArray) -> PyResult<Bound<'py, PyAny>> {
-        let (shape, strides) = (&self.shape[..self.ndim], &self.strides[..self.ndim]);
-        let form = ours.form().part(py, self.offset, shape, strides);
-        let buffer = ours.buffer().map_err(to_pyerr)?;
-        Ok(WorkspaceArray::on(py, buffer, form)?.into_any())
+        Ok(ours.part(py, self.offset, self.shape(), self.strides())?.into_any())
     }
 }

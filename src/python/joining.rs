@@ -14,7 +14,7 @@ use super::numbers::Number;
 use super::order;
 use super::place::Operands;
 use super::seen::Seen;
-use super::view::copy_packed;
+use super::view::join_packed;
 
 /// A smaller result is sooner copied.
 const WORTHWHILE: usize = 16 << 10;
@@ -26,8 +26,8 @@ pub enum Join {
     Stack,
 }
 
-/// Small arrays one after the other, along the first axis; `None`: the general path.
-pub fn small<'py>(
+/// Arrays one after the other, along the first axis; `None`: the general path.
+pub fn in_a_row<'py>(
     join: Join,
     args: &Bound<'py, PyTuple>,
     kwargs: &Bound<'py, PyDict>,
@@ -40,19 +40,8 @@ pub fn small<'py>(
     let Some(shape) = joined(&arrays, 0, join) else { return Ok(None) };
     let (py, item) = (args.py(), arrays[0].item());
     let Some(number) = Number::of(py, item.type_num)? else { return Ok(None) };
-    if fast::bytes(&shape, item.size).is_none_or(|bytes| bytes >= WORTHWHILE) {
-        return Ok(None);
-    }
-    let made = fast::array(py, number, &shape, false)?;
-    let Some(result) = made else { return Ok(None) };
-    let mut at = 0;
-    for array in &arrays {
-        match copy_packed(array, result.get().form(), at) {
-            Some(end) => at = end,
-            None => return Ok(None),
-        }
-    }
-    Ok(Some(result.into_any()))
+    let Some(result) = fast::array(py, number, &shape, false)? else { return Ok(None) };
+    Ok(join_packed(py, &arrays, result.get().form())?.then(|| result.into_any()))
 }
 
 /// The function on leased views; `None` where NumPy has to say itself what the result is.

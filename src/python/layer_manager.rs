@@ -20,6 +20,7 @@ use super::create::create;
 use super::error::to_pyerr;
 use super::fast;
 use super::faults;
+use super::holding::Found;
 use super::npy::numpy;
 use super::scope::PyScope;
 use super::shortcut::{self, Args, Shortcut};
@@ -70,11 +71,13 @@ fn borrowed(workspace: Option<&Named>) -> Option<(&str, WorkspaceConfiguration)>
 #[pyclass(frozen, weakref, name = "LayerWorkspaceMgr", module = "ndarena")]
 pub struct PyLayerWorkspaceMgr {
     core: Mutex<LayerWorkspaceMgr>,
+    /// By type, the workspace in which an array was made last.
+    found: [Found; ArrayType::ALL.len()],
 }
 
 impl From<LayerWorkspaceMgr> for PyLayerWorkspaceMgr {
     fn from(core: LayerWorkspaceMgr) -> Self {
-        Self { core: Mutex::new(core) }
+        Self { core: Mutex::new(core), found: [const { Found::nothing() }; ArrayType::ALL.len()] }
     }
 }
 
@@ -90,6 +93,18 @@ impl PyLayerWorkspaceMgr {
     ) -> PyResult<R> {
         let answer = question(&mut self.core());
         answer.map_err(to_pyerr)
+    }
+
+    /// Gives a type another role.
+    fn change(
+        &self,
+        t: Any<'_, '_>,
+        change: impl FnOnce(&mut LayerWorkspaceMgr, ArrayType) -> Result<(), Error>,
+    ) -> PyResult<()> {
+        let kind = array_type(t)?;
+        self.ask(|core| change(core, kind))?;
+        self.found[kind as usize].forget(t.py());
+        Ok(())
     }
 
     /// Where `source` goes.
@@ -111,8 +126,15 @@ impl PyLayerWorkspaceMgr {
         zeroed: bool,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let kind = array_type(t)?;
+        let found = &self.found[kind as usize];
+        if let Some(array) = fast::empty_found(found, shape, dtype, zeroed)? {
+            return Ok(Some(array));
+        }
         match self.ask(|core| core.place(operation, kind))? {
-            Destination::Workspace(workspace) => fast::empty(&workspace, shape, dtype, zeroed),
+            Destination::Workspace(workspace) => {
+                self.core().get_workspace_name(kind).inspect(|id| found.note(t.py(), id));
+                fast::empty(&workspace, shape, dtype, zeroed)
+            }
             _ => Ok(None),
         }
     }
@@ -350,8 +372,8 @@ impl PyLayerWorkspaceMgr {
 
     /// Put arrays of a type into the workspace of that name, made with that configuration.
     fn set_workspace(&self, t: Any<'_, '_>, name: &str, conf: Any<'_, '_>) -> PyResult<()> {
-        let (t, conf) = (array_type(t)?, configuration(conf)?);
-        self.ask(|core| core.set_workspace(t, name, conf))
+        let conf = configuration(conf)?;
+        self.change(t, |core, t| core.set_workspace(t, name, conf))
     }
 
     /// What the workspace of a type is made with.
@@ -375,14 +397,12 @@ impl PyLayerWorkspaceMgr {
 
     /// Change the name alone; a type that is scoped out stays so.
     fn set_workspace_name(&self, t: Any<'_, '_>, name: &str) -> PyResult<()> {
-        let t = array_type(t)?;
-        self.ask(|core| core.set_workspace_name(t, name))
+        self.change(t, |core, t| core.set_workspace_name(t, name))
     }
 
     /// Arrays of a type are plain from now on.
     fn set_scoped_out_for(&self, t: Any<'_, '_>) -> PyResult<()> {
-        let t = array_type(t)?;
-        self.ask(|core| core.set_scoped_out_for(t))
+        self.change(t, LayerWorkspaceMgr::set_scoped_out_for)
     }
 
     /// Whether arrays of a type are plain.

@@ -16,9 +16,11 @@
 
 mod alike;
 pub mod elementwise;
+pub mod filling;
 pub mod folding;
 mod job;
 pub mod matmul;
+pub mod picking;
 mod scalar;
 
 use std::ffi::{CString, c_char, c_int, c_void};

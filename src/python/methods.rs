@@ -3,15 +3,18 @@
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::foreign;
 use super::handle::WorkspaceArray;
 use super::indexing;
+use super::loops::filling;
 use super::naming::{Call, Place};
 use super::npy::numpy;
 use super::place::Operands;
 use super::reduce;
+use super::shortcut::{self, Shortcut};
 
 type Slf<'a, 'py> = &'a Bound<'py, WorkspaceArray>;
 type Args<'a, 'py> = &'a Bound<'py, PyTuple>;
@@ -106,6 +109,34 @@ methods! { method:
 methods! { reduction: all any max mean min prod sum }
 
 methods! { export: dump dumps item tobytes tofile tolist }
+
+/// `fill` with a number.
+struct Filled;
+
+impl Shortcut for Filled {
+    fn original() -> &'static PyOnceLock<Py<PyAny>> {
+        static ORIGINAL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        &ORIGINAL
+    }
+
+    #[inline]
+    fn take<'py>(
+        slf: &Bound<'py, PyAny>,
+        args: shortcut::Args<'_, 'py>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        match (slf.cast_exact::<WorkspaceArray>(), args.get(0), args.len()) {
+            (Ok(slf), Some(value), 1) if filling::whole(slf, &value)? => {
+                Ok(Some(slf.py().None().into_bound(slf.py())))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Puts the shortcut in its place.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    shortcut::of_method::<Filled>(&module.py().get_type::<WorkspaceArray>(), "fill")
+}
 
 /// An attribute of the leased view, settled.
 fn attribute<'py>(name: &str, slf: Slf<'_, 'py>) -> Object<'py> {

@@ -106,7 +106,9 @@ mod _core {
         super::fast::register(module)?;
         super::functions::register(module)?;
         super::makers::register(module)?;
+        super::handle::register(module)?;
         super::layer_manager::register(module)?;
+        super::methods::register(module)?;
         super::protocol::register(module)?;
         super::scope::register(module)?;
         super::workspace::register(module)?;

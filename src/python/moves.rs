@@ -124,7 +124,7 @@ fn moved<'py>(
     let py = slf.py();
     // Checked first, and leased until the copy is made.
     let view = slf.get().lend_for(py, operation)?;
-    let destination = slf.get().buffer().and_then(|buffer| decide(&buffer));
+    let destination = slf.get().buffer(py).and_then(|buffer| decide(&buffer));
     let destination = destination.or_else(|error| {
         let error = slf.get().described(py, error)?;
         Err(to_pyerr(error.in_operation(operation, "self")))

@@ -1,27 +1,31 @@
-//! Objects of our own classes, made where they lie.
+//! Objects of our own classes, made where they lie, and ended without detours.
 //!
 //! pyo3 makes the value first and moves it into the object. What was written word by word and is read in
 //! larger pieces makes the processor wait, for longer than all the rest takes.
 //!
 //! Invariants
-//! 1. An object of a frozen class of pyo3's that is `Send` and has no dict holds its value at one offset, the
-//!    same in all of them, and beside it nothing but the head and words that are null: so it was seen in one
-//!    that pyo3 made.
-//! 2. `PyType_GenericAlloc`, which is what such a class allocates with, gives an object with a head and zeros,
-//!    or null with an exception set.
+//! 1. An object of a frozen class of pyo3's that is `Send` and has no dict consists of its head, its value and,
+//!    if it can have weak references, a word that leads to them. A class is known if its size says so.
+//! 2. Objects of a known class were taken from the cyclic collector before there were any (`shortcut::of_end`):
+//!    `PyObject_Malloc` and `PyObject_Init` make them, and count the class, `PyObject_Free` ends them.
+//! 3. CPython calls the function that ends objects with the interpreter attached and an object of the class
+//!    that nobody has any more.
 
 #![allow(unsafe_code)]
 
-use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::{ptr, slice};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
 
+use pyo3::exceptions::PyMemoryError;
 use pyo3::ffi;
+use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 use pyo3::pyclass::boolean_struct::True;
+use pyo3::sync::PyOnceLock;
 use pyo3::{PyClass, PyClassInitializer};
 
 use super::foreign;
+use super::shortcut;
 
 /// Writes a field of a value that is not there yet, at a place that has room for the whole.
 macro_rules! put {
@@ -34,97 +38,145 @@ macro_rules! put {
 }
 pub(super) use put;
 
-/// Where the objects of a class have their value, once one of them was looked at.
-pub struct Offset(AtomicUsize);
-
-const UNKNOWN: usize = 0;
-/// The class is not laid out as we know it.
-const STRANGE: usize = usize::MAX;
-
 /// A class of ours whose objects nobody changes, without a base.
-pub trait Class: PyClass<Frozen = True> + Into<PyClassInitializer<Self>> + Send + Sync {}
+pub trait Class: PyClass<Frozen = True> + Into<PyClassInitializer<Self>> + Send + Sync {
+    /// How its objects are laid out.
+    fn layout() -> &'static Layout;
 
-impl<T> Class for T where T: PyClass<Frozen = True> + Into<PyClassInitializer<Self>> + Send + Sync {}
+    /// Gives back the references that a value has, when it ends. Those that are left, pyo3 drops later.
+    fn give_back(&mut self, py: Python<'_>);
+}
 
-impl Offset {
+/// How the objects of a class are laid out, if it is known.
+pub struct Layout(PyOnceLock<Places>);
+
+/// Where an object has the word that leads to weak references, if there is one, and its size.
+struct Places {
+    weak: Option<usize>,
+    size: usize,
+}
+
+impl Layout {
     pub const fn unknown() -> Self {
-        Self(AtomicUsize::new(UNKNOWN))
-    }
-
-    /// An object with the value that is written into the given place; the collector does not run meanwhile.
-    ///
-    /// # Safety
-    /// `write` writes a whole value.
-    #[inline(always)]
-    pub unsafe fn make<'py, T>(
-        &self,
-        py: Python<'py>,
-        write: impl FnOnce(*mut T),
-    ) -> PyResult<Bound<'py, T>>
-    where
-        T: Class,
-    {
-        let offset = self.0.load(Ordering::Relaxed);
-        let is_known = !matches!(offset, UNKNOWN | STRANGE);
-        let class = T::type_object_raw(py);
-        // SAFETY: invariant 2: a class, the interpreter attached.
-        let allocate = || unsafe { ffi::PyType_GenericAlloc(class, 0) };
-        let object = if is_known { foreign::undisturbed(py, allocate) } else { ptr::null_mut() };
-        let mut aside = MaybeUninit::uninit();
-        let place = if object.is_null() {
-            aside.as_mut_ptr()
-        } else {
-            // SAFETY: invariant 1: there is its place, and nobody has the object yet.
-            unsafe { object.byte_add(offset) }.cast()
-        };
-        // Called here alone, to be a part of this function.
-        write(place);
-        if object.is_null() {
-            // SAFETY: the caller's word.
-            return self.make_otherwise(py, unsafe { aside.assume_init() }, is_known);
-        }
-        // SAFETY: a new reference to an object of the class, which is whole now.
-        let object = unsafe { Bound::from_owned_ptr(py, object) };
-        // SAFETY: as above.
-        Ok(unsafe { object.cast_into_unchecked() })
-    }
-
-    /// Where there was no object to write into, for want of memory or of knowledge.
-    #[cold]
-    #[inline(never)]
-    fn make_otherwise<'py, T>(
-        &self,
-        py: Python<'py>,
-        value: T,
-        is_known: bool,
-    ) -> PyResult<Bound<'py, T>>
-    where
-        T: Class,
-    {
-        if is_known {
-            return Err(PyErr::fetch(py));
-        }
-        let object = foreign::undisturbed(py, || Bound::new(py, value))?;
-        if self.0.load(Ordering::Relaxed) == UNKNOWN {
-            self.0.store(offset_of(&object)?, Ordering::Relaxed);
-        }
-        Ok(object)
+        Self(PyOnceLock::new())
     }
 }
 
-/// Where an object has its value, if there is nothing beside it.
-fn offset_of<T: Class>(object: &Bound<'_, T>) -> PyResult<usize> {
-    let size: usize = object.as_any().get_type().getattr("__basicsize__")?.extract()?;
-    let start = object.as_ptr().cast_const().cast::<u8>();
-    let offset = ptr::from_ref(object.get()).addr() - start.addr();
-    let (head, end) = (size_of::<ffi::PyObject>(), offset + size_of::<T>());
-    if !(head..=size).contains(&offset) || end > size {
-        return Ok(STRANGE);
-    }
-    let is_null = |from: usize, to: usize| {
-        // SAFETY: bytes of a living object; those beside the value are words of its own (invariant 1).
-        let bytes = unsafe { slice::from_raw_parts(start.wrapping_add(from), to - from) };
-        bytes.iter().all(|&byte| byte == 0)
+const HEAD: usize = size_of::<ffi::PyObject>();
+
+/// Looks at a class of which there is no object yet.
+///
+/// # Safety
+/// No object of the class can be a part of a cycle.
+pub unsafe fn prepare<T: Class>(py: Python<'_>) -> PyResult<()> {
+    let class = py.get_type::<T>();
+    let number = |name: &str| class.getattr(name)?.extract::<usize>();
+    let (size, weak) = (number("__basicsize__")?, number("__weakrefoffset__")?);
+    let behind = HEAD + size_of::<T>();
+    let weak = if weak == 0 { None } else { Some(weak) };
+    let is_known = match weak {
+        None => size == behind,
+        Some(weak) => weak == behind && size == behind + size_of::<usize>(),
     };
-    Ok(if is_null(head, offset) && is_null(end, size) { offset } else { STRANGE })
+    // SAFETY: the caller's word.
+    if is_known && unsafe { shortcut::of_end(&class, end::<T>) } {
+        T::layout().0.get_or_init(py, || Places { weak, size });
+    }
+    Ok(())
+}
+
+/// An object whose value is still to be written.
+///
+/// In two calls, and not with a closure: what a closure takes along may end up in memory, from where it is
+/// copied in larger pieces than it was written in.
+pub struct Blank<T> {
+    /// Null where pyo3 has to make it.
+    object: *mut ffi::PyObject,
+    place: *mut T,
+}
+
+/// A new object without a value. The cyclic collector does not run meanwhile.
+#[inline(always)]
+pub fn allocate<T: Class>(py: Python<'_>) -> PyResult<Blank<T>> {
+    let Some(places) = T::layout().0.get(py) else { return Ok(aside()) };
+    // SAFETY: the interpreter is attached.
+    let object = unsafe { ffi::PyObject_Malloc(places.size) }.cast::<ffi::PyObject>();
+    if object.is_null() {
+        return Err(PyMemoryError::new_err(()));
+    }
+    if let Some(weak) = places.weak {
+        // SAFETY: invariant 1: a word of the object.
+        unsafe { object.wrapping_byte_add(weak).cast::<usize>().write(0) };
+    }
+    // SAFETY: invariant 2: memory for an object of the class.
+    unsafe { ffi::PyObject_Init(object, T::type_object_raw(py)) };
+    Ok(Blank { object, place: object.wrapping_add(1).cast() })
+}
+
+#[cold]
+fn aside<T>() -> Blank<T> {
+    let place = Box::into_raw(Box::<T>::new_uninit());
+    Blank { object: ptr::null_mut(), place: place.cast() }
+}
+
+impl<T: Class> Blank<T> {
+    /// Where its value is to be written.
+    #[inline(always)]
+    pub fn place(&self) -> *mut T {
+        self.place
+    }
+
+    /// The object.
+    ///
+    /// # Safety
+    /// The whole value was written.
+    #[inline(always)]
+    pub unsafe fn finish(self, py: Python<'_>) -> PyResult<Bound<'_, T>> {
+        if self.object.is_null() {
+            // SAFETY: `aside` made the box; the caller's word.
+            return make_otherwise(py, unsafe { Box::from_raw(self.place) });
+        }
+        // SAFETY: a new reference to an object of the class, which is whole now.
+        let object = unsafe { Bound::from_owned_ptr(py, self.object) };
+        // SAFETY: as above.
+        Ok(unsafe { object.cast_into_unchecked() })
+    }
+}
+
+/// By pyo3's way.
+#[cold]
+fn make_otherwise<T: Class>(py: Python<'_>, value: Box<T>) -> PyResult<Bound<'_, T>> {
+    foreign::undisturbed(py, || Bound::new(py, *value))
+}
+
+/// What CPython calls when nobody has an object any more.
+unsafe extern "C" fn end<T: Class>(object: *mut ffi::PyObject) {
+    // SAFETY: invariant 3.
+    let py = unsafe { Python::assume_attached() };
+    // There since this function is in its place.
+    let Some(places) = T::layout().0.get(py) else { return };
+    // Invariant 1.
+    let value = object.wrapping_add(1).cast::<T>();
+    let drop_value = || {
+        // SAFETY: invariant 3.
+        unsafe { &mut *value }.give_back(py);
+        // SAFETY: invariant 3.
+        unsafe { ptr::drop_in_place(value) };
+    };
+    if catch_unwind(AssertUnwindSafe(drop_value)).is_err() {
+        PanicException::new_err("the end of an object panicked").write_unraisable(py, None);
+    }
+    if let Some(weak) = places.weak {
+        // SAFETY: invariant 1.
+        if unsafe { object.wrapping_byte_add(weak).cast::<usize>().read() } != 0 {
+            // SAFETY: invariants 1 and 3.
+            unsafe { ffi::PyObject_ClearWeakRefs(object) };
+        }
+    }
+    // SAFETY: invariant 3.
+    let class = unsafe { ffi::Py_TYPE(object) };
+    // SAFETY: invariant 2.
+    unsafe { ffi::PyObject_Free(object.cast()) };
+    // SAFETY: invariant 2: the object's reference.
+    unsafe { ffi::Py_DECREF(class.cast()) };
 }

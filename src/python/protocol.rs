@@ -6,13 +6,15 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
+use super::fast;
 use super::foreign;
 use super::handle::WorkspaceArray;
 use super::joining::{self, Join};
-use super::loops::{Loops, elementwise};
+use super::loops::{Loops, elementwise, picking};
 use super::naming::{Call, all_known};
-use super::npy::{ndarray_class, numpy, ufunc_class};
-use super::place::Operands;
+use super::npy::{Ndarray, ndarray_class, numpy, ufunc_class};
+use super::numbers::is_number;
+use super::place::{Operands, copy_into};
 use super::shortcut::{self, Args, Shortcut};
 use super::{ops, reduce};
 
@@ -224,6 +226,8 @@ struct Known {
     reductions: Py<PyDict>,
     concatenate: Py<PyAny>,
     stack: Py<PyAny>,
+    choose: Py<PyAny>,
+    sort: Py<PyAny>,
 }
 
 struct KnownHere<'py> {
@@ -256,6 +260,8 @@ impl Known {
                 reductions: functions(py, &REDUCTIONS)?,
                 concatenate: function("concatenate")?,
                 stack: function("stack")?,
+                choose: function("where")?,
+                sort: function("sort")?,
             })
         })?;
         let metadata = known.metadata.bind(py).clone();
@@ -304,13 +310,24 @@ pub fn call_function<'py>(
     let known = Known::of(py)?;
     let join = known.join(func);
     if let Some(join) = join {
-        if let Some(result) = joining::small(join, args, kwargs)? {
+        if let Some(result) = joining::in_a_row(join, args, kwargs)? {
+            return Ok(result);
+        }
+    }
+    if known.all.choose.is(func) && args.len() == 3 && kwargs.is_empty() {
+        let [mask, x, y] = [args.get_item(0)?, args.get_item(1)?, args.get_item(2)?];
+        if let Some(result) = picking::where_of(&mask, &x, &y)? {
             return Ok(result);
         }
     }
     let mut operands = Operands::new(py, Call::Function(func));
     let args = operands.add_args(args)?;
     let kwargs = operands.add_kwargs(Some(kwargs))?;
+    if known.all.sort.is(func) {
+        if let Some(sorted) = sorted(func, &args, kwargs.as_ref())? {
+            return Ok(sorted);
+        }
+    }
     if let Some(join) = join {
         if let Some(result) =
             joining::function(&mut operands, (func, join), &args, kwargs.as_ref())?
@@ -330,6 +347,24 @@ pub fn call_function<'py>(
     let direct = func.getattr_opt(intern!(py, "_implementation"))?;
     let func = direct.as_ref().unwrap_or(func);
     operands.settle(foreign::call(func, &args, kwargs.as_ref())?)
+}
+
+/// `np.sort` of an array of numbers, along its last axis: a copy in the current workspace, sorted where it lies.
+fn sorted<'py>(
+    func: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let is_plain = args.len() == 1 && kwargs.is_none_or(PyDictMethods::is_empty);
+    let Some(workspace) = fast::current().filter(|_| is_plain) else { return Ok(None) };
+    let Some(array) = Ndarray::exact(&args.get_item(0)?)? else { return Ok(None) };
+    if array.ndim() == 0 || !is_number(array.item().type_num) {
+        return Ok(None);
+    }
+    let copy = copy_into(&workspace, &array, &Call::Function(func))?;
+    let view = copy.get().lend_for(func.py(), "sort")?;
+    foreign::call_method(view.object(), "sort", (), None)?;
+    Ok(Some(copy.into_any()))
 }
 
 /// See `reduce::is_half`.

@@ -169,7 +169,7 @@ pub fn method<'py>(
     let fold = quick.fold(slf)?.filter(|_| ours.is_at_hand());
     if (axis.is_none() || form.shape().len() == 1) && !keepdims {
         if let (Some((fold, loops)), true) = (fold, axis.is_none()) {
-            if let Some(result) = fold.all(py, loops, form)? {
+            if let Some(result) = fold.all(py, loops, ours)? {
                 return Ok(Some(result));
             }
         }

@@ -44,7 +44,7 @@ impl<'a, 'py> Seen<'a, 'py> {
     /// Keeps memory of ours from being given away while other code runs.
     pub fn pin(&self) -> PyResult<Option<Buffer>> {
         match self {
-            Self::Ours(array) => array.get().buffer().map(Some).map_err(to_pyerr),
+            Self::Ours(array) => array.get().buffer(array.py()).map(Some).map_err(to_pyerr),
             Self::Plain(_) => Ok(None),
         }
     }

@@ -14,7 +14,7 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, CString, c_int, c_void};
+use std::ffi::{CStr, CString, c_int, c_ulong, c_void};
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
@@ -102,40 +102,17 @@ unsafe extern "C" {
     ) -> *mut ffi::PyObject;
 }
 
-/// What CPython calls, for a method.
-unsafe extern "C" fn method<S: Shortcut>(
-    slf: *mut ffi::PyObject,
-    args: *const *mut ffi::PyObject,
-    count: ffi::Py_ssize_t,
-    names: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    // SAFETY: invariant 1.
-    unsafe { enter::<S>(slf, args, count.unsigned_abs(), names, true) }
-}
-
-/// The same for a function of a module.
-unsafe extern "C" fn function<S: Shortcut>(
-    slf: *mut ffi::PyObject,
-    args: *const *mut ffi::PyObject,
-    count: ffi::Py_ssize_t,
-    names: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    // SAFETY: invariant 1.
-    unsafe { enter::<S>(slf, args, count.unsigned_abs(), names, false) }
-}
-
-/// # Safety
-/// Invariant 1.
-#[inline(always)]
-unsafe fn enter<S: Shortcut>(
+/// What CPython calls for a method, whose object is the first argument of the original, or for a function of a
+/// module.
+unsafe extern "C" fn entry<S: Shortcut, const IS_METHOD: bool>(
     slf: *mut ffi::PyObject,
     first: *const *mut ffi::PyObject,
-    count: usize,
+    count: ffi::Py_ssize_t,
     names: *mut ffi::PyObject,
-    is_method: bool,
 ) -> *mut ffi::PyObject {
     // SAFETY: invariant 1.
     let py = unsafe { Python::assume_attached() };
+    let count = count.unsigned_abs();
     if names.is_null() || S::TAKES_NAMES {
         // SAFETY: invariant 1.
         let this = unsafe { Borrowed::from_ptr(py, slf) };
@@ -147,8 +124,9 @@ unsafe fn enter<S: Shortcut>(
             Err(_) => return raise(py, PanicException::new_err("a shortcut of ndarena panicked")),
         }
     }
+    let object = if IS_METHOD { Some(slf) } else { None };
     // SAFETY: invariant 1.
-    unsafe { original::<S>(py, slf, first, count, names, is_method) }
+    unsafe { original::<S>(py, object, first, count, names) }
 }
 
 #[cold]
@@ -158,22 +136,21 @@ fn raise(py: Python<'_>, error: PyErr) -> *mut ffi::PyObject {
 }
 
 /// # Safety
-/// Invariant 1.
+/// Invariant 1; a method's object is given.
 #[inline(never)]
 unsafe fn original<S: Shortcut>(
     py: Python<'_>,
-    slf: *mut ffi::PyObject,
+    object: Option<*mut ffi::PyObject>,
     first: *const *mut ffi::PyObject,
     count: usize,
     names: *mut ffi::PyObject,
-    is_method: bool,
 ) -> *mut ffi::PyObject {
     // There from the beginning, as the shortcut was put in its place.
     let Some(original) = S::original().get(py) else { return ptr::null_mut() };
-    if !is_method {
+    let Some(object) = object else {
         // SAFETY: invariant 1.
         return unsafe { PyObject_Vectorcall(original.as_ptr(), first, count, names) };
-    }
+    };
     let values_by_name = if names.is_null() {
         0
     } else {
@@ -184,7 +161,7 @@ unsafe fn original<S: Shortcut>(
         // SAFETY: invariant 1.
         unsafe { *first.wrapping_add(place) }
     });
-    let all: Vec<_> = std::iter::once(slf).chain(values).collect();
+    let all: Vec<_> = std::iter::once(object).chain(values).collect();
     // SAFETY: invariant 1: the same arguments, behind the object.
     unsafe { PyObject_Vectorcall(original.as_ptr(), all.as_ptr(), count + 1, names) }
 }
@@ -193,7 +170,7 @@ unsafe fn original<S: Shortcut>(
 pub fn of_method<S: Shortcut>(class: &Bound<'_, PyType>, name: &str) -> PyResult<()> {
     let py = class.py();
     let original = class.getattr("__dict__")?.get_item(name)?;
-    let definition = define(&original, name, method::<S>)?;
+    let definition = define(&original, name, entry::<S, true>)?;
     // SAFETY: invariant 2; a class.
     let new = unsafe { ffi::PyDescr_NewMethod(class.as_type_ptr(), definition) };
     // SAFETY: a new reference, or null with an exception set.
@@ -209,7 +186,7 @@ pub fn of_function<S: Shortcut>(
     name: &str,
 ) -> PyResult<()> {
     let py = module.py();
-    let definition = define(original, name, function::<S>)?;
+    let definition = define(original, name, entry::<S, false>)?;
     let home = original.getattr("__module__")?;
     // SAFETY: invariant 2; a module and its name, of which the function takes references of its own.
     let new = unsafe { ffi::PyCFunction_NewEx(definition, module.as_ptr(), home.as_ptr()) };
@@ -273,10 +250,18 @@ pub enum Table {
 /// The beginning of a class, as CPython up to 3.14 with the interpreter's lock has it.
 #[repr(C)]
 struct ClassFields {
-    head: [usize; 12],
+    head: [usize; 6],
+    end: *mut c_void,
+    calls: [usize; 5],
     as_number: *mut *mut c_void,
     as_sequence: *mut *mut c_void,
     as_mapping: *mut *mut c_void,
+    more_calls: [usize; 6],
+    flags: c_ulong,
+    doc: usize,
+    traverse: *mut c_void,
+    others: [usize; 16],
+    free: *mut c_void,
 }
 
 /// What CPython calls for an operator.
@@ -308,24 +293,74 @@ unsafe extern "C" fn binary<O: Operator>(
 /// Puts a shortcut in the place of an operator, where the slot is found.
 pub fn of_operator<O: Operator>(class: &Bound<'_, PyType>) {
     let (number, table, index) = O::SLOT;
-    // SAFETY: a heap type, and one of the interpreter's slot numbers.
-    let original = unsafe { ffi::PyType_GetSlot(class.as_type_ptr(), number) };
-    // SAFETY: invariant 5: so many bytes a class has.
-    let fields = unsafe { &*class.as_ptr().cast::<ClassFields>() };
+    let fields = fields(class);
     let table = match table {
-        Table::Number => fields.as_number,
-        Table::Mapping => fields.as_mapping,
+        // SAFETY: invariant 5: so many bytes a class has.
+        Table::Number => unsafe { (*fields).as_number },
+        // SAFETY: as above.
+        Table::Mapping => unsafe { (*fields).as_mapping },
     };
     let place = table.wrapping_add(index);
-    if original.is_null() || !is_of(class, place) {
-        return;
-    }
-    // SAFETY: invariant 5: inside the class.
-    if unsafe { *place } == original {
+    if is_of(class, place) {
+        // SAFETY: inside the class; a function of the slot's kind.
+        let original = unsafe { replace(class, number, place, binary::<O> as *mut c_void) };
         O::original().store(original, Ordering::Relaxed);
-        // SAFETY: invariant 5: the slot of that operator, and a function of its kind.
-        unsafe { *place = binary::<O> as *mut c_void };
     }
+}
+
+/// Takes the objects of a class from the cyclic collector, where flags and slots are found: `end` ends them, and
+/// gives their memory back with `PyObject_Free`.
+///
+/// # Safety
+/// There is no object of the class yet, and none can be a part of a cycle.
+pub unsafe fn of_end(class: &Bound<'_, PyType>, end: ffi::destructor) -> bool {
+    const HAVE_GC: c_ulong = 1 << 14;
+    // What CPython keeps before an object otherwise, by its `object.h` up to 3.14.
+    const OTHERS: c_ulong = 1 << 2 | 1 << 3 | 1 << 4;
+    let slot = |number: c_int| {
+        // SAFETY: a heap type, and one of the interpreter's slot numbers.
+        unsafe { ffi::PyType_GetSlot(class.as_type_ptr(), number) }
+    };
+    // SAFETY: invariant 5: so many bytes a class has.
+    let fields = unsafe { &mut *fields(class) };
+    // SAFETY: a class.
+    let flags = unsafe { ffi::PyType_GetFlags(class.as_type_ptr()) };
+    let are_found = fields.flags == flags
+        && fields.end == slot(ffi::Py_tp_dealloc)
+        && fields.traverse == slot(ffi::Py_tp_traverse)
+        && fields.free == slot(ffi::Py_tp_free);
+    if !are_found || flags & OTHERS != 0 {
+        return false;
+    }
+    fields.flags &= !HAVE_GC;
+    fields.end = end as *mut c_void;
+    fields.free = ffi::PyObject_Free as *mut c_void;
+    true
+}
+
+fn fields(class: &Bound<'_, PyType>) -> *mut ClassFields {
+    class.as_ptr().cast()
+}
+
+/// Puts a function in a slot, if it is the one of that number; what stood there, or null.
+///
+/// # Safety
+/// A place inside the class; a function of that slot's kind.
+unsafe fn replace(
+    class: &Bound<'_, PyType>,
+    number: c_int,
+    place: *mut *mut c_void,
+    function: *mut c_void,
+) -> *mut c_void {
+    // SAFETY: a heap type, and one of the interpreter's slot numbers.
+    let original = unsafe { ffi::PyType_GetSlot(class.as_type_ptr(), number) };
+    // SAFETY: invariant 5, and the caller's word.
+    if original.is_null() || unsafe { *place } != original {
+        return ptr::null_mut();
+    }
+    // SAFETY: as above.
+    unsafe { *place = function };
+    original
 }
 
 /// Whether a slot lies inside the object of the class, as those of a heap type do.

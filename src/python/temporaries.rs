@@ -112,7 +112,7 @@ fn try_reuse<'py>(
 /// Whether nobody but the caller has the array, nor its memory.
 fn is_large_and_sole(array: &Bound<'_, WorkspaceArray>) -> bool {
     !npy::is_shared(array.as_any(), 1)
-        && array.get().sole_bytes().is_some_and(|bytes| bytes >= LARGE)
+        && array.get().sole_bytes(array.py()).is_some_and(|bytes| bytes >= LARGE)
 }
 
 /// Whether no weak reference leads to the array.

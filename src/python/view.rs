@@ -19,10 +19,11 @@ use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use super::foreign;
 use super::form::Form;
 use super::handle::WorkspaceArray;
 use super::npy::{self, C_CONTIGUOUS, F_CONTIGUOUS, Layout, Ndarray};
-use super::object::Offset;
+use super::object::{self, Class};
 use super::order;
 use super::seen::Seen;
 use crate::{Buffer, Lease};
@@ -31,6 +32,21 @@ use crate::{Buffer, Lease};
 #[pyclass(frozen, name = "Lease", module = "ndarena._core")]
 pub struct LeaseObject {
     _lease: Lease,
+}
+
+impl Class for LeaseObject {
+    fn layout() -> &'static object::Layout {
+        static LAYOUT: object::Layout = object::Layout::unknown();
+        &LAYOUT
+    }
+
+    fn give_back(&mut self, _py: Python<'_>) {}
+}
+
+/// Before there is a lease.
+pub fn register(py: Python<'_>) -> PyResult<()> {
+    // SAFETY: a lease leads to nothing of Python's.
+    unsafe { object::prepare::<LeaseObject>(py) }
 }
 
 /// How an array lies whose elements are in `buffer`; an error if they are not.
@@ -77,35 +93,62 @@ fn lies_inside(span: &Range<usize>, start: usize, extent: [isize; 2]) -> bool {
 
 /// An array as NumPy may see it: its base holds the lease.
 pub fn leased<'py>(py: Python<'py>, form: &Form, lease: Lease) -> PyResult<Ndarray<'py>> {
-    static OFFSET: Offset = Offset::unknown();
     // SAFETY: invariants 1 and 4; the lease lives as long as the array (invariant 2), because it
     // becomes its base, or the array dies unseen if that fails.
     let view = unsafe { npy::over(py, &form.layout(py)) }?;
-    let write = |place: *mut LeaseObject| {
-        // SAFETY: `make` gives room for it.
-        unsafe { place.write(LeaseObject { _lease: lease }) };
-    };
+    let blank = object::allocate::<LeaseObject>(py)?;
+    // SAFETY: there is room for it.
+    unsafe { blank.place().write(LeaseObject { _lease: lease }) };
     // SAFETY: all of it is written.
-    let base = unsafe { OFFSET.make(py, write) }?;
+    let base = unsafe { blank.finish(py) }?;
     npy::set_base(&view, base.into_any())?;
     Ok(view)
 }
 
-/// Copies the bytes of a packed array into another, whose elements nobody else has, from its byte `at` on;
-/// where they end there. `None`: they are not such, or do not fit. Both are at hand.
-pub fn copy_packed(source: &Seen<'_, '_>, target: &Form, at: usize) -> Option<usize> {
-    let bytes = |size: isize, itemsize: isize| usize::try_from(size.checked_mul(itemsize)?).ok();
-    let is_packed = |flags| flags & (C_CONTIGUOUS | F_CONTIGUOUS) != 0;
-    let has_references = source.item().has_references || target.item().has_references;
-    if has_references || !is_packed(source.flags()) || !is_packed(target.flags()) {
+/// Copies the bytes of a packed array into another of as many; `None`: they are not such. Both are at hand.
+pub fn copy_packed(source: &Seen<'_, '_>, target: &Form) -> Option<()> {
+    let (from, count) = span(source)?;
+    if target.item().has_references || target.flags() & (C_CONTIGUOUS | F_CONTIGUOUS) == 0 {
         return None;
     }
-    let count = bytes(source.size(), source.item().size)?;
-    let room = bytes(target.size(), target.item().size)?;
-    let end = at.checked_add(count).filter(|&end| end <= room)?;
+    let room = usize::try_from(target.size().checked_mul(target.item().size)?).ok();
     // SAFETY: invariants 3 and 4: bytes that both have, without gaps; `copy` allows an overlap.
-    unsafe { ptr::copy(source.data(), target.data().wrapping_add(at), count) };
-    Some(end)
+    (room == Some(count)).then(|| unsafe { ptr::copy(from, target.data(), count) })
+}
+
+/// Copies the bytes of packed arrays one after the other into new memory, which they fill; many bytes while
+/// other threads have the interpreter. False: they are not such. All are at hand.
+pub fn join_packed(py: Python<'_>, sources: &[Seen<'_, '_>], target: &Form) -> PyResult<bool> {
+    let spans = sources.iter().map(span).collect::<Option<Vec<_>>>();
+    let bytes = |spans: &Vec<(*mut u8, usize)>| spans.iter().map(|(_, bytes)| bytes).sum::<usize>();
+    let room = usize::try_from(target.size().saturating_mul(target.item().size)).ok();
+    let Some(spans) = spans.filter(|spans| Some(bytes(spans)) == room) else { return Ok(false) };
+    let first = target.data();
+    let copy = || {
+        spans.iter().fold(first, |to, &(from, bytes)| {
+            // SAFETY: invariants 3 and 4: memory that was just measured, and is held by what is pinned.
+            unsafe { ptr::copy_nonoverlapping(from, to, bytes) };
+            to.wrapping_add(bytes)
+        });
+    };
+    if room.is_some_and(|room| room > SHORT) {
+        let _pins = sources.iter().map(Seen::pin).collect::<PyResult<Vec<_>>>()?;
+        foreign::without_lock(py, copy);
+    } else {
+        copy();
+    }
+    Ok(true)
+}
+
+/// Fewer bytes are copied before another thread would have begun.
+const SHORT: usize = 16 << 10;
+
+/// Where a packed array begins, and its bytes; `None` of elements with references.
+fn span(array: &Seen<'_, '_>) -> Option<(*mut u8, usize)> {
+    let is_packed = array.flags() & (C_CONTIGUOUS | F_CONTIGUOUS) != 0;
+    let bytes = array.size().checked_mul(array.item().size)?;
+    let bytes = usize::try_from(bytes).ok().filter(|_| is_packed && !array.item().has_references);
+    bytes.map(|bytes| (array.data(), bytes))
 }
 
 #[pymethods]

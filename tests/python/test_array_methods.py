@@ -329,7 +329,8 @@ def test_the_class_is_final(scopes):
     assert type(a) is ndarena.WorkspaceArray
     assert not isinstance(a, np.ndarray)
     assert not hasattr(a, "__dict__")
-    assert gc.get_referents(a) == [type(a)]
+    assert gc.get_referents(a) == []
+    assert not gc.is_tracked(a)
     with pytest.raises(TypeError):
         type("Sub", (ndarena.WorkspaceArray,), {})
     with pytest.raises(AttributeError):

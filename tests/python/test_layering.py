@@ -57,7 +57,7 @@ CORE = {
 # The bindings: files of the core (x) and of src/python (python/x). `mod` is the list of what is exported.
 WORDS = {"error", "python/error", "python/foreign", "python/npy", "python/naming", "python/order"}
 ARRAYS = {"form", "handle", "holding", "numbers", "seen", "view"}
-HANDLES = {f"python/{name}" for name in ARRAYS} | {"array", "latch", "registry", "workspace"}
+HANDLES = {f"python/{name}" for name in ARRAYS} | {"array", "registry", "workspace"}
 BINDINGS = {
     "mod": {"*"},
     # words and conversions
@@ -69,7 +69,7 @@ BINDINGS = {
     "flags": set(),
     "slot": set(),
     "numbers": {"python/npy"},
-    "object": {"python/foreign"},
+    "object": {"python/foreign", "python/shortcut"},
     "shortcut": set(),
     "naming": {"python/npy"},
     "arguments": {"python/npy"},
@@ -77,7 +77,7 @@ BINDINGS = {
     "thread_end": {"registry", "python/collector"},
     # arrays: a handle and its leased views, where a result goes, what is done with it
     "form": {"python/npy", "python/numbers", "python/order"},
-    "holding": {"array", "latch", "registry", "workspace", "error", "python/object"},
+    "holding": {"array", "registry", "workspace", "error", "python/object", "python/slot"},
     "view": WORDS | HANDLES | {"python/object"},
     "handle": WORDS | HANDLES | {"python/object"},
     "seen": WORDS | HANDLES,
@@ -85,7 +85,7 @@ BINDINGS = {
     "reduce": WORDS | HANDLES | {"python/place", "python/ops", "python/fast", "python/loops"},
     "fast": WORDS | HANDLES,
     "loops": WORDS | HANDLES | {"python/place", "python/fast"},
-    "indexing": WORDS | HANDLES | {"python/fast"},
+    "indexing": WORDS | HANDLES | {"python/fast", "python/loops"},
     "ops": WORDS | HANDLES | {"python/place", "python/reduce", "python/loops"},
     "callers": set(),
     "temporaries": WORDS | HANDLES | {"python/callers", "python/loops", "python/ops"},
@@ -95,13 +95,23 @@ BINDINGS = {
     "joining": WORDS | HANDLES | {"python/place", "python/fast"},
     "protocol": WORDS
     | HANDLES
-    | {"python/place", "python/ops", "python/reduce", "python/joining", "python/loops", "python/shortcut"},
+    | {
+        "python/fast",
+        "python/joining",
+        "python/loops",
+        "python/ops",
+        "python/place",
+        "python/reduce",
+        "python/shortcut",
+    },
     "functions": WORDS | HANDLES | {"python/ops", "python/protocol", "python/shortcut"},
-    "methods": WORDS | HANDLES | {"python/place", "python/reduce", "python/indexing"},
+    "methods": WORDS
+    | HANDLES
+    | {"python/place", "python/reduce", "python/indexing", "python/loops", "python/shortcut"},
     "create": WORDS | HANDLES | {"python/place", "python/arguments"},
     "array": WORDS
     | HANDLES
-    | {"python/place", "python/flags", "python/config", "python/workspace", "python/indexing"},
+    | {"python/place", "python/flags", "python/config", "python/workspace", "python/indexing", "python/loops"},
     "moves": WORDS | HANDLES | {"python/place", "python/create", "python/array"},
     # workspaces and their managers
     "stats": {"workspace", "python/config"},
@@ -223,9 +233,11 @@ UNSAFE = {
     "python/loops",
     "python/loops/alike",
     "python/loops/elementwise",
+    "python/loops/filling",
     "python/loops/folding",
     "python/loops/job",
     "python/loops/matmul",
+    "python/loops/picking",
     "python/npy",
     "python/npy/ndarray",
     "python/object",

@@ -206,7 +206,7 @@ pub fn reuse<'py>(
     let Some((mut strands, orders)) = strands(py, &operands, item, &mut cell, None)? else {
         return Ok(false);
     };
-    let is_whole = target.get().sole_bytes()
+    let is_whole = target.get().sole_bytes(py)
         == usize::try_from(written.array.size().saturating_mul(item.size)).ok();
     let usable = produced == item.type_num
         && is_whole

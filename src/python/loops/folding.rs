@@ -1,4 +1,4 @@
-//! Sums and extremes of not too many numbers, by NumPy's own loops, called as its `reduce` calls them.
+//! Sums and extremes by NumPy's own loops, called as its `reduce` calls them.
 //!
 //! How that is, is not written down anywhere. So a few examples are computed both ways first, once for each
 //! ufunc and dtype; where a bit differs, NumPy is left to do it.
@@ -19,12 +19,14 @@ use pyo3::types::PyBytes;
 
 use super::elementwise::is_quiet;
 use super::{Flags, Loops, Strand};
+use crate::python::error::to_pyerr;
 use crate::python::foreign;
 use crate::python::form::Form;
+use crate::python::handle::WorkspaceArray;
 use crate::python::npy::{self, ALIGNED, C_CONTIGUOUS, Ndarray, numpy};
 use crate::python::numbers::Number;
 
-/// More elements are NumPy's: it cuts them into pieces of so many, and lets other threads run.
+/// More elements are computed while other threads have the interpreter.
 const FEW: isize = 8192;
 
 /// What a fold begins with.
@@ -78,14 +80,21 @@ impl Fold {
         &self,
         py: Python<'py>,
         loops: &Loops,
-        form: &Form,
+        array: &WorkspaceArray,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let form = array.form();
         let Some((number, entry)) = self.usable(py, loops, form)? else { return Ok(None) };
         let size = form.item().size;
         let rows = Rows { first: form.data(), count: 1, length: form.size(), size };
         let mut cell = Cell([0; 16]);
-        // SAFETY: invariants 1 and 2: at hand, and no other code runs.
-        let flags = unsafe { self.elements(loops, entry, rows, &mut cell) };
+        let flags = if rows.length > FEW {
+            let _pin = array.buffer(py).map_err(to_pyerr)?;
+            // SAFETY: invariants 1 and 2: at hand, and pinned while other code runs.
+            foreign::without_lock(py, || unsafe { self.elements(loops, entry, rows, &mut cell) })
+        } else {
+            // SAFETY: invariants 1 and 2: at hand, and no other code runs.
+            unsafe { self.elements(loops, entry, rows, &mut cell) }
+        };
         if !is_quiet(py, flags)? {
             return Ok(None);
         }
@@ -99,6 +108,7 @@ impl Fold {
         let Some((number, entry)) = self.usable(py, loops, form)? else { return Ok(false) };
         let usable = count > 1
             && length > 1
+            && form.size() <= FEW
             && out.size() == length
             && out.flags() & C_CONTIGUOUS != 0
             && out.has_dtype(number.dtype(py));
@@ -118,6 +128,7 @@ impl Fold {
         let Some((number, entry)) = self.usable(py, loops, form)? else { return Ok(false) };
         let usable = count > 1
             && length > 1
+            && form.size() <= FEW
             && out.size() == count
             && out.flags() & C_CONTIGUOUS != 0
             && out.has_dtype(number.dtype(py));
@@ -130,7 +141,7 @@ impl Fold {
         is_quiet(py, flags)
     }
 
-    /// The dtype and the loop, if the array is small, and both ways are known to give the same.
+    /// The dtype and the loop, if both ways are known to give the same.
     fn usable(
         &self,
         py: Python<'_>,
@@ -144,7 +155,7 @@ impl Fold {
         let is_plain = is_packed
             && produced == type_num
             && form.has_dtype(number.dtype(py))
-            && (1..=FEW).contains(&form.size());
+            && form.size() > 0;
         let known = self.known_of(type_num);
         let is_numpys = known.is_some_and(|known| known.load(Ordering::Relaxed) == YES);
         Ok((is_plain && is_numpys).then_some((number, entry)))
@@ -176,11 +187,12 @@ impl Fold {
         loops: &Loops,
         (number, entry): (&'static Number, usize),
     ) -> PyResult<bool> {
-        const EXAMPLES: [(isize, isize, Option<i32>); 8] = [
+        const EXAMPLES: [(isize, isize, Option<i32>); 9] = [
             (1, 1, None),
             (1, 7, None),
             (1, 333, None),
-            (1, 4099, None),
+            (1, 8195, None),
+            (1, 33333, None),
             (5, 7, Some(0)),
             (2, 150, Some(0)),
             (5, 7, Some(1)),
