@@ -111,7 +111,14 @@ BINDINGS = {
     "create": WORDS | HANDLES | {"python/place", "python/arguments"},
     "array": WORDS
     | HANDLES
-    | {"python/place", "python/flags", "python/config", "python/workspace", "python/indexing", "python/loops"},
+    | {
+        "python/place",
+        "python/flags",
+        "python/config",
+        "python/workspace",
+        "python/indexing",
+        "python/loops",
+    },
     "moves": WORDS | HANDLES | {"python/place", "python/create", "python/array"},
     # workspaces and their managers
     "stats": {"workspace", "python/config"},

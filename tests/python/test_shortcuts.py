@@ -21,6 +21,7 @@ METHODS = [
     (Workspace, "__exit__"),
     (WorkspaceArray, "__array_ufunc__"),
     (WorkspaceArray, "numpy"),
+    (WorkspaceArray, "fill"),
     (LayerWorkspaceMgr, "create"),
     (LayerWorkspaceMgr, "create_uninitialized"),
 ]
@@ -101,6 +102,11 @@ def test_shortcuts_keep_no_references():
         a + b
         a[1:]
         a.numpy()
+        a.fill(1.5)
+        a[1:] = b[1:]
+        a[b > 0]
+        np.where(b > 0, a, b)
+        np.sort(a)
         ws.empty((3,), dtype)
         with pytest.raises(ValueError, match="too big"):
             ws.empty((2**40, 3, 2**40), dtype)
