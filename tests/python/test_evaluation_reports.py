@@ -1,5 +1,7 @@
 """Reports of evaluations to the character, where no recording has them."""
 
+import json
+
 import numpy as np
 import pytest
 from nn_support import case_id, recorded
@@ -123,3 +125,22 @@ def test_a_threshold_is_for_two_classes():
     with pytest.raises(ValueError, match="is for two classes, not for 3"):
         evaluation.eval(np.eye(3), np.eye(3))
     assert evaluation.row_count == 0
+
+
+@pytest.mark.parametrize(
+    "written", [[0.25, 0.5], {"dataType": "FLOAT", "shape": [1, 2], "data": [0.25, 0.5]}]
+)
+@pytest.mark.parametrize(
+    ("evaluation", "key"),
+    [
+        (Evaluation(cost_array=[1, 2]), "costArray"),
+        (EvaluationBinary(decision_threshold=[0, 1]), "decisionThreshold"),
+    ],
+    ids=["costs", "thresholds"],
+)
+def test_rows_of_numbers_are_read_in_both_forms_of_dl4j(evaluation, key, written):
+    tree = {**json.loads(evaluation.to_json()), key: written}
+    again = type(evaluation).from_json(json.dumps(tree))
+    assert json.loads(again.to_json())[key] == [0.25, 0.5]
+    again.eval(np.eye(2), np.eye(2))
+    assert again.accuracy() == 1.0

@@ -1,4 +1,4 @@
-"""JSON that DL4J wrote after training, and that of 1.0.0-beta3 and older."""
+"""JSON of DL4J that no recording has: after training, with arrays, and that of 1.0.0-beta3 and older."""
 
 import copy
 import json
@@ -68,3 +68,20 @@ def test_layers_that_are_named_in_the_way_of_old_are_refused():
     tree["confs"][0]["layer"] = {"dense": {"nin": 4, "nout": 6}}
     with pytest.raises(ConfigurationError, match=r"there is none in \['dense'\]: DL4J 1.0.0-beta2 and older"):
         nn.MultiLayerConfiguration.from_json(json.dumps(tree))
+
+
+@pytest.mark.parametrize("kind", [nn.LossMCXENT, nn.LossBinaryXENT, nn.LossMSE, nn.LossMAPE])
+def test_weights_of_losses_are_arrays_and_have_been_lists(kind):
+    layers = [nn.OutputLayer(n_in=2, n_out=3, loss=kind(weights=(1.0, 2.0, 0.5)), activation="softmax")]
+    tree = json.loads(nn.MultiLayerConfiguration(layers=layers, seed=1).to_json())
+    loss = tree["confs"][0]["layer"]["lossFn"]
+    assert loss["weights"] == {"dataType": "DOUBLE", "shape": [3], "data": [1.0, 2.0, 0.5]}
+    for weights in (
+        loss["weights"],
+        {**loss["weights"], "dataType": "FLOAT", "shape": [1, 3]},
+        [1.0, 2.0, 0.5],
+    ):
+        loss["weights"] = weights
+        conf = nn.MultiLayerConfiguration.from_json(json.dumps(tree))
+        assert conf.layers[0].loss == kind(weights=(1.0, 2.0, 0.5))
+        assert json.loads(conf.to_json()) == tree

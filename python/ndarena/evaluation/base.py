@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-__all__ = ["JsonForm", "array_of", "tree_of"]
+__all__ = ["JsonForm", "array_of", "numbers_of", "tree_of"]
 
 Tree = dict[str, Any]
 
@@ -56,7 +56,14 @@ def tree_of(array: np.ndarray[Any, Any]) -> Tree:
     return {"dataType": kind, "shape": list(array.shape), "data": array.ravel().tolist()}
 
 
+def numbers_of(tree: Tree | list[float] | None) -> np.ndarray[Any, Any] | None:
+    """Return a row of numbers, if there is one: DL4J has written it as a list, and as an array."""
+    if isinstance(tree, dict):
+        return array_of(tree).ravel()
+    return None if tree is None else np.array(tree, np.float64)
+
+
 def array_of(tree: Tree) -> np.ndarray[Any, Any]:
-    """Return the array that `tree_of` wrote, or a list of numbers."""
+    """Return the array that `tree_of` wrote."""
     dtype = np.int64 if tree["dataType"] in {"LONG", "INT"} else np.float64
     return np.array(tree["data"], dtype).reshape(tree["shape"])

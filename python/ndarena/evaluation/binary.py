@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ndarena.evaluation import plots, ratios, text
-from ndarena.evaluation.base import JsonForm
+from ndarena.evaluation.base import JsonForm, numbers_of
 from ndarena.evaluation.counted import Counted
 from ndarena.evaluation.roc_per_class import ROCBinary
 from ndarena.evaluation.rows import check_probabilities, kept_elements
@@ -237,7 +237,7 @@ class EvaluationBinary(Counted, JsonForm):
         """Return the object that has these fields."""
         roc = None if tree["rocBinary"] is None else ROCBinary.of_tree(tree["rocBinary"])
         evaluation = cls(
-            decision_threshold=tree["decisionThreshold"],
+            decision_threshold=numbers_of(tree["decisionThreshold"]),
             roc_binary_steps=None if roc is None else roc.threshold_steps,
         )
         evaluation.roc_binary = roc

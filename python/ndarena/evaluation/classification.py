@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from ndarena.evaluation import matrix_json, plots, ratios, text
-from ndarena.evaluation.base import JsonForm
+from ndarena.evaluation.base import JsonForm, numbers_of
 from ndarena.evaluation.counted import Counted
 from ndarena.evaluation.records import WithRecords
 from ndarena.evaluation.rows import examples_of, kept_rows
@@ -388,7 +388,7 @@ class Evaluation(Counted, WithRecords, JsonForm):
             labels=tree["labelsList"],
             top_n=tree["topN"],
             binary_decision_threshold=tree["binaryDecisionThreshold"],
-            cost_array=tree["costArray"],
+            cost_array=numbers_of(tree["costArray"]),
             binary_positive_class=tree["binaryPositiveClass"],
             axis=tree["axis"],
         )

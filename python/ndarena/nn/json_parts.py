@@ -253,9 +253,15 @@ def _finish_activation(part: Any, tree: Tree) -> None:
 
 
 def _finish_loss(_part: Any, tree: Tree) -> None:
-    """DL4J writes no weights where there are none."""
-    if tree.get("weights", ()) is None:
-        del tree["weights"]
+    """DL4J writes weights as an array, and none where there are none."""
+    if "weights" in tree and (weights := tree.pop("weights")) is not None:
+        tree["weights"] = {"dataType": "DOUBLE", "shape": [len(weights)], "data": weights}
+
+
+def _begin_loss(tree: Tree) -> Tree:
+    """Up to 1.0.0-beta3 the array was a list."""
+    weights = tree.get("weights")
+    return {**tree, "weights": weights["data"]} if isinstance(weights, dict) else tree
 
 
 def _finish_updater(_part: Any, tree: Tree) -> None:
@@ -295,7 +301,11 @@ FINISH: dict[type, Callable[[Any, Tree], None]] = {
     ISchedule: _finish_schedule,
     GraphVertex: _finish_vertex,
 }
-BEGIN: dict[type, Callable[[Tree], Tree]] = {IUpdater: _begin_updater, ISchedule: _begin_schedule}
+BEGIN: dict[type, Callable[[Tree], Tree]] = {
+    ILossFunction: _begin_loss,
+    IUpdater: _begin_updater,
+    ISchedule: _begin_schedule,
+}
 
 
 def _write_weights(scheme: WeightInit) -> Tree:
