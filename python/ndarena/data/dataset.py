@@ -76,14 +76,14 @@ class DataSet(Examples):
                 setattr(other, name, change(part))
             return other
         labels, features_mask, labels_mask = self.labels, self.features_mask, self.labels_mask
-        made: Any = DataSet(
-            change(self.features),
-            None if labels is None else change(labels),
-            None if features_mask is None else change(features_mask),
-            None if labels_mask is None else change(labels_mask),
-            metadata,
-        )
-        return made  # type: ignore[no-any-return]  # of this very class
+        made = type(self).__new__(type(self))  # its parts are arrays already
+        made.features = change(self.features)
+        made.labels = None if labels is None else change(labels)
+        made.features_mask = None if features_mask is None else change(features_mask)
+        made.labels_mask = None if labels_mask is None else change(labels_mask)
+        made.metadata = metadata
+        made._check_lengths()  # noqa: SLF001 - of this very class
+        return made
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the arrays to a NumPy ``.npz`` file of that name. Metadata is not written."""

@@ -107,7 +107,7 @@ class Examples:
     @property
     def footprint(self) -> int:
         """Bytes that copies of all arrays take in a workspace of the default alignment."""
-        return sum([-(-part.nbytes // ALIGNMENT) * ALIGNMENT for part in self.arrays()])
+        return sum([part.nbytes + ALIGNMENT - 1 & -ALIGNMENT for part in self.arrays()])
 
     def leases(self) -> list[np.ndarray[Any, Any]]:
         """Return views of the arrays in workspaces; their memory is nobody else's while the views exist."""
