@@ -109,11 +109,9 @@ impl Form {
     pub fn part(&self, py: Python<'_>, offset: isize, shape: &[isize], strides: &[isize]) -> Self {
         let address = self.address.wrapping_add_signed(offset);
         let alignment = usize::from(self.item.alignment).max(1);
-        let along = shape.iter().zip(strides).filter(|&(&length, _)| length > 1);
-        let steps = along.fold(address, |all, (_, step)| all | step.unsigned_abs());
-        let is_empty = shape.contains(&0);
-        let aligned = if is_empty || steps & (alignment - 1) == 0 { ALIGNED } else { 0 };
-        let flags = orders(shape, strides, self.item.size) | aligned | self.flags() & WRITEABLE;
+        let flags = orders(shape, strides, self.item.size)
+            | aligned(address, alignment, shape, strides)
+            | self.flags() & WRITEABLE;
         Self {
             address,
             dtype: Some(self.dtype(py).clone().unbind()),
@@ -220,9 +218,32 @@ impl Form {
     }
 }
 
+/// Whether all elements are aligned, as one of NumPy's flags.
+#[inline(always)]
+fn aligned(address: usize, alignment: usize, shape: &[isize], strides: &[isize]) -> c_int {
+    let mut all = address;
+    for (&length, step) in shape.iter().zip(strides) {
+        match length {
+            0 => return ALIGNED,
+            1 => {}
+            _ => all |= step.unsigned_abs(),
+        }
+    }
+    if all & (alignment - 1) == 0 { ALIGNED } else { 0 }
+}
+
 /// The orders in which elements follow each other without gaps, as NumPy has it: the step of an axis of one
 /// element says nothing.
+#[inline(always)]
 fn orders(shape: &[isize], strides: &[isize], itemsize: isize) -> c_int {
+    if let ([length], [step]) = (shape, strides) {
+        let follow = *length < 2 || *step == itemsize;
+        return if follow { C_CONTIGUOUS | F_CONTIGUOUS } else { 0 };
+    }
+    orders_of_several(shape, strides, itemsize)
+}
+
+fn orders_of_several(shape: &[isize], strides: &[isize], itemsize: isize) -> c_int {
     if shape.contains(&0) {
         return C_CONTIGUOUS | F_CONTIGUOUS;
     }

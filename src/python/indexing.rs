@@ -31,10 +31,12 @@ pub fn part<'py>(
     if names_element(form, key) {
         return element(ours, key);
     }
-    match named(form, key)? {
-        Some(part) => part.view(slf.py(), ours).map(Some),
-        None => Ok(None),
+    let mut part = Part::new();
+    if !part.name(form, key)? {
+        return Ok(None);
     }
+    let view = ours.part(slf.py(), part.offset, part.shape(), part.strides())?;
+    Ok(Some(view.into_any()))
 }
 
 /// A number, or an array that is laid out alike, into the part that a key of ints and slices, or `...`, names.
@@ -51,8 +53,12 @@ pub fn assign<'py>(
     if key.is(PyEllipsis::get(slf.py())) {
         return put(ours, ours.form(), value);
     }
-    let Some(part) = named(ours.form(), key)? else { return Ok(false) };
-    put(ours, &part.form(slf.py(), ours.form()), value)
+    let mut part = Part::new();
+    if !part.name(ours.form(), key)? {
+        return Ok(false);
+    }
+    let form = ours.form().part(slf.py(), part.offset, part.shape(), part.strides());
+    put(ours, &form, value)
 }
 
 fn put(ours: &WorkspaceArray, form: &Form, value: &Bound<'_, PyAny>) -> PyResult<bool> {
@@ -69,6 +75,7 @@ fn put(ours: &WorkspaceArray, form: &Form, value: &Bound<'_, PyAny>) -> PyResult
 /// More bytes are copied by NumPy, while other threads have the interpreter.
 const SHORT: isize = 1 << 20;
 
+#[inline(always)]
 fn is_usable(ours: &WorkspaceArray) -> bool {
     fast::is_on() && ours.is_at_hand() && ours.form().shape().len() <= FEW
 }
@@ -82,31 +89,6 @@ fn names_element(form: &Form, key: &Bound<'_, PyAny>) -> bool {
         Ok(keys) => ndim > 0 && keys.len() == ndim && keys.iter_borrowed().all(|key| is_int(&key)),
         Err(_) => ndim == 1 && is_int(key),
     }
-}
-
-/// What a key leaves of the axes.
-#[inline]
-fn named(form: &Form, key: &Bound<'_, PyAny>) -> PyResult<Option<Part>> {
-    let mut left = form.shape().iter().copied().zip(form.strides().iter().copied());
-    let mut part = Part::new();
-    if let Ok(keys) = key.cast_exact::<PyTuple>() {
-        for key in keys.iter_borrowed() {
-            let Some(axis) = left.next() else { return Ok(None) };
-            if !part.take(&key, axis)? {
-                return Ok(None);
-            }
-        }
-        if keys.is_empty() {
-            return Ok(None);
-        }
-    } else {
-        let Some(axis) = left.next() else { return Ok(None) };
-        if !part.take(key, axis)? {
-            return Ok(None);
-        }
-    }
-    left.for_each(|(length, stride)| part.keep(length, stride));
-    Ok(Some(part))
 }
 
 /// The element of a number: a copy, and no code of others runs on the way to it.
@@ -127,11 +109,12 @@ pub fn transposed<'py>(slf: &Bound<'py, WorkspaceArray>) -> PyResult<Option<Boun
     if !is_usable(ours) {
         return Ok(None);
     }
-    let mut view = Part::new();
+    let mut part = Part::new();
     for (&length, &stride) in form.shape().iter().zip(form.strides()).rev() {
-        view.keep(length, stride);
+        part.keep(length, stride);
     }
-    view.view(slf.py(), ours).map(Some)
+    let view = ours.part(slf.py(), part.offset, part.shape(), part.strides())?;
+    Ok(Some(view.into_any()))
 }
 
 /// Which element an int names, if it is inside.
@@ -156,9 +139,31 @@ impl Part {
         Self { ndim: 0, shape: [0; FEW], strides: [0; FEW], offset: 0 }
     }
 
-    /// One axis by an int inside it, or by a slice of ints. False: the general path.
-    #[inline]
-    fn take(&mut self, key: &Bound<'_, PyAny>, (length, stride): (isize, isize)) -> PyResult<bool> {
+    /// What a key leaves of the axes of an array. False: the general path.
+    #[inline(always)]
+    fn name(&mut self, form: &Form, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let (shape, strides) = (form.shape(), form.strides());
+        let taken = match key.cast_exact::<PyTuple>() {
+            Ok(keys) => {
+                for (i, key) in keys.iter_borrowed().enumerate() {
+                    if !self.take(&key, shape.get(i).zip(strides.get(i)))? {
+                        return Ok(false);
+                    }
+                }
+                keys.len()
+            }
+            Err(_) => usize::from(self.take(key, shape.first().zip(strides.first()))?),
+        };
+        for (&length, &stride) in shape.iter().zip(strides).skip(taken) {
+            self.keep(length, stride);
+        }
+        Ok(taken > 0)
+    }
+
+    /// One axis, if there is one, by an int inside it, or by a slice of ints. False: the general path.
+    #[inline(always)]
+    fn take(&mut self, key: &Bound<'_, PyAny>, axis: Option<(&isize, &isize)>) -> PyResult<bool> {
+        let Some((&length, &stride)) = axis else { return Ok(false) };
         if key.is_exact_instance_of::<PyInt>() {
             let index = index(key, length);
             self.offset += index.unwrap_or(0) * stride;
@@ -188,10 +193,6 @@ impl Part {
         self.ndim += 1;
     }
 
-    fn form(&self, py: Python<'_>, form: &Form) -> Form {
-        form.part(py, self.offset, self.shape(), self.strides())
-    }
-
     #[inline]
     fn shape(&self) -> &[isize] {
         &self.shape[..self.ndim]
@@ -200,9 +201,5 @@ impl Part {
     #[inline]
     fn strides(&self) -> &[isize] {
         &self.strides[..self.ndim]
-    }
-
-    fn view<'py>(&self, py: Python<'py>, ours: &WorkspaceArray) -> PyResult<Bound<'py, PyAny>> {
-        Ok(ours.part(py, self.offset, self.shape(), self.strides())?.into_any())
     }
 }

@@ -246,12 +246,13 @@ unsafe fn compress_of<T: Copy>(
 /// # Safety
 /// There are `count` places.
 unsafe fn are_inside(places: *const u8, count: isize, length: isize) -> bool {
-    let (least, most) = (0..count).fold((0, 0), |(least, most), i| {
+    // Of a negative place, the distance from the end. The sign of what is left tells of the first outside.
+    let left = (0..count).fold(0, |left, i| {
         // SAFETY: the caller's word.
         let place: isize = unsafe { element(places, i) };
-        (place.min(least), place.max(most))
+        left | (length - 1 - (place ^ place >> (isize::BITS - 1)))
     });
-    -length <= least && most < length
+    left >= 0
 }
 
 /// Moves the elements of those places. False: one of them lies outside.
@@ -277,8 +278,8 @@ unsafe fn take_of<T: Copy>(
     for i in 0..count {
         // SAFETY: the caller's word.
         let place: isize = unsafe { element(places, i) };
-        let place = if place < 0 { place.wrapping_add(length) } else { place };
-        if !(0..length).contains(&place) {
+        let place = place.wrapping_add(length & place >> (isize::BITS - 1));
+        if place.unsigned_abs() >= length.unsigned_abs() || place < 0 {
             return false;
         }
         // SAFETY: the caller's word; invariant 2: the place was looked at after it was read.
