@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from ndarena.data.examples import Array, Examples, array_or_none
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable
 
 __all__ = ["DataSet"]
@@ -84,12 +84,6 @@ class DataSet(Examples):
         made.metadata = metadata
         made._check_lengths()  # noqa: SLF001 - of this very class
         return made
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the arrays to a NumPy ``.npz`` file of that name. Metadata is not written."""
-        with open(os.fspath(path), "wb") as file:  # noqa: PTH123 - a name of any kind, but no descriptor
-            arrays: dict[str, Any] = {name: np.asarray(part) for name, part in self._parts().items()}
-            np.savez(file, **arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> DataSet:

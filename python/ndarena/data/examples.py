@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
@@ -112,6 +113,12 @@ class Examples:
     def leases(self) -> list[np.ndarray[Any, Any]]:
         """Return views of the arrays in workspaces; their memory is nobody else's while the views exist."""
         return [part.numpy() for part in self.arrays() if isinstance(part, WorkspaceArray)]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the arrays to a NumPy ``.npz`` file of that name. Metadata is not written."""
+        with open(os.fspath(path), "wb") as file:  # noqa: PTH123 - a name of any kind, but no descriptor
+            arrays: dict[str, Any] = {name: np.asarray(part) for name, part in self._parts().items()}
+            np.savez(file, **arrays)
 
     def split_test_and_train(self, n_or_fraction: float) -> SplitTestAndTrain[Self]:
         """Split into the first examples and the rest, which are views.

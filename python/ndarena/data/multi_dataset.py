@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import re
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,6 +11,7 @@ import numpy as np
 from ndarena.data.examples import Array, Examples, array_or_none
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Sequence
 
     from ndarena.data.dataset import DataSet
@@ -99,12 +99,6 @@ class MultiDataSet(Examples):
         for field in FIELDS:
             setattr(other, field, changed(getattr(self, field)))
         return other
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the arrays to a NumPy ``.npz`` file of that name. Metadata is not written."""
-        with open(os.fspath(path), "wb") as file:  # noqa: PTH123 - a name of any kind, but no descriptor
-            arrays: dict[str, Any] = {name: np.asarray(part) for name, part in self._parts().items()}
-            np.savez(file, **arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

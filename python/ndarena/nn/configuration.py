@@ -84,6 +84,11 @@ CHOICES: dict[str, type[BackpropType | CacheMode | ConvolutionMode]] = {
 class NetworkConfiguration:
     """What both kinds of networks have: how to learn, and what layers fall back on."""
 
+    json_key: ClassVar[str]
+    """The property that tells DL4J's JSON of this kind."""
+    other_kind: ClassVar[str]
+    """What a JSON without it describes."""
+
     updater: IUpdater = field(default_factory=Sgd)
     bias_updater: IUpdater | None = None
     activation: str | Activation | IActivation = "sigmoid"
@@ -115,6 +120,32 @@ class NetworkConfiguration:
     def __repr__(self) -> str:
         """Show the fields that differ from their defaults."""
         return shown(self)
+
+    def to_json(self) -> str:
+        """Return DL4J's JSON; a class that it does not have is a `ConfigurationError` that names it."""
+        return json.dumps(self.to_tree(), indent=2)
+
+    def to_tree(
+        self, *, iteration_count: int | None = None, epoch_count: int | None = None
+    ) -> dict[str, Any]:
+        """Return DL4J's JSON as a tree, with the counts of a network, or those that were read."""
+        raise NotImplementedError(f"{type(self).__name__}.to_tree")
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return what DL4J's JSON describes; `to_json` gives the same tree again.
+
+        Raises
+        ------
+        ConfigurationError
+            No JSON, another kind of network, or a class or setting that is unknown here.
+        """
+        return read_json(text, cls.json_key, cls.other_kind, lambda tree: cls(**cls._fields_of(tree)))
+
+    @classmethod
+    def _fields_of(cls, tree: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields that a tree of DL4J's describes."""
+        raise NotImplementedError(f"{cls.__name__}.fields_of")
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
@@ -307,7 +338,7 @@ class MultiLayerConfiguration(NetworkConfiguration):
     """
 
     json_key: ClassVar[str] = "confs"
-    """The property that tells DL4J's JSON of this kind."""
+    other_kind: ClassVar[str] = "ComputationGraph"
 
     layers: Sequence[Layer]
     input_type: InputType | None = None
@@ -386,10 +417,6 @@ class MultiLayerConfiguration(NetworkConfiguration):
             for name, given, done in zip(names, before[:-1], whole, strict=True)
         )
 
-    def to_json(self) -> str:
-        """Return DL4J's JSON; a class that it does not have is a `ConfigurationError` that names it."""
-        return json.dumps(self.to_tree(), indent=2)
-
     def to_tree(
         self, *, iteration_count: int | None = None, epoch_count: int | None = None
     ) -> dict[str, Any]:
@@ -397,12 +424,6 @@ class MultiLayerConfiguration(NetworkConfiguration):
         return write_chain(self, Counts(iteration_count, epoch_count))
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Return what DL4J's JSON describes; `to_json` gives the same tree again.
-
-        Raises
-        ------
-        ConfigurationError
-            No JSON, another kind of network, or a class or setting that is unknown here.
-        """
-        return read_json(text, cls.json_key, "ComputationGraph", lambda tree: cls(**read_chain(tree)))
+    def _fields_of(cls, tree: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields that a tree of DL4J's describes."""
+        return read_chain(tree)

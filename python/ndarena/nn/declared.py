@@ -39,8 +39,8 @@ def _is_given(value: object) -> bool:
 class Declared:
     """Makes a keyword-only dataclass of every subclass; declared fields are read-only.
 
-    An object is configuration until a twin of it is made, which has ``_memory``; there other attributes are
-    free.
+    An object is configuration until a twin of it is made, which has ``_memory``; there other attributes
+    are free.
     """
 
     _read_only = frozenset[str]()

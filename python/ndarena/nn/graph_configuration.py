@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NoReturn, Self
+from typing import Any, ClassVar, NoReturn
 
 from ndarena.nn.configuration import NetworkConfiguration, Node, completed
 from ndarena.nn.input_type import InputType
-from ndarena.nn.json_networks import Counts, read_graph, read_json, write_graph
+from ndarena.nn.json_networks import Counts, read_graph, write_graph
 from ndarena.nn.layer import Layer
 from ndarena.nn.preprocessors import InputPreProcessor
 from ndarena.nn.vertex import GraphVertex
@@ -51,7 +50,7 @@ class ComputationGraphConfiguration(NetworkConfiguration):
     """
 
     json_key: ClassVar[str] = "vertices"
-    """The property that tells DL4J's JSON of this kind."""
+    other_kind: ClassVar[str] = "MultiLayerNetwork"
 
     inputs: Sequence[str]
     vertices: Mapping[str, tuple[Any, ...]]
@@ -204,10 +203,6 @@ class ComputationGraphConfiguration(NetworkConfiguration):
         nodes: tuple[Node, ...] = self.__dict__["_nodes"]
         return nodes
 
-    def to_json(self) -> str:
-        """Return DL4J's JSON; a class that it does not have is a `ConfigurationError` that names it."""
-        return json.dumps(self.to_tree(), indent=2)
-
     def to_tree(
         self, *, iteration_count: int | None = None, epoch_count: int | None = None
     ) -> dict[str, Any]:
@@ -215,15 +210,9 @@ class ComputationGraphConfiguration(NetworkConfiguration):
         return write_graph(self, Counts(iteration_count, epoch_count))
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Return what DL4J's JSON describes; `to_json` gives the same tree again.
-
-        Raises
-        ------
-        ConfigurationError
-            No JSON, another kind of network, or a class or setting that is unknown here.
-        """
-        return read_json(text, cls.json_key, "MultiLayerNetwork", lambda tree: cls(**read_graph(tree)))
+    def _fields_of(cls, tree: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields that a tree of DL4J's describes."""
+        return read_graph(tree)
 
 
 def _refuse(field: str, value: object, reason: str) -> NoReturn:

@@ -101,8 +101,7 @@ class Layer(Declared):
 
     A subclass becomes a keyword-only dataclass by itself: it declares fields, and overrides `param_shapes`,
     `init_params`, `activate` and `backprop_gradient`. An object is configuration until `instantiate` makes a
-    working
-    twin of it.
+    working twin of it.
 
     Parameters
     ----------
@@ -195,8 +194,7 @@ class Layer(Declared):
         """Set the gradient views and return the epsilon of the layer below, of ``ArrayType.ACTIVATION_GRAD``.
 
         ``epsilon`` is the derivative of the loss with respect to this layer's activation. Gradients are sums
-        over the
-        batch. ``None`` comes back where there is nothing to hand down.
+        over the batch. ``None`` comes back where there is nothing to hand down.
         """
         raise NotImplementedError(f"{type(self).__name__}.backprop_gradient")
 
@@ -229,8 +227,7 @@ class Layer(Declared):
             The place in the network, counted from 0.
         params, gradient : ndarray, optional
             Flat vectors of `num_params` elements, of which the twin takes views. Omitted: allocated; then
-            the parameters
-            are filled by `init_params`.
+            the parameters are filled by `init_params`.
         dtype : dtype
             Of what is allocated here.
         rng : numpy.random.Generator, optional
