@@ -39,8 +39,8 @@ __all__ = [
     "activation_of",
 ]
 
-LARGE = 1 << 14
-"""From so many elements on NumPy compares with rows of zeros faster than with 0."""
+MANY, LARGE = 1 << 10, 1 << 16
+"""From so many elements on NumPy compares with zeros, or with rows of them, faster than with 0."""
 SELU_ALPHA = 1.6732632423543772
 SELU_SCALE = 1.0507009873554804
 
@@ -52,11 +52,14 @@ def _zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]
     return zeros
 
 
-def zeros_like_rows(x: Array) -> Array:
-    """Return zeros in the shape of a row of ``x``; just 0 where rows are short, long or not in one piece."""
-    shape = x.shape[-1:]
-    fits = x.flags["C_CONTIGUOUS"] and 64 <= math.prod(shape) <= LARGE
-    return _zeros(shape, x.dtype) if fits else 0.0
+def zeros_for(x: Array) -> Array:
+    """Return what ``x`` is compared with for its sign: zeros like it or like a row of it, or just 0."""
+    size, shape = x.size, x.shape
+    if size < MANY or len(shape) != 2:
+        return 0.0
+    if size <= LARGE:
+        return _zeros(shape, x.dtype)
+    return _zeros(shape[1:], x.dtype) if 64 <= shape[1] <= LARGE else 0.0
 
 
 class IActivation:
@@ -140,7 +143,7 @@ class ActivationReLU(IActivation):
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
         """Return ``max(x, 0)``, with the bounds of this object."""
         if self.keeps_slope:
-            return functions.maximum(x, zeros_like_rows(x) if x.size >= LARGE else 0.0, out=out)
+            return functions.maximum(x, zeros_for(x), out=out)
         if self.threshold == self.negative_slope == 0.0:
             out = functions.maximum(x, 0.0, out=out)
         else:

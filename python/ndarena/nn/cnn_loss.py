@@ -33,6 +33,7 @@ class CnnLossLayer(LossLayer):
     """
 
     input_kind: ClassVar[type[InputType] | None] = InputTypeConvolutional
+    in_rows: ClassVar[bool] = False
 
     def activate(
         self, x: Array, *, training: bool = False, workspace_mgr: LayerWorkspaceMgr, mask: Array = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -13,6 +14,12 @@ from ndarena.nn.sums import sums_along_rows
 from ndarena.nn.words import Array, number
 
 __all__ = ["LossBinaryXENT", "LossMCXENT", "LossNegativeLogLikelihood", "LossSparseMCXENT"]
+
+
+@lru_cache(maxsize=16)
+def is_below_one(limit: float, dtype: np.dtype[np.floating]) -> bool:
+    """Tell whether a number is below 1 in that precision: shares that add up to 1 are not above it."""
+    return bool(dtype.type(limit) < 1.0)
 
 
 def _surprise(labels: Array, output: Array) -> Array:
@@ -57,10 +64,13 @@ class LossMCXENT(WeightedLoss):
             refuse_elements(self, mask, "softmax joins the columns")
         if self.softmax_clip_eps > 0.0:
             output = functions.maximum(output, self.softmax_clip_eps)
-            functions.minimum(output, 1.0 - self.softmax_clip_eps, out=output)
+            if is_below_one(1.0 - self.softmax_clip_eps, output.dtype):
+                functions.minimum(output, 1.0 - self.softmax_clip_eps, out=output)
         else:
             output = where_wanted(labels, output)
-        losses = self._weigh(_surprise(labels, output))
+        losses = _surprise(labels, output)
+        if self.weights is not None:
+            self._weigh(losses)
         return losses if mask is None else apply_mask(mask, losses)
 
     def _gradient(

@@ -51,6 +51,9 @@ class WithLoss(Layer):
         super().__post_init__()
         self._set("loss", loss_of(self.loss, self._owner()))
 
+    in_rows: ClassVar[bool] = True
+    """Whether an output is a matrix, so that nothing need be turned into rows and back."""
+
     labels = cast("Array", None)
     """What a twin is told: what its activation should be."""
     _kept = cast("Any", None)
@@ -143,18 +146,18 @@ class WithLoss(Layer):
         (x, sums, mask, output), labels = self._sums(mgr), self.labels
         if labels is None:
             raise RuntimeError(f"{self.name}: it has no labels")
-        expected = self._output_of(sums, x).shape
+        expected = sums.shape if self.in_rows else self._output_of(sums, x).shape
         columns = loss.label_columns(expected[1])
         if columns != expected[1]:
             expected = (expected[0], columns, *expected[2:])
         if labels.shape != expected:
             self._refuse_shape("labels", str(list(expected)), labels, _cure(labels.shape, expected))
-        rows = self._rows_of(labels, mgr, FF_WORKING_MEM)
+        rows = labels if self.in_rows else self._rows_of(labels, mgr, FF_WORKING_MEM)
         if mask is not None:
             mask = self._rows_of_mask(mask, mgr, FF_WORKING_MEM)
         given = rows, sums, self._function, mask
         known = {"output": output} if output is not None and loss.takes_output else {}
-        if rows is labels:  # nothing of it lies in scratch
+        if self.in_rows:  # nothing of it lies in scratch
             keep(self, "_asked", (self._kept, given, known))
         return given, known
 
@@ -210,12 +213,13 @@ class OutputLayer(FullyConnected, WithLoss):
     ) -> Array:
         """Return ``[batch, n_out]`` for ``[batch, n_in]``, 0 where ``mask`` is; else `ValueError`."""
         self._check_input(x)
-        out = sums = self._sums_of(self._rows_of(x, workspace_mgr, FF_WORKING_MEM), workspace_mgr)
+        given = x if self.in_rows else self._rows_of(x, workspace_mgr, FF_WORKING_MEM)
+        out = sums = self._sums_of(given, workspace_mgr)
         may_be_asked = training or self.labels is not None
         if may_be_asked:
             out = workspace_mgr.create_uninitialized(ACTIVATIONS, sums.shape, sums.dtype)
         rows = self._function.forward(sums, training=training, out=out)
-        output = self._output_of(rows, x)
+        output = rows if self.in_rows else self._output_of(rows, x)
         if mask is not None:
             self._hide(rows, output, mask, workspace_mgr)
         if may_be_asked:
@@ -230,9 +234,9 @@ class OutputLayer(FullyConnected, WithLoss):
         """
         x = (self._kept or self._refuse_backward())[0]
         delta = self._delta(epsilon, workspace_mgr)
-        rows = self._rows_of(x, workspace_mgr, BP_WORKING_MEM)
+        rows = x if self.in_rows else self._rows_of(x, workspace_mgr, BP_WORKING_MEM)
         below = self._gradient_from(rows, delta, workspace_mgr)
-        return None if below is None else self._output_of(below, x)
+        return below if self.in_rows or below is None else self._output_of(below, x)
 
     def _check_input(self, x: Array) -> None:
         if x.ndim != 2 or x.shape[1] != self.n_in:
@@ -323,6 +327,8 @@ class LossLayer(WithLoss):
 
 class RowsOfSeries:
     """Outputs ``[batch, n, time]``, whose steps are rows; masks are ``[batch, time]`` or of that shape."""
+
+    in_rows: ClassVar[bool] = False
 
     def _rows_of(self, x: Array, mgr: LayerWorkspaceMgr, role: ArrayType) -> Array:
         return rows_of_series(x, mgr, role)

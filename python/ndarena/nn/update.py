@@ -11,7 +11,7 @@ from ndarena._core import empty_like
 from ndarena.nn.gradient_normalization import Normalization, divide
 from ndarena.nn.layer import ParamKind
 from ndarena.nn.schedules import value_at
-from ndarena.nn.updaters import PIECE, NoOp, Piecewise, fitted, only_scales
+from ndarena.nn.updaters import PIECE, NoOp, Piecewise, fitted, fixed_factors, only_scales
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,6 +74,7 @@ class Block:
         apart = isinstance(rule, Piecewise) and type(rule).apply is Piecewise.apply
         self._walker: Piecewise | None = rule if apart else None  # type: ignore[assignment]
         self._decay = rule.get_weight_decay()
+        self._fixed = None if self._walker is None else fixed_factors(self._walker)
         self._divides_factor = False
 
     def cut(self, params: Flat, state: Flat) -> None:
@@ -95,7 +96,7 @@ class Block:
         walker, (iteration, epoch) = self._walker, moment
         divides = self.is_divided and divisor != 1
         if walker is not None:
-            factors = walker.factors(iteration, epoch)
+            factors = self._fixed or walker.factors(iteration, epoch)
             scratch = walker.scratch_for(gradient[self.start : self.stop]) if walker.scratch else ()
             if divides and self._divides_factor:
                 factors, divides = (factors[0] / divisor, *factors[1:]), False
@@ -106,7 +107,8 @@ class Block:
             if piece.regularizations:
                 self._penalise(piece, part, moment)
             if walker is not None:
-                walker.move(part, piece.state, part, fitted(scratch, len(part)), factors)
+                room = fitted(scratch, len(part)) if scratch else ()
+                walker.move(part, piece.state, part, room, factors)
             else:
                 self.rule.apply(part, piece.state[0], iteration=iteration, epoch=epoch, out=part)
             if piece.regularizations or self._decay:

@@ -88,6 +88,13 @@ def only_scales(rule: Piecewise) -> bool:
     return type(rule).move in {Sgd.move, Nesterovs.move}
 
 
+def fixed_factors(rule: Piecewise) -> tuple[float, ...] | None:
+    """Return the factors of a rule of which it is known that they are the same at every moment."""
+    known = type(rule) in {Sgd, Nesterovs}
+    moves = any(isinstance(value, ISchedule) for value in vars(rule).values())
+    return rule.factors(0, 0) if known and not moves else None
+
+
 def fitted(scratch: Scratch, size: int) -> Scratch:
     """Return scratch for a piece of that size."""
     return scratch if not scratch or len(scratch[0]) == size else tuple(room[:size] for room in scratch)
