@@ -4,8 +4,9 @@
 
 #![forbid(unsafe_code)]
 
+use std::cell::Cell;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::sync::lock;
 
@@ -52,6 +53,14 @@ static SYSTEM: Fault = Fault::new();
 static ARENA: Fault = Fault::new();
 static SCOPE: Fault = Fault::new();
 
+/// How often refusals were wished for.
+static WISHES: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    /// The wish by which an arena refused this thread something, until it is told.
+    static REFUSED: Cell<u64> = const { Cell::new(0) };
+}
+
 impl Fault {
     const fn new() -> Self {
         let books = (Refusals::None, Refused { asked: 0, refused: 0 });
@@ -60,7 +69,7 @@ impl Fault {
 
     #[cold]
     #[inline(never)]
-    fn strikes(&self) -> bool {
+    fn strikes(&self, of: Refuser) -> bool {
         let (refusals, count) = &mut *lock(&self.books);
         count.asked += 1;
         let struck = match *refusals {
@@ -70,6 +79,10 @@ impl Fault {
             Refusals::Every(n) => n > 0 && count.asked % n == 0,
         };
         count.refused += u64::from(struck);
+        if struck && of == Refuser::Arena {
+            // A thread that is at its very end is not told.
+            let _ = REFUSED.try_with(|wish| wish.set(WISHES.load(Ordering::SeqCst)));
+        }
         struck
     }
 }
@@ -86,6 +99,9 @@ fn fault(of: Refuser) -> &'static Fault {
 pub fn refuse(of: Refuser, refusals: Refusals) -> Refused {
     let fault = fault(of);
     let mut books = lock(&fault.books);
+    if refusals != Refusals::None {
+        WISHES.fetch_add(1, Ordering::SeqCst);
+    }
     fault.is_on.store(refusals != Refusals::None, Ordering::SeqCst);
     std::mem::replace(&mut *books, (refusals, Refused::default())).1
 }
@@ -94,7 +110,7 @@ pub fn refuse(of: Refuser, refusals: Refusals) -> Refused {
 #[inline]
 pub(crate) fn refuses(of: Refuser) -> bool {
     let fault = fault(of);
-    fault.is_on.load(Ordering::Relaxed) && fault.strikes()
+    fault.is_on.load(Ordering::Relaxed) && fault.strikes(of)
 }
 
 /// Whether any are refused.
@@ -104,8 +120,9 @@ pub(crate) fn is_on(of: Refuser) -> bool {
     fault(of).is_on.load(Ordering::Relaxed)
 }
 
-/// How many were refused so far.
+/// Whether an arena refused the calling thread something by the last wish; true once.
 #[cfg(feature = "python")]
-pub(crate) fn refused(of: Refuser) -> u64 {
-    lock(&fault(of).books).1.refused
+pub(crate) fn was_refused() -> bool {
+    let wish = REFUSED.try_with(Cell::take).unwrap_or_default();
+    wish != 0 && wish == WISHES.load(Ordering::SeqCst)
 }

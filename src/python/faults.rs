@@ -69,10 +69,9 @@ fn raised(py: Python<'_>, of: Refuser) -> Option<PyErr> {
     Some(PyErr::from_value(exception.into_bound(py).into_any()))
 }
 
-/// The exception in place of a refusal that was wished for.
+/// The exception in place of a refusal that was wished for; each thread that was refused gets it.
 pub(crate) fn in_place_of_refusal(py: Python<'_>) -> Option<PyErr> {
-    let is_wished = faults::is_on(Refuser::Arena) && faults::refused(Refuser::Arena) > 0;
-    is_wished.then(|| raised(py, Refuser::Arena)).flatten()
+    faults::was_refused().then(|| raised(py, Refuser::Arena)).flatten()
 }
 
 /// A scope is about to be entered, or was completely left.

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -357,6 +358,40 @@ def test_a_boundary_keeps_the_exception_on_its_way():
 def test_a_fault_in_another_thread():
     with pytest.raises(MemoryError, match="injected"), inject(MemoryError, allocation=1):
         threads()
+
+
+@pytest.fixture
+def switch_often():
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def test_threads_that_are_refused_at_the_same_time_all_get_the_exception(switch_often):
+    raised = []
+
+    def work(start):
+        ws = ndarena.Workspace(fixed(4 * KIB), "W")
+        start.wait()
+        try:
+            for _ in range(10):
+                with ws:
+                    ws.ones(32) + 1.0
+        except BaseException as error:
+            raised.append(error)
+
+    for nth in range(1, 61):
+        start, fault = threading.Barrier(4), inject(KeyError, allocation=nth)
+        workers = [threading.Thread(target=work, args=(start,)) for _ in range(4)]
+        with fault:
+            for worker in workers:
+                worker.start()
+            for worker in workers:
+                worker.join(60)
+        assert raised
+        assert all(error is fault.exception for error in raised)
+        raised.clear()
 
 
 @pytest.mark.parametrize(
