@@ -155,9 +155,16 @@ impl WorkspaceArray {
     /// The same as an object of NumPy's, which must never reach a user.
     #[inline]
     pub fn template<'a, 'py>(&'a self, py: Python<'py>) -> PyResult<&'a Ndarray<'py>> {
-        let make = || Ok::<_, PyErr>(view::template(py, &self.form)?.into_object().unbind());
-        let template = Ndarray::seen(self.template.get_or_try_init(py, make)?.bind(py))?;
-        template.ok_or_else(|| PyTypeError::new_err("the handle holds no array"))
+        if self.template.get(py).is_none() {
+            let made = view::template(py, &self.form)?.into_object().unbind();
+            // Another one may be there by now. `get_or_try_init` would let go of the interpreter every time.
+            drop(self.template.set(py, made));
+        }
+        let template = self.template.get(py).map(|object| Ndarray::seen(object.bind(py)));
+        template
+            .transpose()?
+            .flatten()
+            .ok_or_else(|| PyTypeError::new_err("the handle holds no array"))
     }
 
     /// The workspace in which the memory was cut.
