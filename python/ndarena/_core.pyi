@@ -1444,6 +1444,9 @@ def _set_fault(point: str, nth: int, exception: BaseException) -> None:
 def _clear_fault() -> bool:
     """Take the fault away; whether its point was reached."""
 
+def _add_overlapping(target: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> bool:
+    """Do ``target[i] += values[i]`` row by row where elements of the target may be the same; False: nothing was done."""
+
 def _set_fast_paths(on: bool) -> bool:
     """Take fast paths or leave them; whether they were taken. `NDARENA_FAST=0` is the switch for users."""
 

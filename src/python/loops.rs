@@ -20,6 +20,7 @@ pub mod filling;
 pub mod folding;
 mod job;
 pub mod matmul;
+pub mod overlapping;
 pub mod picking;
 mod scalar;
 

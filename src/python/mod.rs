@@ -67,6 +67,8 @@ mod _core {
     #[pymodule_export]
     use super::layer_manager::{PyBuilder, PyLayerWorkspaceMgr};
     #[pymodule_export]
+    use super::loops::overlapping::add_overlapping;
+    #[pymodule_export]
     use super::manager::{
         MemoryManager, WorkspaceManager, allocated_bytes, allocation_statistics,
         any_workspace_active_for_current_thread, assert_no_workspaces_open,

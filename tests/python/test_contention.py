@@ -13,6 +13,7 @@ from support import KIB, MIB, eventually, fixed, held_bytes, ring
 
 import ndarena as nd
 from ndarena import LayerWorkspaceMgr, Workspace
+from ndarena._core import _add_overlapping
 from ndarena.nn.im2col import convolve_back
 from ndarena.nn.windows import PIXEL
 
@@ -204,7 +205,16 @@ def gradient_of_few_weights(_):
     )
 
 
-@pytest.mark.parametrize("make", [ufunc, product_of_few_elements, gradient_of_few_weights])
+def sums_that_overlap(_):
+    memory, values = np.zeros((1 << 16) + 32), np.ones((32, 1 << 16))
+    target = np.ndarray(values.shape, values.dtype, memory, 0, (8, 8))
+    return lambda: _add_overlapping(target, values)
+
+
+WORK = [ufunc, product_of_few_elements, gradient_of_few_weights, sums_that_overlap]
+
+
+@pytest.mark.parametrize("make", WORK)
 def test_other_threads_go_on_while_numbers_are_worked_on(switch_never, make):
     place, seen, done = ["before"], set(), threading.Event()
 

@@ -244,6 +244,7 @@ UNSAFE = {
     "python/loops/folding",
     "python/loops/job",
     "python/loops/matmul",
+    "python/loops/overlapping",
     "python/loops/picking",
     "python/npy",
     "python/npy/ndarray",

@@ -5,6 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
+from fast_support import fast_paths
 from support import measure
 
 import ndarena
@@ -115,6 +116,18 @@ def test_blocks_of_columns_add_up_to_the_whole(geometry, monkeypatch):
         below = layer.backprop_gradient(np.cos(out), workspace_mgr=MGR)
         results.append((out, below, layer.gradient))
     assert all(np.allclose(a, b, rtol=1e-12) for a, b in zip(*results, strict=True))
+
+
+@geometries
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_both_ways_to_add_up_windows_give_the_same_bits(geometry, dtype):
+    x, results = images().astype(dtype), []
+    for on in (True, False):
+        layer = twin_of(nn.ConvolutionLayer(n_out=4, activation="tanh", **geometry), dtype=dtype)
+        with fast_paths(on=on):
+            out = layer.activate(x, training=True, workspace_mgr=MGR)
+            results.append(layer.backprop_gradient(np.cos(out), workspace_mgr=MGR))
+    np.testing.assert_array_equal(*results)
 
 
 SPATIAL = {

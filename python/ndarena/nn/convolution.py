@@ -65,7 +65,7 @@ class ConvolutionLayer(SlidingLayer, FeedForwardLayer):
     def param_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return ``b [n_out]`` and ``W [n_out, n_in, kernel height, kernel width]``."""
         shapes: dict[str, tuple[int, ...]] = {"b": (self.n_out,)} if self.has_bias else {}
-        down, across = self._windows()
+        down, across = self._windows
         shapes["W"] = self.n_out, self._inputs(), down.kernel, across.kernel
         return shapes
 
@@ -74,7 +74,7 @@ class ConvolutionLayer(SlidingLayer, FeedForwardLayer):
         scheme = scheme_of(self.weight_init)
         weights = table["W"]
         n_out, n_in, height, width = weights.shape
-        down, across = self._windows()
+        down, across = self._windows
         fan_out = n_out * height * width // (down.stride * across.stride)
         scheme.fill(weights, rng, fan_in=n_in * height * width, fan_out=max(fan_out, 1))
         if self.has_bias:
@@ -116,7 +116,7 @@ class ConvolutionLayer(SlidingLayer, FeedForwardLayer):
         convolve(
             np.asarray(source),
             np.asarray(weights.reshape(len(weights), -1)),
-            self._windows(),
+            self._windows,
             np.asarray(sums),
             workspace_mgr=mgr,
         )
@@ -151,7 +151,7 @@ class ConvolutionLayer(SlidingLayer, FeedForwardLayer):
         convolve_back(
             np.asarray(source),
             np.asarray(weights.reshape(flat)),
-            self._windows(),
+            self._windows,
             np.asarray(delta),
             gradient=np.asarray(gradient["W"].reshape(flat)),
             below=None if below is None else np.asarray(below),
@@ -226,7 +226,7 @@ class Convolution1DLayer(ConvolutionLayer):
 
     def feed_forward_mask(self, mask: Array) -> Array:
         """Return ``[batch, time']`` for ``[batch, time]``."""
-        down, _ = self._windows()
+        down, _ = self._windows
         if down.mode is ConvolutionMode.SAME and down.stride == 1:
             return mask
         return mask_of_windows(mask, 1, down)

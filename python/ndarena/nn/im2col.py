@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ndarena._core import ArrayType
+from ndarena._core import ArrayType, _add_overlapping
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,16 +98,12 @@ class _Block:
 
     def gather(self, images: Plain) -> None:
         """Fill the columns from the images, in one go: threads that take turns wait for one another."""
-        (down, across), (channel, row, column, item) = self._windows, images.strides
-        strides = (
-            *(channel, down.dilation * row, across.dilation * column),
-            *(down.stride * row, across.stride * column, item),
-        )
-        start = self._first * down.stride * row
-        np.copyto(self._cells, np.ndarray(self._cells.shape, images.dtype, images, start, strides))
+        np.copyto(self._cells, self._under_windows(images))
 
     def scatter(self, images: Plain) -> None:
         """Add the columns to the images."""
+        if _add_overlapping(self._under_windows(images), self._cells):
+            return
         down, across = self._windows
         rows, width = self._cells.shape[3:5]
         columns = across.taps(width)
@@ -115,6 +111,13 @@ class _Block:
             for j, column in enumerate(columns):
                 pixels = images[:, own, column]
                 np.add(pixels, self._cells[:, i, j], out=pixels)
+
+    def _under_windows(self, images: Plain) -> Plain:
+        """Return what lies under the cells of the windows, in their shape; one pixel is under several."""
+        (down, across), (channel, row, column, item) = self._windows, images.strides
+        cells = down.dilation * row, across.dilation * column
+        strides = channel, *cells, down.stride * row, across.stride * column, item
+        return np.ndarray(self._cells.shape, images.dtype, images, self._first * down.stride * row, strides)
 
 
 def _blocks(

@@ -91,7 +91,7 @@ class SubsamplingLayer(SlidingLayer):
         out = workspace_mgr.create_uninitialized(ACTIVATIONS, shape, x.dtype)
         make = _maker(workspace_mgr, FF_WORKING_MEM)
         pooled, terms = np.asarray(out), self._terms(x, workspace_mgr, FF_WORKING_MEM)
-        down, _ = self._windows()
+        down, _ = self._windows
         reduce_windows(self._ufunc, self._rows(terms, pooled, make), pooled, axis=HEIGHT, window=down)
         if self.pooling_type is PoolingType.AVG:
             pooled /= self._divisor(x)
@@ -123,11 +123,11 @@ class SubsamplingLayer(SlidingLayer):
     def _rows(self, terms: Plain, pooled: Plain, make: Make) -> Plain:
         """Return what the windows become along the width alone."""
         rows = make((*terms.shape[:2], *pooled.shape[2:]), terms.dtype)
-        reduce_windows(self._ufunc, terms, rows, axis=WIDTH, window=self._windows()[1])
+        reduce_windows(self._ufunc, terms, rows, axis=WIDTH, window=self._windows[1])
         return rows
 
     def _divisor(self, x: Array) -> Plain | int:
-        windows = down, across = self._windows()
+        windows = down, across = self._windows
         if self.avg_pool_include_pad_in_divisor:
             return down.kernel * across.kernel
         return cells_inside(windows, x.shape[2], x.shape[3], x.dtype)
@@ -149,7 +149,7 @@ class SubsamplingLayer(SlidingLayer):
     def _back_from_maxima(
         self, x: Array, pooled: Plain, epsilon: Plain, below: Plain, mgr: LayerWorkspaceMgr
     ) -> None:
-        down, across = self._windows()
+        down, across = self._windows
         make = _maker(mgr, BP_WORKING_MEM)
         terms = self._terms(x, mgr, BP_WORKING_MEM)
         rows = self._rows(terms, pooled, make)
@@ -160,7 +160,7 @@ class SubsamplingLayer(SlidingLayer):
     def _back_from_sums(
         self, x: Array, pooled: Plain, epsilon: Plain, below: Plain, mgr: LayerWorkspaceMgr
     ) -> None:
-        down, across = self._windows()
+        down, across = self._windows
         make = _maker(mgr, BP_WORKING_MEM)
         share = make(epsilon.shape, epsilon.dtype)
         if self.pooling_type is PoolingType.PNORM:

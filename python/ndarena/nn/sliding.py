@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from ndarena.nn.choices import ConvolutionMode
 from ndarena.nn.input_type import InputType, InputTypeConvolutional
 from ndarena.nn.layer import Layer
-from ndarena.nn.windows import mask_of_windows, sizes, windows_of
+from ndarena.nn.windows import NO_EDGES, mask_of_windows, sizes, windows_of
 from ndarena.nn.words import Array, member, refuse
 
 if TYPE_CHECKING:
@@ -48,11 +49,12 @@ class SlidingLayer(Layer):
         if self.convolution_mode is not None:
             mode = member(ConvolutionMode, self.convolution_mode, owner, "convolution_mode")
             self._set("convolution_mode", mode)
-            if mode is ConvolutionMode.SAME and any(window.padding for window in self._windows()):
+            if mode is ConvolutionMode.SAME and any(window.padding for window in self._windows):
                 refuse(
                     owner, "padding", self.padding, "must be 0 with convolution_mode SAME, which pads itself"
                 )
 
+    @cached_property
     def _windows(self) -> Windows:
         """Return the windows along the height and the width."""
         mode = ConvolutionMode(self.convolution_mode or ConvolutionMode.TRUNCATE)
@@ -61,7 +63,7 @@ class SlidingLayer(Layer):
     def _type_of_windows(self, input_type: InputType, channels: int) -> InputType:
         """Return images with a pixel per window; a window that does not fit is refused."""
         height, width = cast("tuple[int, int]", input_type.shape[1:])
-        down, across = self._windows()
+        down, across = self._windows
         try:
             return InputType.convolutional(down.output_size(height), across.output_size(width), channels)
         except ValueError as error:
@@ -69,21 +71,23 @@ class SlidingLayer(Layer):
 
     def _output_of(self, images: Array) -> tuple[int, int]:
         """Return how many windows there are each way; a window that does not fit is a `ValueError`."""
-        down, across = self._windows()
+        down, across = self._windows
         try:
             return down.output_size(images.shape[2]), across.output_size(images.shape[3])
         except ValueError as error:
             raise ValueError(f"layer {self.index} ({self.name}, {type(self).__name__}): {error}") from None
 
     def _edges(self, images: Array) -> Edges:
-        down, across = self._windows()
+        down, across = self._windows
+        if not down.padding and not across.padding and down.mode is not ConvolutionMode.SAME:
+            return NO_EDGES
         return down.edge(images.shape[2]), across.edge(images.shape[3])
 
     def feed_forward_mask(self, mask: Array) -> Array:
         """Return the mask of the windows, for ``[batch, 1, height or 1, width or 1]``."""
         if mask.ndim != 4:
             return mask
-        for axis, window in zip((2, 3), self._windows(), strict=True):
+        for axis, window in zip((2, 3), self._windows, strict=True):
             if mask.shape[axis] > 1:
                 mask = mask_of_windows(mask, axis, window)
         return mask
