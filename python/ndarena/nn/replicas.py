@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-
 from ndarena.nn.claim import Claim
 from ndarena.nn.learner import Learner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    import numpy as np
 
     from ndarena.nn.listeners import TrainingListener
 
@@ -47,9 +47,7 @@ class Replicated(Learner):
         self._alone(work, *facts)
 
     def follow(self, replica: Self, *, score: float) -> None:
-        """Take over where a replica is: parameters, state of the updaters, generator, iterations counted."""
-        np.copyto(self._params, replica.params())
-        np.copyto(self.updater.state, replica.updater.state)
+        """Take over where a replica is, its vectors apart: generator, iterations counted."""
         self.rng.bit_generator.state = replica.rng.bit_generator.state
         self.iteration_count = replica.iteration_count
         self._score = score

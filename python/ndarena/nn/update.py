@@ -293,6 +293,11 @@ class NetworkUpdater:
         if self._constraints:
             self.constrain(scope)
 
+    @property
+    def is_constrained(self) -> bool:
+        """Whether there are constraints."""
+        return bool(self._constraints)
+
     def constrain(self, scope: Callable[[], AbstractContextManager[object]] | None = None) -> None:
         """Make the parameters fulfil the constraints, in place."""
         if self._constraints:

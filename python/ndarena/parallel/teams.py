@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["Averaging", "Sharing", "Team"]
 
 LOG = logging.getLogger("ndarena.parallel")
-PIECE = 1 << 14
+PIECE = 1 << 16
+"""How many numbers are averaged at a time: few enough to stay in the caches."""
+PARAMS, STATE = methodcaller("params"), methodcaller("updater_state")
+"""The vectors of a network, which is the argument."""
 
 
 class Agreed(NamedTuple):
@@ -32,14 +36,25 @@ class Agreed(NamedTuple):
 
 
 class Team:
-    """Trainers of one model, which itself changes only while all of them wait.
+    """Trainers of one model, which itself changes only when all of them have met.
 
     Each calls `work` in its own thread. Where one fails it calls `fail`, and all others get a
     `threading.BrokenBarrierError`.
+
+    Parameters
+    ----------
+    model : MultiLayerNetwork or ComputationGraph
+        What takes over what the trainers have learned.
+    trainers : sequence of DefaultTrainer
+        Those of the replicas.
+    common : sequence of callable
+        The vectors that are equal in all replicas once they have met; the others are the first one's.
     """
 
-    def __init__(self, model: Any, trainers: Sequence[DefaultTrainer]) -> None:
-        self.model, self.trainers = model, trainers
+    def __init__(
+        self, model: Any, trainers: Sequence[DefaultTrainer], common: Sequence[Callable[[Any], Flat]]
+    ) -> None:
+        self.model, self.trainers, self._common = model, trainers, common
         self._meeting = Meeting(len(trainers))
 
     def work(self, trainer: Any, batch: Any, *, due: bool) -> None:
@@ -61,12 +76,25 @@ class Team:
         return Agreed(iterations, float(sum(trainer.replica.score() * share for trainer, share in shares)))
 
     def _go_on(self, trainer: DefaultTrainer, agreed: Agreed | None) -> None:
-        """Begin to count anew; the model takes over from the first trainer, which has a part in all."""
+        """Begin to count anew; the model takes over, a part of what is common from every trainer."""
         trainer.examples = 0
-        if agreed is not None:
-            trainer.replica.iteration_count = agreed.iterations
-            if trainer.index == 0:
-                self.model.follow(trainer.replica, score=agreed.score)
+        if agreed is None:
+            return
+        trainer.replica.iteration_count = agreed.iterations
+        for vector in (PARAMS, STATE):
+            theirs, ours = vector(self.model), vector(trainer.replica)
+            if vector in self._common:
+                where = self._part(trainer, len(ours))
+                np.copyto(theirs[where], ours[where])
+            elif trainer.index == 0:
+                np.copyto(theirs, ours)
+        if trainer.index == 0:
+            self.model.follow(trainer.replica, score=agreed.score)
+
+    def _part(self, trainer: DefaultTrainer, size: int) -> slice:
+        """Return which part of a vector is a trainer's to work on, for all."""
+        part, parts = trainer.index, len(self.trainers)
+        return slice(size * part // parts, size * (part + 1) // parts)
 
 
 class Averaging(Team):
@@ -80,8 +108,8 @@ class Averaging(Team):
         average_updaters: bool,
         report: bool,
     ) -> None:
-        super().__init__(model, trainers)
-        self._updaters, self._report = average_updaters, report
+        super().__init__(model, trainers, [PARAMS, STATE] if average_updaters else [PARAMS])
+        self._report = report
 
     def work(self, trainer: DefaultTrainer, batch: Any, *, due: bool) -> None:
         """Learn a batch, and when it is due meet the others."""
@@ -96,12 +124,13 @@ class Averaging(Team):
         shares, agreed = self._shares(), None
         if shares:
             agreed = self._agreed(shares)
-            self._average_part(shares, trainer.index, lambda one: one.replica.params())
-            if self._updaters:
-                self._average_part(shares, trainer.index, lambda one: one.replica.updater_state())
+            for vector in self._common:
+                self._average_part(trainer, vector, shares)
         self._meeting.wait()
-        if len(shares) > 1:  # one alone has been constrained
-            trainer.replica.updater.constrain()
+        updater = trainer.replica.updater
+        if len(shares) > 1 and updater.is_constrained:  # one alone has been
+            updater.constrain()
+            self._meeting.wait()
         self._go_on(trainer, agreed)
         if agreed is not None and trainer.index == 0:
             if self._report:
@@ -110,23 +139,33 @@ class Averaging(Team):
 
     def _average_part(
         self,
+        trainer: DefaultTrainer,
+        vector: Callable[[Any], Flat],
         shares: list[tuple[DefaultTrainer, float]],
-        part: int,
-        vector_of: Callable[[DefaultTrainer], Flat],
     ) -> None:
-        """Set a part of a vector to the weighted mean, in all replicas, piece by piece in the cache."""
-        size, parts = len(vector_of(self.trainers[0])), len(self.trainers)
-        stop = size * (part + 1) // parts
-        for start in range(size * part // parts, stop, PIECE):
-            where = slice(start, min(start + PIECE, stop))
-            mean, *others = [
-                np.multiply(piece, share, out=piece)
-                for piece, share in ((vector_of(trainer)[where], share) for trainer, share in shares)
-            ]
+        """Set a part of a vector to the weighted mean, in all replicas, piece by piece."""
+        vectors = [vector(other.replica) for other in self.trainers]
+        learned = [(vector(other.replica), share) for other, share in shares]
+        part = self._part(trainer, len(vectors[0]))
+        for start in range(part.start, part.stop, PIECE):
+            where = slice(start, min(start + PIECE, part.stop))
+            mean, *others = (own[where] for own in vectors)
+            set_mean([(own[where], share) for own, share in learned])
             for other in others:
-                mean += other
-            for trainer in self.trainers[1:]:
-                vector_of(trainer)[where] = mean
+                other[...] = mean
+
+
+def set_mean(weighted: Sequence[tuple[Flat, float]]) -> None:
+    """Turn the first of some vectors into their weighted mean; the others may be used up."""
+    (mean, share), *others = weighted
+    if all(another == share for _, another in others):
+        for other, _ in others:
+            mean += other
+        mean *= share
+        return
+    mean *= share
+    for other, another in others:
+        mean += np.multiply(other, another, out=other)
 
 
 class Sharing(Team):
@@ -135,7 +174,7 @@ class Sharing(Team):
     def __init__(
         self, model: Any, trainers: Sequence[SymmetricTrainer], accumulator: GradientsAccumulator
     ) -> None:
-        super().__init__(model, trainers)
+        super().__init__(model, trainers, [PARAMS])
         self._accumulator = accumulator
         self._contributes = [False] * len(trainers)
         self._statistics: list[list[Any]] = [[] for _ in trainers]
