@@ -6,6 +6,7 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -76,6 +77,26 @@ def test_what_a_worker_raises_reaches_the_caller_and_the_model_is_as_the_last_av
     wrapper.set_listeners()
     wrapper.fit(data)
     assert wrapper.model.iteration_count == whole + 8
+
+
+@pytest.mark.parametrize("worker", [0, 1])
+def test_a_constraint_that_fails_for_the_mean_in_one_worker_leaves_the_model_as_it_was(worker):
+    calls = [0, 0]
+
+    @dataclass(frozen=True)
+    class Failing(nn.LayerConstraint):
+        def apply(self, param):
+            here = int(threading.current_thread().name.rpartition(" ")[2])
+            calls[here] += 1
+            if (here, calls[here]) == (worker, 3):  # two weights are constrained by its own step
+                raise KeyError
+
+    model = dense(constraints=[Failing()])
+    before = model.params().copy()
+    with pytest.raises(KeyError):
+        wrapped(model).fit([rows(10), rows(10)])
+    np.testing.assert_array_equal(model.params(), before)
+    assert model.iteration_count == 0
 
 
 @pytest.mark.parametrize("kind", [dense, graph])
