@@ -43,6 +43,9 @@ impl State {
 
     /// Derives the size from observed use, or grows it (`Nd4jWorkspace.initializeWorkspace`).
     pub(crate) fn initialize(&mut self, config: &WorkspaceConfiguration) {
+        if config.policy_learning == LearningPolicy::None {
+            return;
+        }
         let scoped = !matches!(self.shelf, Shelf::Circular(_));
         let basis = match &self.shelf {
             Shelf::Reusing(arena) => arena.needed(),
@@ -55,7 +58,7 @@ impl State {
         if self.trim_is_due() {
             (self.learned, self.enlarged) = (false, false);
         }
-        if self.learned || config.policy_learning == LearningPolicy::None {
+        if self.learned {
             return;
         }
         self.drop_arena();

@@ -94,6 +94,17 @@ def test_none_never_learns():
     assert nothing.current_size == 0
 
 
+@pytest.mark.parametrize("make", [WorkspaceConfiguration, WorkspaceConfiguration.nd4j])
+@pytest.mark.parametrize("spill", ["EXTERNAL", "REALLOCATE"])
+def test_none_learns_nothing_by_hand_either(make, spill):
+    """Not even the counters move: there is nothing to initialise."""
+    ws = Workspace(make(initial_size=BLOCK, policy_learning="NONE", policy_spill=spill), "W")
+    use(ws, BLOCK, BLOCK)
+    before = ws.stats()
+    ws.initialize_workspace()
+    assert ws.stats() == before
+
+
 def test_an_initial_size_is_not_learned_over():
     """FIRST_LOOP needs an arena of size 0; one that came from initial_size stays."""
     ws = Workspace(learning(initial_size=BLOCK), "W")
