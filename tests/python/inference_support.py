@@ -10,7 +10,8 @@ from support import eventually
 from ndarena import ArrayType, nn
 from ndarena.parallel import ParallelInference
 from ndarena.parallel.inference_models import Served
-from ndarena.parallel.inference_requests import Reply
+from ndarena.parallel.inference_requests import Reply, settle
+from ndarena.parallel.inference_workers import answered as answered_by
 
 MODES = ("SEQUENTIAL", "BATCHED", "INPLACE")
 PATIENCE = 60  # seconds, against hangs
@@ -111,3 +112,50 @@ def together(*calls, patience=PATIENCE):
     if errors:
         raise errors[0]
     return results
+
+
+def refuse(x):
+    """Refuse numbers below 0."""
+    if (x < 0).any():
+        raise ArithmeticError(f"{x.min()} is below 0")
+
+
+class Gate:
+    """Holds whoever comes through a layer until it is opened."""
+
+    def __init__(self):
+        self.begun, self.open, self.seen = threading.Event(), threading.Event(), []
+
+    def __call__(self, x):
+        self.seen.append(len(x))
+        self.begun.set()
+        assert self.open.wait(PATIENCE)
+
+
+def answered(batch):
+    """Answer requests in this thread; return the results."""
+    replies = [request.reply for request in batch]
+    settle(batch, answered_by(batch, 0))
+    return [result_of(reply) for reply in replies]
+
+
+def result_of(reply):
+    """Wait for an answer as a client does."""
+    try:
+        return reply.result()
+    finally:
+        reply.leave()
+
+
+def stacking():
+    """Make a graph with two inputs that stacks rows and takes the second half."""
+    vertices = {
+        "both": (nn.StackVertex(), "a", "b"),
+        "one": (nn.UnstackVertex(1, 2), "both"),
+        "out": (nn.LossLayer(loss="mse"), "one"),
+    }
+    return nn.ComputationGraph(
+        nn.ComputationGraphConfiguration(
+            inputs=["a", "b"], vertices=vertices, outputs=["out"], dtype="float64", seed=1
+        )
+    )
