@@ -1,8 +1,9 @@
-"""What `fit` and `output` of a network take, against the same step written by hand."""
+"""What `fit` and `output` of a network take, against a step written by hand, and against torch's network."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -15,6 +16,7 @@ from ndarena.data import DataSet
 
 from .networks import CHECKED_STEPS, LARGE, RATE, SMALL, Shape, data, peer_side, torch_data
 
+BY_HAND = "torch, by hand"
 FIT = "MultiLayerNetwork.fit(dataset)"
 OUTPUT = "MultiLayerNetwork.output(x)"
 PARAMETERS = {"w1": "0_W", "b1": "0_b", "w2": "1_W", "b2": "1_b"}
@@ -22,7 +24,11 @@ PARAMETERS = {"w1": "0_W", "b1": "0_b", "w2": "1_W", "b2": "1_b"}
 
 def rows() -> list[Row]:
     """Return the rows of training and inference."""
-    fits = {LARGE: {"NumPy, out=": 1.08, "torch": 0.9}, SMALL: {"NumPy": 2.0, "torch": 0.5}}
+    fits: dict[Shape, dict[str, float | None]] = {
+        LARGE: {"NumPy, out=": 1.08, "torch": 0.9, BY_HAND: None},
+        SMALL: {"NumPy": 2.0, "torch": 0.5, BY_HAND: None},
+    }
+    outputs = {"NumPy": 2.2, "torch": 1.2, BY_HAND: None}
     single = Shape(SMALL.inputs, SMALL.hidden, SMALL.classes, 1)
     return [
         *(
@@ -32,7 +38,7 @@ def rows() -> list[Row]:
         ),
         *mode_rows(),
         *memory_rows(),
-        *(row(OUTPUT, single, peer, bar, output_sides) for peer, bar in {"NumPy": 2.2, "torch": 1.2}.items()),
+        *(row(OUTPUT, single, peer, bar, output_sides) for peer, bar in outputs.items()),
     ]
 
 
@@ -79,11 +85,12 @@ def no_sides(_: ExitStack) -> Sides:
     raise NotImplementedError("measured by a module of its own")
 
 
-def row(path: str, shape: Shape, peer: str, bar: float, sides: Any) -> Row:
+def row(path: str, shape: Shape, peer: str, limit: float | None, sides: Any) -> Row:
     """Return one row."""
     make = partial(sides, shape, peer)
-    needs = "torch" if peer == "torch" else None
-    return Row("fit", path, str(shape), "float32", peer, Bar(bar), make, Place.FRESH, needs=needs)
+    needs = "torch" if peer.startswith("torch") else None
+    bar = None if limit is None else Bar(limit)
+    return Row("fit", path, str(shape), "float32", peer, bar, make, Place.FRESH, needs=needs)
 
 
 def network(shape: Shape, mode: str = "ENABLED") -> tuple[nn.MultiLayerNetwork, dict[str, Any]]:
@@ -117,7 +124,69 @@ def fit_sides(shape: Shape, peer: str, _: ExitStack) -> Sides:
         return [np.array(table[name]) for name in PARAMETERS.values()]
 
     ours = Side("net.fit(batch)", {"net": net, "batch": DataSet(**renamed(names))}, result=result)
-    return Sides(ours, peer_side(shape, "float32", peer), check=Check.CLOSE)
+    if peer == "torch":
+        return Sides(ours, torch_side(shape), check=Check.CLOSE)
+    theirs = peer_side(shape, "float32", "torch" if peer == BY_HAND else peer)
+    return Sides(ours, theirs, check=Check.CLOSE)
+
+
+def torch_side(shape: Shape) -> Side:
+    """Return the step of torch's network: it records a graph, goes back along it, and has an optimizer."""
+
+    def result() -> list[Any]:
+        step, parameters = torch_fit(shape)
+        for _ in range(CHECKED_STEPS):
+            step()
+        return [parameter.detach().numpy().T for parameter in parameters]
+
+    return Side("step()", {"step": torch_fit(shape)[0]}, result=result)
+
+
+def torch_fit(shape: Shape) -> tuple[Callable[[], None], list[Any]]:
+    """Return a step, and the parameters that it moves, a row per unit."""
+    import torch  # noqa: PLC0415 - only where it is installed
+
+    net, names = torch_network(shape)
+    optimizer = torch.optim.SGD(net.parameters(), RATE)
+    x, classes = names["x"], names["y"].argmax(dim=1)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(net(x), classes).backward()
+        optimizer.step()
+
+    return step, list(net.parameters())
+
+
+def torch_network(shape: Shape) -> tuple[Any, dict[str, Any]]:
+    """Return torch's network without the softmax, with the parameters of the peers, and the batch."""
+    import torch  # noqa: PLC0415 - only where it is installed
+
+    names = torch_data(shape, "float32")
+    hidden = torch.nn.Linear(shape.inputs, shape.hidden)
+    output = torch.nn.Linear(shape.hidden, shape.classes)
+    with torch.no_grad():
+        for part, name in (
+            (hidden.weight, "w1"),
+            (hidden.bias, "b1"),
+            (output.weight, "w2"),
+            (output.bias, "b2"),
+        ):
+            part.copy_(names.pop(name).t())
+    return torch.nn.Sequential(hidden, torch.nn.ReLU(), output), names
+
+
+def torch_output(shape: Shape) -> Callable[[Any], Any]:
+    """Return what answers with torch's network."""
+    import torch  # noqa: PLC0415 - only where it is installed
+
+    net = torch.nn.Sequential(torch_network(shape)[0], torch.nn.Softmax(dim=1))
+
+    def output(x: Any) -> Any:
+        with torch.inference_mode():
+            return net(x)
+
+    return output
 
 
 def mode_sides(shape: Shape, mode: str, _: ExitStack) -> Sides:
@@ -159,6 +228,9 @@ def output_sides(shape: Shape, peer: str, _: ExitStack) -> Sides:
     """Make the sides of an answer to one example."""
     net, names = network(shape)
     ours = Side("net.output(x)", {"net": net, "x": names["x"]})
+    if peer == "torch":
+        x = torch_data(shape, "float32")["x"]
+        return Sides(ours, Side("output(x)", {"output": torch_output(shape), "x": x}), check=Check.CLOSE)
     plain = data(shape, "float32") if peer == "NumPy" else torch_data(shape, "float32")
     del plain["y"]
     function = forward if peer == "NumPy" else torch_forward
