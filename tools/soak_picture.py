@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
@@ -44,7 +45,7 @@ def picture(minutes: list[float], lines: list[Line], warm: float) -> str:
 
 def chart(top: int, minutes: list[float], line: Line, warm: float) -> list[str]:
     """Draw one line over its frame; its axis begins at zero."""
-    most, last = max(*line.values, 1e-9) * 1.15, max(minutes[-1], 1e-9)
+    most, last = round_above(max(*line.values, 1e-9)), max(minutes[-1], 1e-9)
     base = top + 18 + HEIGHT
     points = [
         f"{LEFT + (RIGHT - LEFT) * t / last:.1f},{base - HEIGHT * v / most:.1f}"
@@ -64,6 +65,12 @@ def chart(top: int, minutes: list[float], line: Line, warm: float) -> list[str]:
             text(LEFT + (RIGHT - LEFT) * share, base + 15, f"{last * share:.3g}", "faint middle"),
         ]
     return [*parts, f'<polyline class="line {colour}" points="{" ".join(points)}"/>']
+
+
+def round_above(value: float) -> float:
+    """Return a round number from ``value`` on, whose half is round as well."""
+    unit = 10.0 ** math.floor(math.log10(value))
+    return unit * next(step for step in (1, 2, 4, 6, 8, 10) if step * unit >= value)
 
 
 def text(x: float, y: float, words: str, kind: str = "") -> str:

@@ -77,7 +77,7 @@ def test_curves_are_drawn_with_their_areas(kind, steps):
         np.testing.assert_array_equal(line.get_xydata(), np.stack([curve.fpr, curve.tpr], axis=1))
     names = [f"{'' if kind is ROC else f'{index[0]}: '}" for index in columns]
     areas = [f"AUC {roc.calculate_auc(*index):.4f}" for index in columns]
-    assert legend_of(ax) == [*map("".join, zip(names, areas, strict=True)), "by chance"]
+    assert legend_of(ax) == [*map("".join, zip(names, areas, strict=True)), "chance"]
     ax = roc.plot("precision_recall")
     for index, line in zip(columns, ax.lines, strict=True):
         curve = roc.precision_recall_curve(*index)
@@ -97,7 +97,7 @@ def test_of_many_columns_curves_have_no_names(what):
 def test_reliability_is_drawn_by_class():
     evaluation = fed(EvaluationCalibration())
     ax = evaluation.plot()
-    assert legend_of(ax) == ["class 0", "class 1", "class 2", "as it should be"]
+    assert legend_of(ax) == ["class 0", "class 1", "class 2", "perfectly calibrated"]
     (line, _) = evaluation.plot(i=2).lines
     diagram = evaluation.reliability_diagram(2)
     for drawn in (line, ax.lines[2]):

@@ -50,7 +50,7 @@ def confusion(ax: Any, matrix: np.ndarray[Any, Any], names: Sequence[str]) -> An
     ax = _axes(ax)
     parts = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     image = ax.imshow(parts, cmap="Blues", vmin=0, vmax=1)
-    ax.figure.colorbar(image, ax=ax, label="part of the actual class")
+    ax.figure.colorbar(image, ax=ax, label="fraction of the actual class")
     if len(names) <= MOST_CELLS:
         ax.set_xticks(range(len(names)), names, **_turned(names))
         ax.set_yticks(range(len(names)), names)
@@ -67,7 +67,7 @@ def curves(ax: Any, what: str, outcomes: Mapping[str, Outcome]) -> Any:
         points = {
             f"{name}AUC {of.auc:.4f}": (of.roc_curve.fpr, of.roc_curve.tpr) for name, of in outcomes.items()
         }
-        ax = _lines(ax, points, x="false positive rate", y="true positive rate", line="by chance")
+        ax = _lines(ax, points, x="false positive rate", y="true positive rate", line="chance")
         ax.set_title("ROC curve")
         return ax
     points = {
@@ -81,8 +81,15 @@ def curves(ax: Any, what: str, outcomes: Mapping[str, Outcome]) -> Any:
 
 def reliability(ax: Any, diagrams: Mapping[str, tuple[Floats, Floats]]) -> Any:
     """Draw how often classes were true, by the probability they were given."""
-    ax = _lines(ax, diagrams, x="mean probability", y="part that is true", line="as it should be", marker="o")
-    ax.set_title("Reliability")
+    ax = _lines(
+        ax,
+        diagrams,
+        x="mean predicted probability",
+        y="fraction of positives",
+        line="perfectly calibrated",
+        marker="o",
+    )
+    ax.set_title("Reliability diagram")
     return ax
 
 
