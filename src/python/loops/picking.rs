@@ -104,7 +104,8 @@ fn taken<'py>(
     places: &Packed<'_, 'py>,
     number: &'static Number,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let (py, length, count) = (array.array.py(), array.array.size(), places.array.size());
+    let (py, count) = (array.array.py(), places.array.size());
+    let length = array.array.size().unsigned_abs();
     let from = (array.array.data(), length);
     let first = places.array.data().cast_const();
     // SAFETY: invariant 1: so many places, and no other code runs.
@@ -241,18 +242,24 @@ unsafe fn compress_of<T: Copy>(
     at == room
 }
 
-/// Whether all places, counted from the end if negative, lie inside of so many elements.
+/// Which element a place is, counted from the end if it is negative, which is a very large one here. One outside
+/// is none.
+#[inline(always)]
+fn index(place: usize, length: usize) -> usize {
+    place.min(place.wrapping_add(length))
+}
+
+/// Whether all places lie inside of so many elements.
 ///
 /// # Safety
 /// There are `count` places.
-unsafe fn are_inside(places: *const u8, count: isize, length: isize) -> bool {
-    // Of a negative place, the distance from the end. The sign of what is left tells of the first outside.
-    let left = (0..count).fold(0, |left, i| {
+unsafe fn are_inside(places: *const u8, count: isize, length: usize) -> bool {
+    let last = (0..count).fold(0, |last, i| {
         // SAFETY: the caller's word.
-        let place: isize = unsafe { element(places, i) };
-        left | (length - 1 - (place ^ place >> (isize::BITS - 1)))
+        let place = unsafe { element(places, i) };
+        index(place, length).max(last)
     });
-    left >= 0
+    last < length
 }
 
 /// Moves the elements of those places. False: one of them lies outside.
@@ -262,7 +269,7 @@ unsafe fn are_inside(places: *const u8, count: isize, length: isize) -> bool {
 unsafe fn take(
     size: isize,
     places: (*const u8, isize),
-    from: (*mut u8, isize),
+    from: (*mut u8, usize),
     to: *mut u8,
 ) -> bool {
     by_size!(size, take_of(places, from, to))
@@ -272,18 +279,17 @@ unsafe fn take(
 /// As `take`.
 unsafe fn take_of<T: Copy>(
     (places, count): (*const u8, isize),
-    (from, length): (*mut u8, isize),
+    (from, length): (*mut u8, usize),
     to: *mut u8,
 ) -> bool {
     for i in 0..count {
         // SAFETY: the caller's word.
-        let place: isize = unsafe { element(places, i) };
-        let place = place.wrapping_add(length & place >> (isize::BITS - 1));
-        if place.unsigned_abs() >= length.unsigned_abs() || place < 0 {
+        let place = index(unsafe { element(places, i) }, length);
+        if place >= length {
             return false;
         }
         // SAFETY: the caller's word; invariant 2: the place was looked at after it was read.
-        let value: T = unsafe { element(from, place) };
+        let value: T = unsafe { from.cast::<T>().wrapping_add(place).read_unaligned() };
         // SAFETY: the caller's word.
         unsafe { put(to, i, value) };
     }
