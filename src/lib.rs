@@ -1,5 +1,21 @@
-#![doc = include_str!("../README.md")]
-#![warn(missing_docs)]
+//! Memory workspaces in the manner of ND4J: memory that is taken once and used again in every turn of a loop.
+//!
+//! Arrays are cut from a workspace inside a scope, end together when the scope is left, and are refused afterwards. Names
+//! and meaning are those of the Python package of the same name; the default features do not know the interpreter.
+//!
+//! ```
+//! use ndarena::{Error, Workspace, WorkspaceConfiguration};
+//!
+//! let ws = Workspace::new(WorkspaceConfiguration::default(), "LOOP")?;
+//! let scope = ws.notify_scope_entered()?;
+//! let h = ws.zeros::<f32>(&[32, 128])?;
+//! h.write::<f32, _>(|values| values.fill(1.0))?;
+//! let kept = h.detach::<f32>()?; // a Vec of our own
+//! drop(scope);
+//! assert_eq!(kept[0], 1.0);
+//! assert!(matches!(h.read::<f32, _>(|values| values[0]), Err(Error::Stale { .. })));
+//! # Ok::<(), Error>(())
+//! ```
 //!
 //! # The rooms
 //!
@@ -18,6 +34,8 @@
 //! | `thread` `registry` `scope` | a thread's scopes, its workspaces by id, the guard |
 //! | `array` | handles, leases, views |
 //! | `layer_manager` | roles of arrays in a network: where each lives, and whether it lies there |
+
+#![warn(missing_docs)]
 
 mod arena;
 mod array;
@@ -70,3 +88,8 @@ pub use workspace::{
     Captured, DEFAULT_WORKSPACE_ID, Holder, Workspace, WorkspaceStats, allocated_bytes,
     living_workspaces, set_capture_floor,
 };
+
+/// The examples of the README, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
