@@ -247,3 +247,26 @@ def test_a_wrong_field_is_named(make, field):
     with pytest.raises(ConfigurationError) as caught:
         make()
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("layer", "decayed"),
+    [
+        (nn.DenseLayer(n_in=3, n_out=2, has_layer_norm=True), {"W", "g"}),
+        (nn.SimpleRnn(n_in=3, n_out=2, has_layer_norm=True), {"W", "RW", "g"}),
+        (nn.BatchNormalization(n_in=3), set()),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_the_gain_of_a_layer_norm_is_a_weight_as_in_dl4j(layer, decayed):
+    last = nn.RnnLossLayer(loss="mse") if isinstance(layer, nn.SimpleRnn) else nn.LossLayer(loss="mse")
+    conf = nn.MultiLayerConfiguration(
+        layers=[layer, last], l2=0.5, updater=nn.Sgd(1.0), dtype="float64", seed=1
+    )
+    net = nn.MultiLayerNetwork(conf)
+    net.set_params(np.arange(1.0, net.num_params() + 1))
+    step = step_of(net, np.zeros(net.num_params()))
+    for part in net.param_layout:
+        where = slice(part["offset"], part["offset"] + part["length"])
+        factor = 0.5 * (part["name"].removeprefix("0_") in decayed)
+        np.testing.assert_allclose(step[where], factor * net.params()[where])

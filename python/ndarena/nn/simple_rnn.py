@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ndarena._core import ArrayType
-from ndarena.nn.layer import ParamKind
 from ndarena.nn.recurrent import BaseRecurrentLayer
 from ndarena.nn.series import steps_of
 from ndarena.nn.slopes import derive, value_tells
@@ -75,10 +74,6 @@ class SimpleRnn(BaseRecurrentLayer):
         n = self.n_out
         gain = {"g": (2 * n,)} if self.has_layer_norm else {}
         return {"W": (self._inputs(), n), "RW": (n, n), "b": (n,), **gain}
-
-    def param_kind(self, name: str) -> ParamKind:
-        """Return ``GAIN`` for ``g``, ``BIAS`` for ``b``, ``WEIGHT`` for the others."""
-        return ParamKind.GAIN if name == "g" else super().param_kind(name)
 
     def init_params(self, table: dict[str, Flat], rng: np.random.Generator) -> None:
         """Draw the weights as ``weight_init`` says, and set bias and gain."""
