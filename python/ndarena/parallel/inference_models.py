@@ -50,6 +50,7 @@ class Served:
         net.set_params(model.params())
         net.inference_workspace_mode = model.inference_workspace_mode
         self.is_graph = isinstance(net, ComputationGraph)
+        self._is_simple = net.wiring.is_simple and not self.is_graph
         self.merges = merges and _keeps_rows(net.wiring)
         self.replicas: list[Any] = [net, *(net.sharing() for _ in range(replicas - 1))]
 
@@ -65,6 +66,8 @@ class Served:
         ValueError
             Not as many arrays as the model has inputs, one without rows, or not what the input is said to be.
         """
+        if type(x) is np.ndarray and features_mask is None and self._is_simple and x.dtype.kind in "buif":
+            return Request(self, [x], [None], reply)
         features, masks = [x], None if features_mask is None else [features_mask]
         if self.is_graph:
             features, masks = listed(x), None if features_mask is None else listed(features_mask)

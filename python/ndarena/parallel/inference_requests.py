@@ -120,6 +120,10 @@ class Request:
 
         That is the version of the model, and the shapes but for the rows, which are counted.
         """
+        x = self.features[0]
+        self.rows: int = x.shape[0] if x.shape else 0
+        if x.shape and len(self.features) == 1 and self.masks[0] is None:  # as nearly all are
+            return (self.served, x.shape[1:]) if self.served.merges else object()
         parts, rows = list[object]([self.served]), set()
         for array in (*self.features, *self.masks):
             if array is None:
@@ -129,7 +133,6 @@ class Request:
             else:
                 rows.add(array.shape[0])
                 parts.append(array.shape[1:])
-        self.rows: int = self.features[0].shape[0]
         return tuple(parts) if self.served.merges and len(rows) == 1 else object()
 
     def is_awaited(self) -> bool:
