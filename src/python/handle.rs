@@ -96,9 +96,12 @@ impl WorkspaceArray {
     ) -> PyResult<Bound<'py, Self>> {
         // What may have to be dropped on the way out lies in memory, and is copied from there.
         let piece = ManuallyDrop::new(piece);
+        if !view::fills(piece.bytes(), shape, number.item.size) {
+            return Err(Self::refused(piece, view::beyond()));
+        }
         let blank = match object::allocate::<Self>(py) {
-            Ok(blank) if view::fills(piece.bytes(), shape, number.item.size) => blank,
-            refused => return Err(Self::refused(piece, refused.err())),
+            Ok(blank) => blank,
+            Err(error) => return Err(Self::refused(piece, error)),
         };
         let place = blank.place();
         // SAFETY: invariant 1.
@@ -109,9 +112,9 @@ impl WorkspaceArray {
     }
 
     #[cold]
-    fn refused(piece: ManuallyDrop<Piece>, error: Option<PyErr>) -> PyErr {
+    fn refused(piece: ManuallyDrop<Piece>, error: PyErr) -> PyErr {
         drop(ManuallyDrop::into_inner(piece));
-        error.unwrap_or_else(view::beyond)
+        error
     }
 
     fn holding_of(place: *mut Self) -> *mut Holding {
