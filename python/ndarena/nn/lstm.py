@@ -18,6 +18,7 @@ from ndarena.nn.activations import (
 from ndarena.nn.recurrent import BaseRecurrentLayer, blocks_of
 from ndarena.nn.series import steps_of
 from ndarena.nn.slopes import derive, value_tells, view_for
+from ndarena.nn.sums import add_up_rows
 from ndarena.nn.weights import scheme_of
 from ndarena.nn.words import Array, number
 
@@ -202,7 +203,9 @@ class LSTM(BaseRecurrentLayer):
         given = steps_of(epsilon, mgr, BP_WORKING_MEM)
         self._go_through(given, mask, kept, mgr)
         deltas = kept.values  # no more than their memory: every step left its derivative there
-        np.add.reduce(deltas, axis=(1, 2), out=self.gradient_table["b"].reshape(4, self.n_out))
+        blocks = self.gradient_table["b"].reshape(4, self.n_out)
+        for block, gradient in zip(deltas.reshape(4, -1, self.n_out), blocks, strict=True):
+            add_up_rows(block, gradient)
         self._sum_up_peepholes(deltas, kept.cells)
         return self._gradient_from(x, kept.activations[:-1], deltas, deltas, mgr)
 

@@ -140,10 +140,10 @@ class BaseRecurrentLayer(FeedForwardLayer, RecurrentLayer):
         if mask is not None:
             self._check_mask(mask, (x.shape[0], x.shape[2]))
         self._check_state(state, len(x))
-        steps = steps_of(x, mgr, FF_WORKING_MEM)
+        steps = steps_of(x, mgr, ACTIVATIONS if training else FF_WORKING_MEM)
         kept, last = self._forward(steps, state, mgr, mask, training=training)
         if training:
-            self._kept = x, mask, kept
+            self._kept = series_of(steps), mask, kept
         return series_of(kept.activations[1:]), last
 
     def _forward(
