@@ -182,9 +182,9 @@ def _cure(given: tuple[int, ...], expected: tuple[int, ...]) -> str:
     if len(expected) != 2 or given not in {expected[:1], (expected[0], 1)}:
         return ""
     if expected[1] == 1:
-        return ": labels[:, None] is"
+        return ": labels[:, None] has that shape"
     numbers = "labels" if len(given) == 1 else "labels[:, 0]"
-    return f": if they are the numbers of classes, np.eye({expected[1]})[{numbers}] is"
+    return f": numbers of classes become rows by np.eye({expected[1]})[{numbers}]"
 
 
 class OutputLayer(FullyConnected, WithLoss):
