@@ -456,6 +456,38 @@ def test_every_worker_has_its_own_workspaces_and_takes_nothing_once_it_is_warm(m
         assert min(counts[i + 50] - counts[i] for i in range(200, 350, 50)) == 0
 
 
+class Sizes(nn.TrainingListener):
+    """Keeps how large the first worker's workspaces are in every forward pass, and after the iteration."""
+
+    def __init__(self):
+        self.inside, self.after = [], []
+
+    def on_forward_pass(self, model, activations):
+        self.add(self.inside)
+
+    def iteration_done(self, model, iteration, epoch):
+        self.add(self.after)
+
+    def add(self, sizes):
+        if threading.current_thread().name.endswith(" 0"):
+            found = ndarena.get_all_workspaces_for_current_thread()
+            sizes.append({ws.id: ws.current_size for ws in found})
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("mode", ["ENABLED", "SINGLE", "SEPARATE"])
+@pytest.mark.parametrize("make", NETWORKS.values())
+def test_workspaces_are_in_the_next_fit_at_once_what_they_were_at_the_end_of_the_last(make, mode):
+    wrapper = ParallelWrapper(make(), workers=2, workspace_mode=mode)
+    first, *others = fits = [Sizes() for _ in range(4)]
+    for sizes in fits:
+        wrapper.set_listeners(sizes)
+        wrapper.fit(batches())
+    learned = first.after[-1]
+    assert first.inside[0] != learned
+    assert all(sizes.inside[0] == learned == sizes.after[-1] for sizes in others)
+
+
 def test_workspaces_of_workers_end_with_them():
     gc.collect()
     before = ndarena.allocated_bytes()

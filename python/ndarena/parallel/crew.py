@@ -5,14 +5,20 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from ndarena._core import destroy_all_workspaces_for_current_thread
+from ndarena._core import (
+    destroy_all_workspaces_for_current_thread,
+    get_all_workspaces_for_current_thread,
+    get_workspace_for_current_thread,
+)
 from ndarena.data.handover import joined
+from ndarena.nn.memory import is_of_networks
 from ndarena.parallel.agenda import Agenda
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
+    from ndarena._core import Workspace, WorkspaceConfiguration
     from ndarena.parallel.teams import Team
 
 __all__ = ["Crew"]
@@ -30,10 +36,18 @@ class Crew:
     """A thread for each trainer of a team; a context manager that waits for them.
 
     Whatever ends it, batches that were handed over are learned and averaged, unless a trainer fails: then its
-    exception is raised, and the model is as the last averaging left it.
+    exception is raised, and the model is as the last averaging left it. ``workspaces`` are made in a thread
+    when it begins, and take over how large those of the first were when it ended.
     """
 
-    def __init__(self, team: Team, name: str, on_failure: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        team: Team,
+        name: str,
+        on_failure: Callable[[], None],
+        workspaces: dict[str, WorkspaceConfiguration],
+    ) -> None:
+        self._workspaces = workspaces
         self._team, self._size, self._on_failure = team, len(team.trainers), on_failure
         self._agenda: Agenda[Round] = Agenda(self._size)
         self.threads = [
@@ -59,11 +73,15 @@ class Crew:
     def _run(self, trainer: Any) -> None:
         """Work; what a thread does from its beginning to its end."""
         try:
+            for name, configuration in dict(self._workspaces).items():
+                get_workspace_for_current_thread(configuration, id=name)
             while (item := self._agenda.take(trainer.index)) is not None:
                 batch, leases, due = item.batches[trainer.index], item.leases[trainer.index], item.due
                 del item
                 self._team.work(trainer, batch, due=due)
                 del batch, leases
+            if trainer.index == 0:
+                self._workspaces.update(grown())
         except BaseException as error:  # noqa: BLE001 - it goes on in the thread that waits
             self._agenda.fail(error)
             self._team.fail()
@@ -114,3 +132,16 @@ class Crew:
                 interrupt = again
             else:
                 return interrupt
+
+
+def grown() -> dict[str, WorkspaceConfiguration]:
+    """Return by name what makes the networks' workspaces of this thread as large at once as they are now."""
+    found = [ws for ws in get_all_workspaces_for_current_thread() if is_of_networks(ws.id)]
+    return {ws.id: ws.configuration.replace(initial_size=int(ws.current_size / room_of(ws))) for ws in found}
+
+
+def room_of(ws: Workspace) -> float:
+    """Return by what the initial size of a workspace is multiplied."""
+    configuration = ws.configuration
+    is_strict = configuration.policy_allocation.name == "STRICT"
+    return 1.0 if is_strict else 1.0 + configuration.overallocation_limit

@@ -30,6 +30,7 @@ from ndarena.parallel.trainers import DefaultTrainer, SymmetricTrainer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from ndarena._core import WorkspaceConfiguration
     from ndarena.nn.listeners import TrainingListener
     from ndarena.parallel.teams import Team
     from ndarena.parallel.thresholds import ResidualPostProcessor, ThresholdAlgorithm
@@ -140,6 +141,8 @@ class ParallelWrapper:
         self._idle.set()
         self._threads: list[threading.Thread] = []
         self._wake: Callable[[], None] | None = None
+        self._sizes: dict[WorkspaceMode, dict[str, WorkspaceConfiguration]] = {}
+        """Of the workers' workspaces, which need not learn them again in every `fit`."""
 
     def _accumulator_of(
         self,
@@ -212,7 +215,8 @@ class ParallelWrapper:
             ahead = stack.enter_context(read_ahead(source, model.wiring, buffer, consumers=consumers))
             ring = None if ahead is not source else Ring(f"{RING_NAME}{self.uuid}")
             self._wake = getattr(ahead, "let_go", None) if ring is None else None
-            crew = stack.enter_context(Crew(team, f"{OWNER} training thread", self._let_go))
+            sizes = self._sizes.setdefault(self.workspace_mode, {})
+            crew = stack.enter_context(Crew(team, f"{OWNER} training thread", self._let_go, sizes))
             self._threads += crew.threads
             for _ in range(epochs):
                 for trainer in team.trainers:
