@@ -104,8 +104,7 @@ fn taken<'py>(
     places: &Packed<'_, 'py>,
     number: &'static Number,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let (py, count) = (array.array.py(), places.array.size());
-    let length = array.array.size().unsigned_abs();
+    let (py, length, count) = (array.array.py(), array.array.size(), places.array.size());
     let from = (array.array.data(), length);
     let first = places.array.data().cast_const();
     // SAFETY: invariant 1: so many places, and no other code runs.
@@ -242,24 +241,24 @@ unsafe fn compress_of<T: Copy>(
     at == room
 }
 
-/// Which element a place is, counted from the end if it is negative, which is a very large one here. One outside
-/// is none.
+/// All bits of a negative number set, and of another one none.
 #[inline(always)]
-fn index(place: usize, length: usize) -> usize {
-    place.min(place.wrapping_add(length))
+fn sign(number: isize) -> isize {
+    number >> (isize::BITS - 1)
 }
 
-/// Whether all places lie inside of so many elements.
+/// Whether all places, counted from the end if negative, lie inside of so many elements.
 ///
 /// # Safety
 /// There are `count` places.
-unsafe fn are_inside(places: *const u8, count: isize, length: usize) -> bool {
-    let last = (0..count).fold(0, |last, i| {
+unsafe fn are_inside(places: *const u8, count: isize, length: isize) -> bool {
+    // Of a negative place, the distance from the end. The sign of what is left tells of the first outside.
+    let left = (0..count).fold(0, |left, i| {
         // SAFETY: the caller's word.
-        let place = unsafe { element(places, i) };
-        index(place, length).max(last)
+        let place: isize = unsafe { element(places, i) };
+        left | (length - 1 - (place ^ sign(place)))
     });
-    last < length
+    left >= 0
 }
 
 /// Moves the elements of those places. False: one of them lies outside.
@@ -269,7 +268,7 @@ unsafe fn are_inside(places: *const u8, count: isize, length: usize) -> bool {
 unsafe fn take(
     size: isize,
     places: (*const u8, isize),
-    from: (*mut u8, usize),
+    from: (*mut u8, isize),
     to: *mut u8,
 ) -> bool {
     by_size!(size, take_of(places, from, to))
@@ -279,17 +278,18 @@ unsafe fn take(
 /// As `take`.
 unsafe fn take_of<T: Copy>(
     (places, count): (*const u8, isize),
-    (from, length): (*mut u8, usize),
+    (from, length): (*mut u8, isize),
     to: *mut u8,
 ) -> bool {
     for i in 0..count {
         // SAFETY: the caller's word.
-        let place = index(unsafe { element(places, i) }, length);
-        if place >= length {
+        let place: isize = unsafe { element(places, i) };
+        let place = place.wrapping_add(length & sign(place));
+        if !(0..length).contains(&place) {
             return false;
         }
         // SAFETY: the caller's word; invariant 2: the place was looked at after it was read.
-        let value: T = unsafe { from.cast::<T>().wrapping_add(place).read_unaligned() };
+        let value: T = unsafe { element(from, place) };
         // SAFETY: the caller's word.
         unsafe { put(to, i, value) };
     }
