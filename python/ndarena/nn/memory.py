@@ -223,9 +223,13 @@ class Held:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave what is still open, the innermost first."""
-        while self._scopes:
-            self._scopes.popitem()[1]._leave_apart()  # noqa: SLF001 - the core's, for this
+        """Leave what is still open, the innermost first, the others too where leaving one of them raises."""
+        try:
+            while self._scopes:
+                self._scopes.popitem()[1]._leave_apart()  # noqa: SLF001 - the core's, for this
+        finally:
+            if self._scopes:
+                self.__exit__()
 
     def turn_to(self, node: Node) -> None:
         """Get ready for what a node gives; what the one before was the last to need may go."""
