@@ -65,8 +65,10 @@ pub struct Arena {
     /// Tickets of other cycles mean nothing. Counts in the upper half of a word.
     cycle: u64,
     mode: Mode,
-    /// What the cycle follows; without steps if it follows nothing.
+    /// What the cycle follows; without steps if none is in hand.
     plan: Plan,
+    /// The shape whose plan that is. It stays in hand for the next cycle, which mostly wants it.
+    in_hand: Option<usize>,
     /// How far it does so to the letter; from then on the log is written.
     letter: Progress,
     log: Log,
@@ -108,6 +110,7 @@ impl Arena {
             cycle: 0,
             mode: Mode::Fresh,
             plan: Plan::default(),
+            in_hand: None,
             letter: Progress::NONE,
             log: Log::default(),
             beyond: 0,
@@ -157,7 +160,6 @@ impl Arena {
     /// Begins a cycle: nothing is in use. A cycle that was not ended is not learned.
     pub fn begin_cycle(&mut self) {
         self.count_planned();
-        self.put_plan_back();
         self.cycle = self.cycle.wrapping_add(NEXT_CYCLE);
         self.mode = Mode::Fresh;
         self.letter = Progress::NONE;
@@ -222,7 +224,6 @@ impl Arena {
     /// Ends the cycle, and with it all that is alive. A cycle that no plan served may become one.
     pub fn end_cycle(&mut self) {
         self.count_planned();
-        self.put_plan_back();
         match self.mode {
             _ if self.requests() == 0 || self.is_void => {}
             Mode::Plan(slot) => self.shapes.close(slot),
@@ -296,6 +297,7 @@ impl Arena {
     /// Drops what was learned; a running cycle is not learned either.
     pub fn forget(&mut self) {
         self.leave_plan();
+        self.put_plan_back();
         self.is_void = self.mode != Mode::Fresh;
         self.shapes.clear();
         self.needed = 0;
@@ -345,10 +347,14 @@ impl Arena {
         if self.requests() > 0 {
             self.begin_cycle();
         }
-        self.mode = Mode::Dynamic;
-        if let Some(slot) = self.shapes.expect(len, self.capacity) {
-            self.mode = Mode::Plan(slot);
-            self.plan = self.shapes.take(slot);
+        let expected = self.shapes.expect(len, self.capacity);
+        if self.in_hand != expected {
+            self.put_plan_back();
+            self.plan = expected.map_or_else(Plan::default, |slot| self.shapes.take(slot));
+            self.in_hand = expected;
+        }
+        self.mode = expected.map_or(Mode::Dynamic, Mode::Plan);
+        if expected.is_some() {
             self.letter = Progress::START;
         }
         self.alloc_below(len, limit)
@@ -397,7 +403,7 @@ impl Arena {
     }
 
     fn put_plan_back(&mut self) {
-        if let Mode::Plan(slot) = self.mode {
+        if let Some(slot) = self.in_hand.take() {
             self.shapes.give_back(slot, std::mem::take(&mut self.plan));
         }
     }

@@ -20,7 +20,9 @@ use std::sync::Arc;
 use crate::arena::{Arena, CycleEvent, PlanCounts};
 use crate::block::Block;
 use crate::clock::Clock;
-use crate::config::{DebugMode, EscapePolicy, ResetPolicy, ReusePolicy, WorkspaceConfiguration};
+use crate::config::{
+    DebugMode, EscapePolicy, LearningPolicy, ResetPolicy, ReusePolicy, WorkspaceConfiguration,
+};
 use crate::fit::Bump;
 use crate::holds::Holds;
 use crate::layout::align_up;
@@ -144,6 +146,17 @@ pub(crate) struct Counters {
     pub(crate) pinned: u64,
     pub(crate) escaped: u64,
     pub(crate) lost_scopes: u64,
+}
+
+impl Counters {
+    /// So many more cycles of a scoped workspace that was closed before, without a request.
+    pub(crate) fn count_empty(&mut self, cycles: u64) {
+        if cycles > 0 {
+            self.cycles += cycles;
+            self.step += cycles;
+            (self.last_cycle, self.last_peak) = (0, 0);
+        }
+    }
 }
 
 impl State {
@@ -300,6 +313,13 @@ impl State {
         let is_scoped = !matches!(self.shelf, Shelf::Circular(_));
         let has_arena = self.size == 0 || self.block.is_some();
         self.untouched && is_scoped && has_arena && self.spills.is_empty()
+    }
+
+    /// At rest, and a cycle without a request would change nothing, or teach or tell anything.
+    pub(crate) fn is_idle(&self, config: &WorkspaceConfiguration) -> bool {
+        let learns = !self.learned && config.policy_learning != LearningPolicy::None;
+        let may_tell = !self.ever_allocated && !self.warned_unused;
+        self.heap.is_none() && !learns && !may_tell
     }
 
     /// The cycle is over.

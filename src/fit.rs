@@ -43,6 +43,8 @@ impl Bump {
 
 const COLUMNS: usize = 16;
 const ROWS: usize = 28;
+/// Of a span that is no hole.
+const IN_USE: u16 = u16::MAX;
 /// Holes of its own class that a request compares before it takes any that is large enough.
 const COMPARED: usize = 8;
 
@@ -56,7 +58,14 @@ pub(crate) struct Span {
     /// Neighbours in the list of holes of the same class.
     previous: u32,
     next: u32,
-    is_hole: bool,
+    /// Its class while it is a hole, else [`IN_USE`].
+    class: u16,
+}
+
+impl Span {
+    fn is_hole(&self) -> bool {
+        self.class != IN_USE
+    }
 }
 
 /// Bump cursor with roll-back, and holes below it in a two-level index by size.
@@ -87,6 +96,8 @@ struct Holes {
     bound: u64,
 }
 
+const NO_HOLES: Holes = Holes { first: NONE, bound: 0 };
+
 impl GoodFit {
     pub(crate) fn new(granule: u64) -> Self {
         Self {
@@ -99,24 +110,39 @@ impl GoodFit {
             high: 0,
             rows: 0,
             columns: [0; ROWS],
-            holes: Box::new([Holes { first: NONE, bound: 0 }; ROWS * COLUMNS]),
+            holes: Box::new([NO_HOLES; ROWS * COLUMNS]),
         }
     }
 
     /// Frees everything.
+    #[inline]
     pub(crate) fn reset(&mut self) {
-        self.settle();
         self.high = 0;
-        if self.cursor == 0 {
-            return;
+        if self.cursor > 0 {
+            self.clear();
         }
+    }
+
+    fn clear(&mut self) {
+        self.fresh = NONE;
         self.cursor = 0;
         self.last = NONE;
         self.vacant = NONE;
         self.spans.clear();
-        self.rows = 0;
-        self.columns.fill(0);
-        self.holes.fill(Holes { first: NONE, bound: 0 });
+        self.forget_holes();
+    }
+
+    /// Empties the lists that are not empty.
+    fn forget_holes(&mut self) {
+        while self.rows != 0 {
+            let row = self.rows.trailing_zeros() as usize;
+            self.rows &= self.rows - 1;
+            let mut columns = std::mem::take(&mut self.columns[row]);
+            while columns != 0 {
+                self.holes[row * COLUMNS + columns.trailing_zeros() as usize] = NO_HOLES;
+                columns &= columns - 1;
+            }
+        }
     }
 
     pub(crate) fn offset(&self, span: u32) -> u64 {
@@ -169,13 +195,13 @@ impl GoodFit {
         if span == NONE {
             return;
         }
-        debug_assert!(!self.at(span).is_hole);
+        debug_assert!(!self.at(span).is_hole());
         let Span { before, after, .. } = *self.at(span);
-        if after != NONE && self.at(after).is_hole {
+        if after != NONE && self.at(after).is_hole() {
             self.remove(after);
             self.merge(span, after);
         }
-        if before != NONE && self.at(before).is_hole {
+        if before != NONE && self.at(before).is_hole() {
             self.remove(before);
             self.merge(before, span);
             span = before;
@@ -196,6 +222,7 @@ impl GoodFit {
     }
 
     /// A span in use at the cursor.
+    #[inline]
     fn push(&mut self, len: u64) -> u32 {
         let (offset, before) = (self.cursor, self.last);
         let span = self.create(offset, len, before, NONE);
@@ -220,6 +247,7 @@ impl GoodFit {
     }
 
     /// The lower `len` bytes of a hole; the rest remains a hole.
+    #[inline]
     fn cut(&mut self, hole: u32, len: u64) -> u32 {
         self.remove(hole);
         let Span { offset, len: room, before, .. } = *self.at(hole);
@@ -252,8 +280,9 @@ impl GoodFit {
         }
     }
 
+    #[inline]
     fn create(&mut self, offset: u64, len: u64, before: u32, after: u32) -> u32 {
-        let new = Span { offset, len, before, after, previous: NONE, next: NONE, is_hole: false };
+        let new = Span { offset, len, before, after, previous: NONE, next: NONE, class: IN_USE };
         if self.vacant == NONE {
             let span = u32::try_from(self.spans.len()).expect("fewer spans than bytes of address");
             self.spans.push(new);
@@ -270,6 +299,7 @@ impl GoodFit {
         self.vacant = span;
     }
 
+    #[inline]
     fn class(&self, len: u64) -> usize {
         let granules = len >> self.granule_bits;
         let log = granules.max(1).ilog2();
@@ -322,6 +352,7 @@ impl GoodFit {
         best
     }
 
+    #[inline]
     fn insert(&mut self, span: u32) {
         let len = self.at(span).len;
         let class = self.class(len);
@@ -338,12 +369,13 @@ impl GoodFit {
         let hole = self.at_mut(span);
         hole.previous = NONE;
         hole.next = next;
-        hole.is_hole = true;
+        hole.class = u16::try_from(class).unwrap_or(IN_USE);
     }
 
+    #[inline]
     fn remove(&mut self, hole: u32) {
-        let Span { len, previous, next, .. } = *self.at(hole);
-        self.at_mut(hole).is_hole = false;
+        let Span { class, previous, next, .. } = *self.at(hole);
+        self.at_mut(hole).class = IN_USE;
         if next != NONE {
             self.at_mut(next).previous = previous;
         }
@@ -351,7 +383,7 @@ impl GoodFit {
             self.at_mut(previous).next = next;
             return;
         }
-        let class = self.class(len);
+        let class = usize::from(class);
         self.holes[class].first = next;
         if next == NONE {
             self.holes[class].bound = 0;

@@ -12,7 +12,7 @@ mod stats;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
 use crate::block;
@@ -34,6 +34,13 @@ pub use stats::WorkspaceStats;
 
 /// Id of a workspace for which none was given.
 pub const DEFAULT_WORKSPACE_ID: &str = "DefaultWorkspace";
+
+/// Whoever comes has to look at the books.
+const STIRRED: u8 = 0;
+/// A full enter finds them as it wants them.
+const ENTERABLE: u8 = 1;
+/// So does the close of a cycle in which nothing was cut: it counts itself and that is all.
+const IDLE: u8 = 2;
 
 static SERIALS: AtomicU64 = AtomicU64::new(1);
 /// All workspaces; one list per depth of forks, because a thread that a fork did not bring along may
@@ -66,9 +73,10 @@ pub(crate) struct Shared {
     generation: AtomicU64,
     destroyed: AtomicBool,
     debug: AtomicBool,
-    /// The books are as a full enter wants them: the last full close left them so, and nobody has used them
-    /// for anything since that the enter would have to end.
-    is_at_rest: AtomicBool,
+    /// Who need not look at the books; written by the owner, and at the end of the workspace.
+    rest: AtomicU8,
+    /// Full closes that did not, since the last one that did.
+    unwritten: AtomicU64,
     /// Where `Kept::parent` is; written with it.
     parent_at: AtomicPtr<Shared>,
     /// Of captured memory, once there may be some.
@@ -207,7 +215,8 @@ impl Workspace {
             generation: AtomicU64::new(0),
             destroyed: AtomicBool::new(false),
             debug: AtomicBool::new(false),
-            is_at_rest: AtomicBool::new(false),
+            rest: AtomicU8::new(STIRRED),
+            unwritten: AtomicU64::new(0),
             parent_at: AtomicPtr::new(ptr::null_mut()),
             bounds: OnceLock::new(),
             state: Arc::new(Latch::new(Kept::new(state))),
@@ -318,9 +327,10 @@ impl Workspace {
         Ok(self.0.state.lock())
     }
 
-    /// The next full enter has to look at the books.
+    /// The next full enter, or close, has to look at the books.
+    #[inline]
     fn stir(&self) {
-        self.0.is_at_rest.store(false, Ordering::Relaxed);
+        self.0.rest.store(STIRRED, Ordering::Relaxed);
     }
 
     #[inline]

@@ -151,7 +151,8 @@ impl Log {
 
     /// Equal for equal cycles: the same lengths, the same order of births and deaths.
     pub fn hash(&self) -> u64 {
-        let mixed = |hash, request: &Request| mix(mix(hash, request.len), request.death);
+        // A request is mixed by itself first, so that those to come need not wait for it.
+        let mixed = |hash, request: &Request| mix(hash, mix(request.len, request.death));
         self.requests.iter().fold(0, mixed)
     }
 

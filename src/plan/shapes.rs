@@ -13,20 +13,26 @@ enum Service {
     /// Seen once, or its plan was dropped: the next such cycle makes a plan.
     Unknown,
     Planned(Plan),
-    /// The running cycle has the plan.
-    Running,
+    /// The running cycle, or the last one, has the plan, which is so high.
+    InHand(u64),
     /// Too long for a plan, or no room for one.
     Dynamic,
 }
 
 #[derive(Debug)]
 struct Shape {
-    hash: u64,
-    first_len: u64,
     service: Service,
     /// The shape that followed this one last.
     next: Option<usize>,
     misses: u8,
+}
+
+/// What all shapes are searched for.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    hash: u64,
+    first_len: u64,
+    /// Number of the last cycle of this shape.
     used: u64,
 }
 
@@ -34,6 +40,7 @@ struct Shape {
 #[derive(Debug, Default)]
 pub struct Shapes {
     known: Vec<Shape>,
+    marks: Vec<Mark>,
     last: Option<usize>,
     cycles: u64,
 }
@@ -45,26 +52,32 @@ impl Shapes {
         let usual = |shape: &Shape| !matches!(shape.service, Service::Unknown);
         let next = self.last.and_then(|last| self.known[last].next);
         let next =
-            next.filter(|&slot| usual(&self.known[slot]) && len <= self.known[slot].first_len);
+            next.filter(|&slot| usual(&self.known[slot]) && len <= self.marks[slot].first_len);
         let slot = next.or_else(|| {
             let same =
-                |slot: &usize| usual(&self.known[*slot]) && self.known[*slot].first_len == len;
-            (0..self.known.len()).filter(same).max_by_key(|&slot| self.known[slot].used)
+                |slot: &usize| self.marks[*slot].first_len == len && usual(&self.known[*slot]);
+            (0..self.known.len()).filter(same).max_by_key(|&slot| self.marks[slot].used)
         })?;
-        self.plan(slot).filter(|plan| plan.height <= capacity).map(|_| slot)
+        let height = match &self.known[slot].service {
+            Service::Planned(plan) => plan.height,
+            Service::InHand(height) => *height,
+            Service::Unknown | Service::Dynamic => return None,
+        };
+        (height <= capacity).then_some(slot)
     }
 
     /// The plan of a shape.
     pub fn plan(&self, slot: usize) -> Option<&Plan> {
         match &self.known.get(slot)?.service {
             Service::Planned(plan) => Some(plan),
-            Service::Unknown | Service::Running | Service::Dynamic => None,
+            Service::Unknown | Service::InHand(_) | Service::Dynamic => None,
         }
     }
 
-    /// Hands out the plan of a shape, for a cycle.
+    /// Hands out the plan of a shape, for its cycles.
     pub fn take(&mut self, slot: usize) -> Plan {
-        match std::mem::replace(&mut self.known[slot].service, Service::Running) {
+        let height = self.plan(slot).map_or(0, Plan::height);
+        match std::mem::replace(&mut self.known[slot].service, Service::InHand(height)) {
             Service::Planned(plan) => plan,
             other => {
                 self.known[slot].service = other;
@@ -78,16 +91,16 @@ impl Shapes {
         self.known[slot].service = Service::Planned(plan);
     }
 
-    /// Plans held, that of the running cycle among them.
+    /// Plans held, that in hand among them.
     pub fn plans(&self) -> usize {
         let is_plan =
-            |shape: &&Shape| matches!(shape.service, Service::Planned(_) | Service::Running);
+            |shape: &&Shape| matches!(shape.service, Service::Planned(_) | Service::InHand(_));
         self.known.iter().filter(is_plan).count()
     }
 
     /// The shape with this hash.
     pub fn find(&self, hash: u64) -> Option<usize> {
-        self.known.iter().position(|shape| shape.hash == hash)
+        self.marks.iter().position(|mark| mark.hash == hash)
     }
 
     /// A cycle of this shape closed: a hit for its plan.
@@ -97,7 +110,7 @@ impl Shapes {
         }
         self.cycles += 1;
         self.last = Some(slot);
-        self.known[slot].used = self.cycles;
+        self.marks[slot].used = self.cycles;
         self.known[slot].misses = 0;
     }
 
@@ -113,15 +126,18 @@ impl Shapes {
 
     /// Remembers a shape that was not known; the one unused longest makes room.
     pub fn add(&mut self, hash: u64, first_len: u64) -> usize {
-        let shape =
-            Shape { hash, first_len, service: Service::Unknown, next: None, misses: 0, used: 0 };
+        let shape = Shape { service: Service::Unknown, next: None, misses: 0 };
+        let mark = Mark { hash, first_len, used: 0 };
         if self.known.len() < MAX_SHAPES {
             self.known.reserve_exact(MAX_SHAPES - self.known.len());
+            self.marks.reserve_exact(MAX_SHAPES - self.marks.len());
             self.known.push(shape);
+            self.marks.push(mark);
             return self.known.len() - 1;
         }
-        let oldest = (0..MAX_SHAPES).min_by_key(|&slot| self.known[slot].used).unwrap_or(0);
+        let oldest = (0..MAX_SHAPES).min_by_key(|&slot| self.marks[slot].used).unwrap_or(0);
         self.known[oldest] = shape;
+        self.marks[oldest] = mark;
         oldest
     }
 
@@ -131,10 +147,10 @@ impl Shapes {
             return true;
         }
         let planned = (0..self.known.len()).filter(|&slot| self.plan(slot).is_some());
-        let Some(oldest) = planned.min_by_key(|&slot| self.known[slot].used) else {
+        let Some(oldest) = planned.min_by_key(|&slot| self.marks[slot].used) else {
             return true;
         };
-        let idle = self.cycles - self.known[oldest].used >= IDLE_CYCLES;
+        let idle = self.cycles - self.marks[oldest].used >= IDLE_CYCLES;
         if idle {
             self.known[oldest].service = Service::Unknown;
         }
@@ -149,6 +165,7 @@ impl Shapes {
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.known.clear();
+        self.marks.clear();
         self.last = None;
     }
 }

@@ -49,7 +49,10 @@ impl Workspace {
 
     fn bounds(&self) -> &Arc<Bounds> {
         let shared = &self.0;
-        let begin = || shared.state.lock().begin_capturing(&shared.configuration, self.is_debug());
+        let begin = || {
+            self.stir();
+            shared.state.lock().begin_capturing(&shared.configuration, self.is_debug())
+        };
         shared.bounds.get_or_init(begin)
     }
 

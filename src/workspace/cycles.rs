@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::memory::full;
-use super::{Shared, Workspace};
+use super::{ENTERABLE, IDLE, STIRRED, Shared, Workspace};
 use crate::cycle::{Closed, State};
 use crate::error::{Quick, Result};
 use crate::registry;
@@ -46,7 +46,7 @@ impl Workspace {
         let shared = &self.0;
         let parent_at = parent.map_or(ptr::null(), |parent| Arc::as_ptr(&parent.0)).cast_mut();
         let is_same = shared.parent_at.load(Ordering::Relaxed) == parent_at;
-        if is_same && shared.is_at_rest.load(Ordering::Relaxed) {
+        if is_same && shared.rest.load(Ordering::Relaxed) != STIRRED {
             shared.clock.tick_untouched();
             self.count_enter();
             return Ok(());
@@ -83,11 +83,32 @@ impl Workspace {
     /// A full close.
     #[inline]
     pub(crate) fn end_cycle(&self) -> Option<Box<Closed>> {
+        if self.0.rest.load(Ordering::Relaxed) == IDLE {
+            self.0.clock.tick_untouched();
+            self.0.unwritten.store(self.unwritten() + 1, Ordering::Relaxed);
+            return None;
+        }
+        self.end_used_cycle()
+    }
+
+    /// Full closes that are not in the books.
+    pub(super) fn unwritten(&self) -> u64 {
+        self.0.unwritten.load(Ordering::Relaxed)
+    }
+
+    fn end_used_cycle(&self) -> Option<Box<Closed>> {
         let mode = registry::debug_mode();
         let mut state = self.0.state.lock();
         self.tick(&state);
+        state.counters.count_empty(self.unwritten());
+        self.0.unwritten.store(0, Ordering::Relaxed);
         let closed = state.close(&self.0.configuration, mode, &self.0.clock, self.is_debug());
-        self.0.is_at_rest.store(state.is_at_rest(), Ordering::Relaxed);
+        let rest = match state.is_at_rest() {
+            true if state.tenants == 0 && state.is_idle(&self.0.configuration) => IDLE,
+            true => ENTERABLE,
+            false => STIRRED,
+        };
+        self.0.rest.store(rest, Ordering::Relaxed);
         let resident = state.move_out();
         drop(state);
         drop(resident);

@@ -25,6 +25,7 @@ impl Workspace {
     pub(crate) fn cut(&self, bytes: usize, zeroed: bool, site: Option<String>) -> Result<Cut> {
         self.check_may_allocate()?;
         let mode = registry::debug_mode();
+        self.stir();
         let placed = {
             let mut state = self.0.state.lock();
             let placed = state.place(&self.0.configuration, mode, bytes as u64);
@@ -51,6 +52,7 @@ impl Workspace {
         if !self.is_scope_active() || registry::debug_mode() != crate::DebugMode::Disabled {
             return None;
         }
+        self.stir();
         let mut state = self.0.state.lock();
         let (place, home) = state.place_at_hand(&self.0.configuration, bytes as u64, zeroed)?;
         state.admit(1, self);
@@ -66,6 +68,7 @@ impl Workspace {
     ) -> std::result::Result<Vec<Buffer>, (Error, usize)> {
         self.check_may_allocate().map_err(|error| (error, 0))?;
         let mode = registry::debug_mode();
+        self.stir();
         let placed = {
             let mut state = self.0.state.lock();
             let placed = state.place_all(&self.0.configuration, mode, sizes);
@@ -109,7 +112,6 @@ impl Workspace {
         }
         self.check_owner("allocation")?;
         if self.is_scope_active() || registry::is_current(self) {
-            self.stir();
             return Ok(());
         }
         Err(self.refuse(format!(

@@ -50,7 +50,8 @@ impl Workspace {
     pub fn stats(&self) -> WorkspaceStats {
         thread::read_losses();
         let state = self.state();
-        let c = state.as_ref().map_or_else(Counters::default, |s| s.counters);
+        let mut c = state.as_ref().map_or_else(Counters::default, |s| s.counters);
+        c.count_empty(self.unwritten());
         let plan = state.as_ref().map_or_else(PlanCounts::default, |s| s.plan_counts());
         let parent = state.as_ref().and_then(|s| s.parent.as_ref()).and_then(Self::upgrade);
         let h = state.as_ref().map_or_else(CapturedCounts::default, |s| s.captured_counts());

@@ -4,6 +4,7 @@ import dataclasses
 import gc
 import pickle
 import threading
+from functools import partial
 
 import pytest
 from support import KIB, fixed, held_bytes, in_thread, learning, ring
@@ -307,6 +308,85 @@ def test_repr_html_is_a_bar(ws):
     nasty = Workspace(fixed(4096), "<script>&")._repr_html_()
     assert "<script>" not in nasty
     assert "&lt;script&gt;&amp;" in nasty
+
+
+# ---------------------------------------------------------------- cycles without a request
+
+
+@pytest.mark.parametrize("reuse", ["WITHIN_CYCLE", "AT_RESET"])
+@pytest.mark.parametrize("conf", [partial(fixed, 64 * KIB), learning], ids=["fixed", "learning"])
+def test_cycles_without_a_request_count_wherever_they_stand(conf, reuse):
+    """A cycle in which nothing is asked for ends what the last one showed, and counts itself."""
+    ws = Workspace(conf(policy_reuse=reuse), "W")
+    most = 0
+    for number, requests in enumerate([2, 0, 0, 3, 0, 1, 1, 0, 0, 0, 4, 0], start=1):
+        with ws:
+            kept = [ws.zeros(KIB, "u1") for _ in range(requests)]
+            assert (ws.generation_id, ws.cycles_count) == (number, number - 1)
+            assert ws.peak_size == ws.this_cycle_allocations == requests * KIB
+            del kept
+        most = max(most, requests)
+        assert (ws.cycles_count, ws.step_number) == (number, number - 1)
+        assert (ws.last_cycle_allocations, ws.max_cycle_allocations) == (requests * KIB, most * KIB)
+        assert (ws.peak_size, ws.this_cycle_allocations) == (requests * KIB, 0)
+
+
+def test_an_array_that_dies_in_a_cycle_without_a_request_lets_its_workspace_go():
+    """The last array of an old cycle keeps its workspace, and nothing does after that."""
+    before = held_bytes()
+    ws = Workspace(fixed(64 * KIB), "W")
+    for _ in range(3):
+        with ws:
+            kept = ws.zeros(16)
+    with ws:
+        del kept
+    with ws:
+        pass
+    del ws
+    assert held_bytes() == before
+
+
+def test_controls_between_cycles_without_a_request(ws):
+    """What the owner does meanwhile is seen by the next enter."""
+    for _ in range(3):
+        with ws:
+            ws.zeros(16)
+    with ws:
+        pass
+    assert ws.trim() == 64 * KIB
+    with ws:
+        ws.zeros(16)
+        assert ws.current_offset == 0, "it died, in memory that was taken anew"
+    ws.toggle_workspace_use(False)
+    with ws:
+        outside = ws.zeros(16)
+        assert ws.number_of_external_allocations == 1
+        del outside
+    nd.set_current_workspace(ws)
+    early = nd.zeros(16)
+    nd.set_current_workspace(None)
+    assert early.is_in_scope
+    with ws:
+        assert early.validity is nd.Validity.OUTDATED
+        assert ws.peak_size == 0
+    ws.destroy_workspace()
+    assert (ws.is_scope_active, ws.current_size) == (False, 0)
+    with pytest.raises(nd.DestroyedWorkspaceError), ws:
+        pass
+
+
+def test_the_parent_is_that_of_the_running_enter(ws):
+    """An empty cycle notes what is around it, now nothing and now another workspace."""
+    outer = Workspace(fixed(KIB), "OUTER")
+    for _ in range(3):
+        with ws:
+            ws.zeros(16)
+        with ws:
+            assert ws.parent_workspace is None
+        with outer:
+            outer.zeros(16)
+            with ws:
+                assert ws.parent_workspace is outer
 
 
 # ---------------------------------------------------------------- identity
