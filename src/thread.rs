@@ -220,9 +220,12 @@ pub(crate) fn note_owned(workspace: &Workspace) {
 
 /// A destroyed workspace leaves the calling thread's registry; its id is free again.
 pub(crate) fn forget(workspace: &Workspace) {
-    let removed = with(|t| match t.by_id.get(workspace.id()) {
-        Some(registered) if registered == workspace => t.by_id.change().remove(workspace.id()),
-        _ => None,
+    let removed = with(|t| {
+        t.close_dead();
+        match t.by_id.get(workspace.id()) {
+            Some(registered) if registered == workspace => t.by_id.change().remove(workspace.id()),
+            _ => None,
+        }
     });
     drop(removed);
 }

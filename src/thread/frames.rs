@@ -63,6 +63,12 @@ impl Frame {
         }
     }
 
+    /// Nobody can close it, and nothing is told at its end.
+    pub(super) fn is_dead(&self) -> bool {
+        let is_over = self.workspace.as_ref().is_some_and(Workspace::is_destroyed);
+        self.lost && is_over && self.capture == Capture::No
+    }
+
     pub(super) fn lose(&mut self) {
         self.lost = true;
         if let Some(workspace) = &self.workspace {

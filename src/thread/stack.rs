@@ -83,6 +83,11 @@ impl Stack {
         self.frames.iter_mut().filter(|f| serials.contains(&f.serial)).for_each(Frame::lose);
     }
 
+    /// Whether it has a scope that nobody can close: its object died, and its workspace is destroyed.
+    pub(super) fn has_dead(&self) -> bool {
+        self.frames.iter().any(Frame::is_dead)
+    }
+
     /// A destroyed workspace stays current inside its own scopes only, where using it is refused.
     pub(super) fn drop_dead_current(&mut self) {
         let Current::Set(workspace) = &self.current else { return };
@@ -304,6 +309,12 @@ impl Thread {
             }
         }
         self.pop(left);
+    }
+
+    pub(super) fn close_dead_here(&mut self) {
+        while let Some(at) = self.stack.frames.iter().rposition(Frame::is_dead) {
+            self.take_out(at, &mut Left::default());
+        }
     }
 
     pub(super) fn close_innermost(&mut self, scopes: &Range<usize>, left: &mut Left) -> Result<()> {

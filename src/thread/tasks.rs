@@ -193,6 +193,14 @@ impl Thread {
     pub(super) fn lose(&mut self, serials: &RangeInclusive<u64>) {
         self.stack.lose(serials);
         self.asleep.values_mut().for_each(|stack| stack.lose(serials));
+        self.close_dead();
+    }
+
+    /// Closes the scopes that nobody else can.
+    pub(super) fn close_dead(&mut self) {
+        while let Some(whose) = self.find_stack(Stack::has_dead) {
+            self.on_stack_of(whose, Self::close_dead_here);
+        }
     }
 
     /// The end of a `with`: its scopes are closed on the stack where they stand, with all inside.

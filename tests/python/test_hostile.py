@@ -235,6 +235,24 @@ def test_a_lost_scope_is_seen_at_once(ws):
     ws.close()
 
 
+@pytest.mark.parametrize("order", ["destroyed, lost", "lost, destroyed"])
+def test_a_lost_scope_of_a_destroyed_workspace_is_over(order):
+    """What was current before is current again, and the collector is not held for a scope that nobody can close."""
+    with Workspace(id="AROUND") as around:
+        box, lost = Workspace(id="OVER"), []
+        lost.append(box.notify_scope_entered())
+        for step in order.split(", "):
+            lost.clear() if step == "lost" else box.destroy_workspace()
+        assert nd.get_current_workspace() is around
+    nd.set_auto_gc_window(3_600_000)
+    try:
+        with Workspace(id="NEXT"):
+            assert not gc.isenabled()
+        assert gc.isenabled()
+    finally:
+        nd.set_auto_gc_window(0)
+
+
 def test_the_collector_after_a_thread_that_left_a_scope_open():
     """While no thread has a scope open, CPython's collector runs by its own rules."""
     kept = []

@@ -220,6 +220,29 @@ fn a_scope_without_an_object_is_counted_and_stays_open() {
 }
 
 #[test]
+fn a_lost_scope_of_a_destroyed_workspace_is_closed() {
+    for destroyed_first in [true, false] {
+        let (outer, ws) = (named("A"), named("B"));
+        let around = enter(&outer);
+        let token = registry::enter(&ws).unwrap();
+        let inside = registry::scope_out_of_workspaces().unwrap();
+        if destroyed_first {
+            ws.destroy_workspace().unwrap();
+            token.lose();
+        } else {
+            token.lose();
+            ws.destroy_workspace().unwrap();
+        }
+        assert_eq!((registry::scope_depth(), registry::lost_scopes()), (2, 0));
+        assert_eq!(current_workspace(), None);
+        inside.close().unwrap();
+        assert_eq!(current_workspace().as_ref(), Some(&outer));
+        drop(around);
+        assert_eq!(registry::scope_depth(), 0);
+    }
+}
+
+#[test]
 fn a_forgotten_guard_leaves_its_scope_open() {
     let ws = named("A");
     std::mem::forget(enter(&ws));

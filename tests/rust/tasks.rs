@@ -237,3 +237,16 @@ fn a_scope_lost_in_a_task_is_counted_there() {
     registry::leave(&ws).unwrap();
     assert_eq!(ws.stats().lost_scopes, 0);
 }
+
+#[test]
+fn a_scope_lost_in_a_task_ends_with_its_workspace() {
+    let ([one, two], [ws]) = (tasks(), spaces());
+    run(&one);
+    enter_async(&ws).lose();
+    run(&two);
+    assert_eq!(registry::scope_depth(), 1);
+    ws.destroy_workspace().unwrap();
+    assert_eq!(registry::scope_depth(), 0);
+    run(&one);
+    assert_eq!((registry::open_workspaces().len(), registry::lost_scopes()), (0, 0));
+}
