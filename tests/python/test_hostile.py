@@ -237,7 +237,7 @@ def test_a_lost_scope_is_seen_at_once(ws):
 
 @pytest.mark.parametrize("order", ["destroyed, lost", "lost, destroyed"])
 def test_a_lost_scope_of_a_destroyed_workspace_is_over(order):
-    """What was current before is current again, and the collector is not held for a scope that nobody can close."""
+    """What was current before is so again, and the collector does not wait for it."""
     with Workspace(id="AROUND") as around:
         box, lost = Workspace(id="OVER"), []
         lost.append(box.notify_scope_entered())
