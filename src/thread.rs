@@ -5,6 +5,7 @@
 
 mod frames;
 mod inbox;
+mod left;
 mod mailbox;
 mod registered;
 mod scopes;
@@ -30,12 +31,13 @@ use tasks::{Whose, on_stack};
 
 pub use frames::Capture;
 pub(crate) use inbox::Inbox;
+pub use left::{Left, Report, Told};
 #[cfg(feature = "python")]
 pub(crate) use registered::changes;
 pub(crate) use scopes::enter_all;
 pub use scopes::{
-    Left, Report, ScopeToken, Told, borrow, enter, enter_block, enter_task_block, exit_block,
-    innermost, leave, scope_out_of_workspaces,
+    ScopeToken, borrow, enter, enter_block, enter_task_block, exit_block, innermost, leave,
+    scope_out_of_workspaces,
 };
 pub use tasks::{Task, TaskId, set_task_finder};
 

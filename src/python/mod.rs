@@ -25,6 +25,7 @@ mod layer_manager;
 mod loops;
 mod makers;
 mod manager;
+mod memory_manager;
 mod methods;
 mod moves;
 mod naming;
@@ -70,19 +71,21 @@ mod _core {
     use super::loops::overlapping::add_overlapping;
     #[pymodule_export]
     use super::manager::{
-        MemoryManager, WorkspaceManager, allocated_bytes, allocation_statistics,
-        any_workspace_active_for_current_thread, assert_no_workspaces_open,
-        assert_open_active_and_current, assert_open_and_active, check_if_workspace_exists,
-        check_if_workspace_exists_and_active, create_new_workspace,
-        destroy_all_workspaces_for_current_thread, destroy_workspace, gc_policy,
+        WorkspaceManager, allocation_statistics, any_workspace_active_for_current_thread,
+        assert_no_workspaces_open, assert_open_active_and_current, assert_open_and_active,
+        check_if_workspace_exists, check_if_workspace_exists_and_active, create_new_workspace,
+        destroy_all_workspaces_for_current_thread, destroy_workspace,
         get_all_workspaces_for_current_thread, get_all_workspaces_ids_for_current_thread,
-        get_and_activate_workspace, get_auto_gc_window, get_current_workspace, get_debug_mode,
-        get_default_workspace_configuration, get_memory_manager, get_workspace_for_current_thread,
-        get_workspace_manager, invoke_gc, invoke_gc_occasionally, is_periodic_gc_active,
-        print_allocation_statistics_for_current_thread, scope_out_of_workspaces,
-        set_auto_gc_window, set_current_workspace, set_debug_mode,
-        set_default_workspace_configuration, set_occasional_gc_frequency,
-        set_workspace_for_current_thread, toggle_periodic_gc,
+        get_and_activate_workspace, get_debug_mode, get_default_workspace_configuration,
+        get_workspace_for_current_thread, get_workspace_manager,
+        print_allocation_statistics_for_current_thread, scope_out_of_workspaces, set_debug_mode,
+        set_default_workspace_configuration, set_workspace_for_current_thread,
+    };
+    #[pymodule_export]
+    use super::memory_manager::{
+        MemoryManager, allocated_bytes, gc_policy, get_auto_gc_window, get_current_workspace,
+        get_memory_manager, invoke_gc, invoke_gc_occasionally, is_periodic_gc_active,
+        set_auto_gc_window, set_current_workspace, set_occasional_gc_frequency, toggle_periodic_gc,
     };
     #[pymodule_export]
     use super::scope::PyScope;

@@ -208,6 +208,15 @@ BINDINGS = {
         "python/stats",
         "python/workspace",
     },
+    "memory_manager": {
+        "workspace",
+        "thread",
+        "python/collector",
+        "python/error",
+        "python/manager",
+        "python/scope",
+        "python/workspace",
+    },
 }
 
 # The package: `errors` and `policies` are words and stand at the bottom; `__init__` is the door.
