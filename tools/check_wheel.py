@@ -32,7 +32,8 @@ TOUCHED_BY_PYTHON_AND_NUMPY = [
     "test_errors_pickle.py",
     "test_exit.py",
     "test_fork.py",
-    "test_leases.py",
+    *sorted(path.name for path in ROOT.glob("tests/python/test_leases*.py")),
+    "test_run.py",
     "test_scopes.py",
     "test_threads.py",
 ]

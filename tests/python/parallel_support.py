@@ -6,8 +6,9 @@ import numpy as np
 from nn_support import chain, examples
 
 from ndarena import nn
-from ndarena.data import ArrayDataSetIterator, DataSet
+from ndarena.data import ArrayDataSetIterator, DataSet, DataSetIterator
 from ndarena.nn import InputType, TrainingListener
+from ndarena.parallel import ParallelWrapper
 
 N, INPUTS, CLASSES = 40, 6, 3
 
@@ -105,3 +106,21 @@ class At(TrainingListener):
         worker = int(threading.current_thread().name.rpartition(" ")[2])
         if (worker, iteration) == self._when:
             self._action()
+
+
+def wrapped(net=None, listener=None, **options):
+    wrapper = ParallelWrapper(net or dense(), **{"workers": 2, **options})
+    if listener is not None:
+        wrapper.set_listeners(listener)
+    return wrapper
+
+
+class Source(DataSetIterator):
+    """Gives so many batches and then does something."""
+
+    def __init__(self, count, action, *, async_supported):
+        self._count, self._action, self.async_supported = count, action, async_supported
+
+    def batches(self):
+        yield from list(batches(400, size=5))[: self._count]
+        self._action()
