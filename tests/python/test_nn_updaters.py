@@ -127,6 +127,6 @@ def test_a_far_sigmoid_does_not_overflow():
 @every_rule
 def test_pieces_make_the_same_steps(rule, monkeypatch):
     whole = list(steps(rule))
-    monkeypatch.setattr("ndarena.nn.updaters.PIECE", 2)
+    monkeypatch.setattr("ndarena.nn.updater_base.PIECE", 2)
     for step, wanted in zip(steps(rule), whole, strict=True):
         np.testing.assert_array_equal(step, wanted)

@@ -11,7 +11,7 @@ from parallel_support import CLASSES, INPUTS, batches, dense, graph, rows
 from ndarena import nn
 from ndarena.errors import ConfigurationError
 from ndarena.nn import InputType
-from ndarena.nn.updaters import PIECE
+from ndarena.nn.updater_base import PIECE
 from ndarena.parallel import (
     AdaptiveThresholdAlgorithm,
     EncodedGradientsAccumulator,

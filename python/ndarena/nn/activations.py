@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from typing import Any
+from functools import lru_cache
 
 import numpy as np
 
 from ndarena._core import functions
+from ndarena.nn.activation_base import IActivation, Pointwise, copied
+from ndarena.nn.rectifiers import (
+    ActivationELU,
+    ActivationLReLU,
+    ActivationReLU,
+    ActivationReLU6,
+    ActivationSELU,
+    ActivationThresholdedReLU,
+)
 from ndarena.nn.sums import sums_along_rows
-from ndarena.nn.words import Array, Choice, member, number, refuse
+from ndarena.nn.words import Array, Choice, member, refuse
 
 __all__ = [
     "Activation",
@@ -39,53 +47,6 @@ __all__ = [
     "activation_of",
 ]
 
-MANY, LARGE = 1 << 10, 1 << 16
-"""From so many elements on NumPy compares with zeros, or with rows of them, faster than with 0."""
-SELU_ALPHA = 1.6732632423543772
-SELU_SCALE = 1.0507009873554804
-
-
-@lru_cache(maxsize=64)
-def _zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    zeros = np.zeros(shape, dtype)
-    zeros.flags.writeable = False
-    return zeros
-
-
-def zeros_for(x: Array) -> Array:
-    """Return what ``x`` is compared with for its sign: zeros like it or like a row of it, or just 0."""
-    size, shape = x.size, x.shape
-    if size < MANY or len(shape) != 2:
-        return 0.0
-    if size <= LARGE:
-        return _zeros(shape, x.dtype)
-    return _zeros(shape[1:], x.dtype) if 64 <= shape[1] <= LARGE else 0.0
-
-
-class IActivation:
-    """Base of activation functions; a new one is a frozen dataclass with the two methods.
-
-    Both take a plain array or a `WorkspaceArray` of any floating dtype and keep the dtype. The result goes to
-    ``out``, or where results go: the current workspace if an operand lies in one. ``out`` may be ``x``.
-    """
-
-    @property
-    def keeps_slope(self) -> bool:
-        """Whether the derivative at ``f(x)`` is that at ``x``, so that ``x`` need not be kept for it."""
-        return False
-
-    def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
-        """Return the function of every element of ``x``, in the shape of ``x``."""
-        raise NotImplementedError
-
-    def backprop(self, x: Array, epsilon: Array, *, out: Array = None) -> Array:
-        """Return ``epsilon`` times the derivative at ``x``, in the shape of ``x``; ``out`` may be either."""
-        raise NotImplementedError
-
-    def __call__(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
-        """Do as `forward`."""
-        return self.forward(x, training=training, out=out)
-
 
 @dataclass(frozen=True)
 class ActivationIdentity(IActivation):
@@ -98,191 +59,11 @@ class ActivationIdentity(IActivation):
 
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
         """Return ``x``, copied into ``out`` if that is given."""
-        return x if out is None or out is x else _copied(x, out)
+        return x if out is None or out is x else copied(x, out)
 
     def backprop(self, x: Array, epsilon: Array, *, out: Array = None) -> Array:
         """Return ``epsilon``, copied into ``out`` if that is given."""
-        return epsilon if out is None or out is epsilon else _copied(epsilon, out)
-
-
-def _copied(source: Array, out: Array) -> Array:
-    out[...] = source
-    return out
-
-
-@dataclass(frozen=True)
-class ActivationReLU(IActivation):
-    """The positive part (DL4J: ``ActivationReLU``).
-
-    Parameters
-    ----------
-    max : float, optional
-        Where the function stops to rise.
-    threshold : float
-        Where it begins to be ``x``.
-    negative_slope : float
-        Below the threshold it is ``negative_slope * (x - threshold)``.
-    """
-
-    max: float | None = None
-    threshold: float = 0.0
-    negative_slope: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Check the fields."""
-        number(self.threshold, "ActivationReLU", "threshold")
-        number(self.negative_slope, "ActivationReLU", "negative_slope")
-        if self.max is not None:
-            number(self.max, "ActivationReLU", "max", least=self.threshold)
-
-    @cached_property
-    def keeps_slope(self) -> bool:
-        """Without bounds of its own the function is positive where ``x`` is."""
-        return self.max is None and self.threshold == self.negative_slope == 0.0
-
-    def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
-        """Return ``max(x, 0)``, with the bounds of this object."""
-        if self.keeps_slope:
-            return functions.maximum(x, zeros_for(x), out=out)
-        if self.threshold == self.negative_slope == 0.0:
-            out = functions.maximum(x, 0.0, out=out)
-        else:
-            below = (x - self.threshold) * self.negative_slope
-            value = functions.where(x >= self.threshold, x, below)
-            out = value if out is None else _copied(value, out)
-        return out if self.max is None else functions.minimum(out, self.max, out=out)
-
-    def backprop(self, x: Array, epsilon: Array, *, out: Array = None) -> Array:
-        """Return ``epsilon`` where the function rises as ``x``, times the slope below, 0 above ``max``."""
-        if self.keeps_slope:
-            return functions.multiply(epsilon, x > 0.0, out=out)
-        slope = functions.where(x >= self.threshold, 1.0, self.negative_slope).astype(x.dtype)
-        if self.max is not None:
-            slope *= x < self.max
-        return functions.multiply(epsilon, slope, out=out)
-
-
-@dataclass(frozen=True)
-class _Pointwise(IActivation):
-    """A function whose derivative is a factor per element."""
-
-    def _slope(self, x: Array) -> Array:
-        """Return the derivative at every element, in memory of its own."""
-        raise NotImplementedError(f"{type(self).__name__}._slope")
-
-    def backprop(self, x: Array, epsilon: Array, *, out: Array = None) -> Array:
-        """Return ``epsilon`` times the derivative at ``x``."""
-        return functions.multiply(epsilon, self._slope(x), out=out)
-
-    def _settle(self, field: str) -> None:
-        """Store a field as a float."""
-        object.__setattr__(self, field, number(getattr(self, field), type(self).__name__, field))
-
-
-@dataclass(frozen=True)
-class ActivationReLU6(_Pointwise):
-    """The positive part, at most 6 (DL4J: ``ActivationReLU6``)."""
-
-    def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
-        """Return ``min(max(x, 0), 6)``."""
-        out = functions.maximum(x, 0.0, out=out)
-        return functions.minimum(out, 6.0, out=out)
-
-    def _slope(self, x: Array) -> Array:
-        return (x > 0.0) & (x < 6.0)
-
-
-@dataclass(frozen=True)
-class ActivationThresholdedReLU(_Pointwise):
-    """What is above ``theta``, else 0 (DL4J: ``ActivationThresholdedReLU``)."""
-
-    theta: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the field."""
-        self._settle("theta")
-
-    def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
-        """Return ``x`` where it is above ``theta``, else 0."""
-        return functions.multiply(x, x > self.theta, out=out)
-
-    def _slope(self, x: Array) -> Array:
-        return x > self.theta
-
-
-def _either(above: Array, x: Array, below: float) -> Array:
-    """Return 1 where ``above`` is true, ``below`` elsewhere, in the dtype of ``x``."""
-    return functions.where(above, x.dtype.type(1.0), x.dtype.type(below))
-
-
-@dataclass(frozen=True)
-class ActivationLReLU(_Pointwise):
-    """``x`` above 0, ``alpha * x`` below (DL4J: ``ActivationLReLU``)."""
-
-    alpha: float = 0.01
-
-    def __post_init__(self) -> None:
-        """Check the field."""
-        self._settle("alpha")
-
-    def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
-        """Return ``x`` or ``alpha * x``."""
-        return functions.multiply(x, self._slope(x), out=out)
-
-    def _slope(self, x: Array) -> Array:
-        return _either(x >= 0.0, x, self.alpha)
-
-
-def _bent(x: Array, alpha: float, out: Array) -> Array:
-    """Return ``x`` above 0, ``alpha * (exp(x) - 1)`` below."""
-    below = functions.minimum(x, 0.0)
-    functions.expm1(below, out=below)
-    below *= alpha
-    out = functions.maximum(x, 0.0, out=out)
-    out += below
-    return out
-
-
-def _bent_slope(x: Array, alpha: float, above: Array) -> Array:
-    slope = functions.minimum(x, 0.0)
-    functions.exp(slope, out=slope)
-    if alpha != 1.0:
-        slope *= _either(above, x, alpha)
-    return slope
-
-
-@dataclass(frozen=True)
-class ActivationELU(_Pointwise):
-    """``x`` above 0, ``alpha * (exp(x) - 1)`` below (DL4J: ``ActivationELU``, whose slope ignores alpha)."""
-
-    alpha: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the field."""
-        self._settle("alpha")
-
-    def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
-        """Return ``x`` or ``alpha * (exp(x) - 1)``."""
-        return _bent(x, self.alpha, out)
-
-    def _slope(self, x: Array) -> Array:
-        return _bent_slope(x, self.alpha, x >= 0.0)
-
-
-@dataclass(frozen=True)
-class ActivationSELU(_Pointwise):
-    """ELU with the two constants that keep mean 0 and variance 1 (DL4J: ``ActivationSELU``)."""
-
-    def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
-        """Return ``1.0507 * x`` above 0, ``1.7581 * (exp(x) - 1)`` below."""
-        out = _bent(x, SELU_ALPHA, out)
-        out *= SELU_SCALE
-        return out
-
-    def _slope(self, x: Array) -> Array:
-        slope = _bent_slope(x, SELU_ALPHA, x > 0.0)
-        slope *= SELU_SCALE
-        return slope
+        return epsilon if out is None or out is epsilon else copied(epsilon, out)
 
 
 @lru_cache(maxsize=8)
@@ -308,7 +89,7 @@ def _sigmoid_slope(s: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class ActivationSigmoid(_Pointwise):
+class ActivationSigmoid(Pointwise):
     """``1 / (1 + exp(-x))`` (DL4J: ``ActivationSigmoid``)."""
 
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
@@ -320,7 +101,7 @@ class ActivationSigmoid(_Pointwise):
 
 
 @dataclass(frozen=True)
-class ActivationHardSigmoid(_Pointwise):
+class ActivationHardSigmoid(Pointwise):
     """``0.2 * x + 0.5``, kept between 0 and 1 (DL4J: ``ActivationHardSigmoid``)."""
 
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
@@ -342,7 +123,7 @@ def _tanh_slope(t: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class ActivationTanH(_Pointwise):
+class ActivationTanH(Pointwise):
     """The hyperbolic tangent (DL4J: ``ActivationTanH``)."""
 
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
@@ -354,7 +135,7 @@ class ActivationTanH(_Pointwise):
 
 
 @dataclass(frozen=True)
-class ActivationHardTanH(_Pointwise):
+class ActivationHardTanH(Pointwise):
     """``x``, kept between -1 and 1 (DL4J: ``ActivationHardTanH``)."""
 
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
@@ -366,7 +147,7 @@ class ActivationHardTanH(_Pointwise):
 
 
 @dataclass(frozen=True)
-class ActivationRectifiedTanh(_Pointwise):
+class ActivationRectifiedTanh(Pointwise):
     """The positive part of the hyperbolic tangent (DL4J: ``ActivationRectifiedTanh``)."""
 
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
@@ -381,7 +162,7 @@ class ActivationRectifiedTanh(_Pointwise):
 
 
 @dataclass(frozen=True)
-class ActivationRationalTanh(_Pointwise):
+class ActivationRationalTanh(Pointwise):
     """A tanh without exponentials (DL4J: ``ActivationRationalTanh``).
 
     ``1.7159 * sign(x) * (1 - 1 / (1 + y + y ** 2 + 1.41645 * y ** 4))`` with ``y = abs(2 / 3 * x)``.
@@ -419,7 +200,7 @@ class ActivationRationalTanh(_Pointwise):
 
 
 @dataclass(frozen=True)
-class ActivationSoftPlus(_Pointwise):
+class ActivationSoftPlus(Pointwise):
     """``log(1 + exp(x))`` (DL4J: ``ActivationSoftPlus``)."""
 
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
@@ -431,7 +212,7 @@ class ActivationSoftPlus(_Pointwise):
 
 
 @dataclass(frozen=True)
-class ActivationSoftSign(_Pointwise):
+class ActivationSoftSign(Pointwise):
     """``x / (1 + abs(x))`` (DL4J: ``ActivationSoftSign``)."""
 
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
@@ -465,7 +246,7 @@ def _gated_slope(x: Array, factor: float) -> Array:
 
 
 @dataclass(frozen=True)
-class ActivationGELU(_Pointwise):
+class ActivationGELU(Pointwise):
     """``x * sigmoid(1.702 * x)`` (DL4J: ``ActivationGELU``)."""
 
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
@@ -477,7 +258,7 @@ class ActivationGELU(_Pointwise):
 
 
 @dataclass(frozen=True)
-class ActivationSwish(_Pointwise):
+class ActivationSwish(Pointwise):
     """``x * sigmoid(x)`` (DL4J: ``ActivationSwish``)."""
 
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
@@ -489,7 +270,7 @@ class ActivationSwish(_Pointwise):
 
 
 @dataclass(frozen=True)
-class ActivationMish(_Pointwise):
+class ActivationMish(Pointwise):
     """``x * tanh(log(1 + exp(x)))`` (DL4J: ``ActivationMish``)."""
 
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
@@ -511,7 +292,7 @@ class ActivationMish(_Pointwise):
 
 
 @dataclass(frozen=True)
-class ActivationCube(_Pointwise):
+class ActivationCube(Pointwise):
     """``x ** 3`` (DL4J: ``ActivationCube``)."""
 
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:

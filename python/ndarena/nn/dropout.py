@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndarena.nn.activations import SELU_ALPHA, SELU_SCALE
 from ndarena.nn.noise import Noise, draw_kept, draw_normal
+from ndarena.nn.rectifiers import SELU_ALPHA, SELU_SCALE
 from ndarena.nn.words import Array, number, refuse
 
 if TYPE_CHECKING:

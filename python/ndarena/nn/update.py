@@ -11,7 +11,8 @@ from ndarena._core import empty_like
 from ndarena.nn.gradient_normalization import Normalization, divide
 from ndarena.nn.layer import ParamKind
 from ndarena.nn.schedules import value_at
-from ndarena.nn.updaters import PIECE, NoOp, Piecewise, fitted, fixed_factors, only_scales
+from ndarena.nn.updater_base import PIECE, Piecewise, fitted
+from ndarena.nn.updaters import NoOp, fixed_factors, only_scales
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

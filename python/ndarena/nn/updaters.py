@@ -8,12 +8,22 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ndarena._core import empty_like, functions
-from ndarena.nn.schedules import ISchedule, number_or_schedule, value_at
-from ndarena.nn.words import Array, number
+from ndarena._core import functions
+from ndarena.nn.schedules import ISchedule, value_at
+from ndarena.nn.updater_base import (
+    IUpdater,
+    Piecewise,
+    Rated,
+    Scratch,
+    move_mean,
+    settle,
+    settle_schedules,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
+
+    from ndarena.nn.words import Array
 
 __all__ = [
     "AMSGrad",
@@ -29,82 +39,6 @@ __all__ = [
     "RmsProp",
     "Sgd",
 ]
-
-PIECE = 1 << 16
-"""How many numbers are worked on at a time; with state and scratch they are about a megabyte."""
-Scratch = tuple[Array, ...]
-
-
-class IUpdater:
-    """Base of updaters; a new one is a frozen dataclass with these methods.
-
-    Gradient, state and step are flat. Scratch goes to the current workspace, where there is one.
-    """
-
-    def state_size(self, n: int) -> int:
-        """Return how many numbers the state of ``n`` parameters has."""
-        raise NotImplementedError
-
-    def init_state(self, n: int, dtype: DTypeLike = "float64") -> np.ndarray[Any, Any]:
-        """Return the state before the first step, ``[state_size(n)]``."""
-        return np.zeros(self.state_size(n), dtype)
-
-    def apply(self, gradient: Array, state: Array, *, iteration: int, epoch: int, out: Array = None) -> Array:
-        """Return the step to subtract, ``[n]``.
-
-        ``state`` changes in place, ``gradient`` does not unless it is ``out`` as well. ``iteration`` counts
-        from 0.
-        """
-        raise NotImplementedError
-
-    def get_learning_rate(self, iteration: int, epoch: int) -> float | None:
-        """Return the learning rate at that moment, ``None`` for a rule without one."""
-        raise NotImplementedError
-
-    def get_weight_decay(self) -> float:
-        """Return the part of the parameters, times the learning rate, that every step takes away as well."""
-        return 0.0
-
-
-def _settle(rule: IUpdater, *fields: str, least: float = 0.0, below: float = math.inf) -> None:
-    """Store fields as floats."""
-    for field in fields:
-        value = number(getattr(rule, field), type(rule).__name__, field, least=least, below=below)
-        object.__setattr__(rule, field, value)
-
-
-def _settle_schedules(rule: IUpdater, *fields: str) -> None:
-    """Store fields as floats, unless they are schedules."""
-    for field in fields:
-        value = number_or_schedule(getattr(rule, field), type(rule).__name__, field, least=0.0)
-        object.__setattr__(rule, field, value)
-
-
-def only_scales(rule: Piecewise) -> bool:
-    """Tell whether a gradient counts only as its product with the first factor.
-
-    Then that can be divided in the gradient's place.
-    """
-    return type(rule).move in {Sgd.move, Nesterovs.move}
-
-
-def fixed_factors(rule: Piecewise) -> tuple[float, ...] | None:
-    """Return the factors of a rule of which it is known that they are the same at every moment."""
-    known = type(rule) in {Sgd, Nesterovs}
-    moves = any(isinstance(value, ISchedule) for value in vars(rule).values())
-    return rule.factors(0, 0) if known and not moves else None
-
-
-def fitted(scratch: Scratch, size: int) -> Scratch:
-    """Return scratch for a piece of that size."""
-    return scratch if not scratch or len(scratch[0]) == size else tuple(room[:size] for room in scratch)
-
-
-def _move_mean(mean: Array, value: Array, keep: float, scratch: Array) -> None:
-    """Move a running mean, in place; ``scratch`` may be ``value``."""
-    functions.multiply(value, 1.0 - keep, out=scratch)
-    mean *= keep
-    mean += scratch
 
 
 @dataclass(frozen=True)
@@ -123,75 +57,8 @@ class NoOp(IUpdater):
         """Return ``None``."""
 
 
-class Piecewise(IUpdater):
-    """A rule in which every number has its own step and state, so that it works piece by piece.
-
-    A piece, with its state and scratch, stays in the processor's cache from one operation to the next; whole
-    vectors of a large network would come from memory again and again.
-    """
-
-    rows: ClassVar[int]
-    """How many numbers of state a parameter has; those of a kind lie together."""
-    scratch: ClassVar[int] = 1
-    """How many numbers are kept per parameter while a piece is worked on."""
-
-    def state_size(self, n: int) -> int:
-        """Return ``n`` times the numbers of state that a parameter has."""
-        return self.rows * n
-
-    def apply(self, gradient: Array, state: Array, *, iteration: int, epoch: int, out: Array = None) -> Array:
-        """Return the step, ``[n]``; the state moves."""
-        n = len(gradient)
-        step = empty_like(gradient) if out is None else out
-        rows, factors = self.rows_of(state), self.factors(iteration, epoch)
-        scratch = self.scratch_for(gradient)
-        for start in range(0, n, PIECE):
-            own = slice(start, min(start + PIECE, n))
-            part, places = gradient[own], [row[own] for row in rows]
-            self.move(part, places, step[own], fitted(scratch, len(part)), factors)
-        return step
-
-    def rows_of(self, state: Array) -> list[Array]:
-        """Return the state as numbers of a kind, views of one per parameter."""
-        n = len(state) // self.rows if self.rows else 0
-        return [state[i * n : (i + 1) * n] for i in range(self.rows)]
-
-    def scratch_for(self, gradient: Array) -> Scratch:
-        """Return space in which the pieces of a gradient are worked on, one after the other."""
-        return tuple(empty_like(gradient[:PIECE]) for _ in range(self.scratch))
-
-    def factors(self, iteration: int, epoch: int) -> tuple[float, ...]:
-        """Return the numbers that are the same for all parameters."""
-        raise NotImplementedError(f"{type(self).__name__}.factors")
-
-    def move(
-        self, gradient: Array, state: list[Array], step: Array, scratch: Scratch, factors: tuple[float, ...]
-    ) -> None:
-        """Move the state and set the step of a piece; ``step`` may be ``gradient``."""
-        raise NotImplementedError(f"{type(self).__name__}.move")
-
-
 @dataclass(frozen=True)
-class _Rated(Piecewise):
-    """A rule with a learning rate."""
-
-    learning_rate: float | ISchedule
-
-    def __post_init__(self) -> None:
-        """Check the fields."""
-        _settle_schedules(self, "learning_rate")
-
-    def get_learning_rate(self, iteration: int, epoch: int) -> float:
-        """Return the learning rate at that moment."""
-        return value_at(self.learning_rate, iteration, epoch)
-
-    def factors(self, iteration: int, epoch: int) -> tuple[float, ...]:
-        """Return the learning rate."""
-        return (self.get_learning_rate(iteration, epoch),)
-
-
-@dataclass(frozen=True)
-class Sgd(_Rated):
+class Sgd(Rated):
     """The gradient times the learning rate (DL4J: ``Sgd``).
 
     Parameters
@@ -213,7 +80,7 @@ class Sgd(_Rated):
 
 
 @dataclass(frozen=True)
-class Nesterovs(_Rated):
+class Nesterovs(Rated):
     """Steps with momentum that look ahead (DL4J: ``Nesterovs``); the state is the velocity.
 
     Parameters
@@ -232,7 +99,7 @@ class Nesterovs(_Rated):
 
     def __post_init__(self) -> None:
         """Check the fields."""
-        _settle_schedules(self, "learning_rate", "momentum")
+        settle_schedules(self, "learning_rate", "momentum")
 
     def factors(self, iteration: int, epoch: int) -> tuple[float, ...]:
         """Return learning rate and momentum."""
@@ -251,7 +118,7 @@ class Nesterovs(_Rated):
 
 
 @dataclass(frozen=True)
-class Adam(_Rated):
+class Adam(Rated):
     """Steps by running means of the gradient and its square (DL4J: ``Adam``); the state is ``[m, v]``.
 
     Parameters
@@ -275,8 +142,8 @@ class Adam(_Rated):
     def __post_init__(self) -> None:
         """Check the fields."""
         super().__post_init__()
-        _settle(self, "beta1", "beta2", below=1.0)
-        _settle(self, "epsilon")
+        settle(self, "beta1", "beta2", below=1.0)
+        settle(self, "epsilon")
 
     def factors(self, iteration: int, epoch: int) -> tuple[float, ...]:
         """Return the learning rate, corrected."""
@@ -287,9 +154,9 @@ class Adam(_Rated):
     ) -> None:
         """Move both means; the step is that of gradients over the root of that of squares."""
         (mean, square, *others), (divisor, *other), (rate,) = state, scratch, factors
-        _move_mean(mean, gradient, self.beta1, divisor)
+        move_mean(mean, gradient, self.beta1, divisor)
         functions.multiply(gradient, gradient, out=divisor)
-        _move_mean(square, divisor, self.beta2, divisor)
+        move_mean(square, divisor, self.beta2, divisor)
         functions.sqrt(self._square(square, others), out=divisor)
         divisor += self.epsilon
         functions.divide(self._direction(mean, gradient, *other), divisor, out=step)
@@ -326,7 +193,7 @@ class AdamW(Adam):
     def __post_init__(self) -> None:
         """Check the fields."""
         super().__post_init__()
-        _settle(self, "weight_decay")
+        settle(self, "weight_decay")
 
     def get_weight_decay(self) -> float:
         """Return ``weight_decay``."""
@@ -381,7 +248,7 @@ class AdaMax(Adam):
     ) -> None:
         """Move mean and maximum; the step is one over the other."""
         (mean, largest), (divisor,), (rate,) = state, scratch, factors
-        _move_mean(mean, gradient, self.beta1, divisor)
+        move_mean(mean, gradient, self.beta1, divisor)
         largest *= self.beta2
         functions.maximum(largest, np.abs(gradient, out=divisor), out=largest)
         functions.maximum(largest, np.finfo(divisor.dtype).tiny, out=divisor)
@@ -390,7 +257,7 @@ class AdaMax(Adam):
 
 
 @dataclass(frozen=True)
-class AdaGrad(_Rated):
+class AdaGrad(Rated):
     """Steps divided by the root of all squares so far (DL4J: ``AdaGrad``); the state is their sum.
 
     Parameters
@@ -410,7 +277,7 @@ class AdaGrad(_Rated):
     def __post_init__(self) -> None:
         """Check the fields."""
         super().__post_init__()
-        _settle(self, "epsilon")
+        settle(self, "epsilon")
 
     def init_state(self, n: int, dtype: DTypeLike = "float64") -> np.ndarray[Any, Any]:
         """Return 1e-6 everywhere, whatever ``epsilon`` is, as in DL4J."""
@@ -429,7 +296,7 @@ class AdaGrad(_Rated):
 
 
 @dataclass(frozen=True)
-class RmsProp(_Rated):
+class RmsProp(Rated):
     """Steps divided by the root of the mean of squares (DL4J: ``RmsProp``); the state is that mean.
 
     Parameters
@@ -452,8 +319,8 @@ class RmsProp(_Rated):
     def __post_init__(self) -> None:
         """Check the fields."""
         super().__post_init__()
-        _settle(self, "rms_decay", below=1.0)
-        _settle(self, "epsilon")
+        settle(self, "rms_decay", below=1.0)
+        settle(self, "epsilon")
 
     def init_state(self, n: int, dtype: DTypeLike = "float64") -> np.ndarray[Any, Any]:
         """Return ``epsilon`` everywhere."""
@@ -465,7 +332,7 @@ class RmsProp(_Rated):
         """Move the mean; the step is the gradient over its root."""
         (mean,), (divisor,), (rate,) = state, scratch, factors
         functions.multiply(gradient, gradient, out=divisor)
-        _move_mean(mean, divisor, self.rms_decay, divisor)
+        move_mean(mean, divisor, self.rms_decay, divisor)
         functions.sqrt(mean, out=divisor)
         divisor += self.epsilon
         functions.divide(gradient, divisor, out=step)
@@ -494,8 +361,8 @@ class AdaDelta(Piecewise):
 
     def __post_init__(self) -> None:
         """Check the fields."""
-        _settle(self, "rho", below=1.0)
-        _settle(self, "epsilon")
+        settle(self, "rho", below=1.0)
+        settle(self, "epsilon")
 
     def factors(self, iteration: int, epoch: int) -> tuple[float, ...]:
         """Return nothing: there are none."""
@@ -507,14 +374,29 @@ class AdaDelta(Piecewise):
         """Move both means; the step is the gradient times the root of their ratio."""
         (gradients, steps), (factor, divisor) = state, scratch
         functions.multiply(gradient, gradient, out=factor)
-        _move_mean(gradients, factor, self.rho, factor)
+        move_mean(gradients, factor, self.rho, factor)
         functions.add(steps, self.epsilon, out=factor)
         functions.add(gradients, self.epsilon, out=divisor)
         factor /= divisor
         functions.sqrt(factor, out=factor)
         functions.multiply(gradient, factor, out=step)
         functions.multiply(step, step, out=factor)
-        _move_mean(steps, factor, self.rho, factor)
+        move_mean(steps, factor, self.rho, factor)
 
     def get_learning_rate(self, iteration: int, epoch: int) -> None:
         """Return ``None``."""
+
+
+def only_scales(rule: Piecewise) -> bool:
+    """Tell whether a gradient counts only as its product with the first factor.
+
+    Then that can be divided in the gradient's place.
+    """
+    return type(rule).move in {Sgd.move, Nesterovs.move}
+
+
+def fixed_factors(rule: Piecewise) -> tuple[float, ...] | None:
+    """Return the factors of a rule of which it is known that they are the same at every moment."""
+    known = type(rule) in {Sgd, Nesterovs}
+    moves = any(isinstance(value, ISchedule) for value in vars(rule).values())
+    return rule.factors(0, 0) if known and not moves else None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndarena.nn.updaters import PIECE
+from ndarena.nn.updater_base import PIECE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
