@@ -15,6 +15,7 @@ use super::loops::picking;
 use super::naming::{Call, Place};
 use super::npy::numpy;
 use super::place::Operands;
+use super::steady;
 use super::view;
 use super::workspace::workspace_object;
 use crate::{Validity, registry};
@@ -146,7 +147,7 @@ impl WorkspaceArray {
         }
         let mut operands = Operands::new(slf.py(), Call::Method("getitem"));
         let view = operands.add_self(slf)?;
-        let key = operands.add(key, Place::Position(0))?;
+        let key = steady::key(operands.add(key, Place::Position(0))?)?;
         operands.settle(foreign::call_builtin(slf.py(), "getitem", (view.object(), key))?)
     }
 
@@ -160,7 +161,7 @@ impl WorkspaceArray {
         }
         let mut operands = Operands::new(slf.py(), Call::Method("setitem"));
         let view = operands.add_self(slf)?;
-        let key = operands.add(key, Place::Position(0))?;
+        let key = steady::key(operands.add(key, Place::Position(0))?)?;
         let value = operands.add(value, Place::Position(1))?;
         foreign::call_builtin(slf.py(), "setitem", (view.object(), key, value)).map(drop)
     }

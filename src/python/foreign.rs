@@ -84,6 +84,26 @@ pub fn without_lock<R>(_py: Python<'_>, work: impl FnOnce() -> R) -> R {
     result
 }
 
+unsafe extern "C" {
+    // Of every CPython, for debuggers: not a part of the stable interface.
+    fn PyInterpreterState_ThreadHead(
+        state: *mut ffi::PyInterpreterState,
+    ) -> *mut ffi::PyThreadState;
+    fn PyThreadState_Next(state: *mut ffi::PyThreadState) -> *mut ffi::PyThreadState;
+}
+
+/// Whether no other thread can run Python: the calling one is the first and the last that the interpreter knows.
+pub fn is_alone(_py: Python<'_>) -> bool {
+    // SAFETY: the interpreter is attached.
+    let own = unsafe { ffi::PyThreadState_Get() };
+    // SAFETY: as above.
+    let interpreter = unsafe { ffi::PyInterpreterState_Get() };
+    // SAFETY: the running interpreter; what it gives is compared only.
+    let first = unsafe { PyInterpreterState_ThreadHead(interpreter) };
+    // SAFETY: the calling thread's own state.
+    first == own && unsafe { PyThreadState_Next(own) }.is_null()
+}
+
 /// Makes an object while the cyclic collector is off: up to CPython 3.11 it runs inside of allocations, and
 /// code of others with it, finalisers and hooks. From 3.12 on it waits for the next line of Python.
 #[inline]

@@ -15,6 +15,7 @@ use super::npy::numpy;
 use super::place::Operands;
 use super::reduce;
 use super::shortcut::{self, Shortcut};
+use super::steady;
 
 type Slf<'a, 'py> = &'a Bound<'py, WorkspaceArray>;
 type Args<'a, 'py> = &'a Bound<'py, PyTuple>;
@@ -48,6 +49,21 @@ fn export<'py>(
     }
     // Of a structured array, the objects may hold arrays.
     method(name, slf, args, kwargs)
+}
+
+/// A method that sorts the array, or tells its order.
+fn sorting<'py>(
+    name: &str,
+    slf: Slf<'_, 'py>,
+    args: Args<'_, 'py>,
+    kwargs: Kwargs<'_, 'py>,
+) -> Object<'py> {
+    let mut operands = Operands::new(slf.py(), Call::Method(name));
+    let view = operands.add_self(slf)?;
+    let args = operands.add_args(args)?;
+    let kwargs = operands.add_kwargs(kwargs)?;
+    let is_in_place = !name.starts_with("arg");
+    operands.settle(steady::sorted((&view, name, is_in_place), &args, kwargs.as_ref())?)
 }
 
 /// A reduction, into memory of the current workspace where there is one.
@@ -101,10 +117,12 @@ macro_rules! methods {
 }
 
 methods! { method:
-    argmax argmin argpartition argsort byteswap choose clip compress conj conjugate
-    cumprod cumsum diagonal dot fill flatten getfield nonzero partition put ravel repeat reshape
-    round searchsorted setfield sort squeeze std swapaxes take trace transpose var view
+    argmax argmin byteswap choose clip compress conj conjugate
+    cumprod cumsum diagonal dot fill flatten getfield nonzero put ravel repeat reshape
+    round searchsorted setfield squeeze std swapaxes take trace transpose var view
 }
+
+methods! { sorting: argpartition argsort partition sort }
 
 methods! { reduction: all any max mean min prod sum }
 

@@ -43,6 +43,7 @@ mod seen;
 mod shortcut;
 mod slot;
 mod stats;
+mod steady;
 mod task;
 mod temporaries;
 mod thread_end;

@@ -12,7 +12,7 @@ use super::loops::elementwise;
 use super::naming::Call;
 use super::npy::{Ndarray, item, numpy};
 use super::place::Operands;
-use super::{order, reduce};
+use super::{order, reduce, steady};
 use crate::registry;
 use ufuncs::Ufunc;
 
@@ -252,8 +252,8 @@ pub fn call_ufunc<'py>(
     call: Call<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let mut operands = Operands::new(ufunc.py(), call);
-    let args = operands.add_args(args)?;
-    let kwargs = operands.add_kwargs(kwargs)?;
+    let arguments = (operands.add_args(args)?, operands.add_kwargs(kwargs)?);
+    let (args, kwargs) = steady::of_ufunc(method, arguments)?;
     let kwargs = kwargs.as_ref().filter(|kwargs| !kwargs.is_empty());
     let placed = match method {
         "__call__" if kwargs.is_none() => elementwise(&mut operands, ufunc, &args)?,

@@ -16,7 +16,7 @@ use super::npy::{Ndarray, ndarray_class, numpy, ufunc_class};
 use super::numbers::is_number;
 use super::place::{Operands, copy_into};
 use super::shortcut::{self, Args, Shortcut};
-use super::{ops, reduce};
+use super::{ops, reduce, steady};
 
 type Slf<'a, 'py> = &'a Bound<'py, WorkspaceArray>;
 type Object<'py> = PyResult<Bound<'py, PyAny>>;
@@ -321,8 +321,8 @@ pub fn call_function<'py>(
         }
     }
     let mut operands = Operands::new(py, Call::Function(func));
-    let args = operands.add_args(args)?;
-    let kwargs = operands.add_kwargs(Some(kwargs))?;
+    let arguments = (operands.add_args(args)?, operands.add_kwargs(Some(kwargs))?);
+    let (args, kwargs) = steady::of_function(func, arguments)?;
     if known.all.sort.is(func) {
         if let Some(sorted) = sorted(func, &args, kwargs.as_ref())? {
             return Ok(sorted);

@@ -67,6 +67,7 @@ BINDINGS = {
     "foreign": set(),
     "order": set(),
     "flags": set(),
+    "steady": {"registry", "python/foreign", "python/npy"},
     "slot": set(),
     "numbers": {"python/npy"},
     "object": {"python/foreign", "python/shortcut"},
@@ -86,7 +87,7 @@ BINDINGS = {
     "fast": WORDS | HANDLES,
     "loops": WORDS | HANDLES | {"python/place", "python/fast"},
     "indexing": WORDS | HANDLES | {"python/fast", "python/loops"},
-    "ops": WORDS | HANDLES | {"python/place", "python/reduce", "python/loops"},
+    "ops": WORDS | HANDLES | {"python/place", "python/reduce", "python/loops", "python/steady"},
     "callers": set(),
     "temporaries": WORDS | HANDLES | {"python/callers", "python/loops", "python/ops"},
     "operators": WORDS
@@ -103,11 +104,19 @@ BINDINGS = {
         "python/place",
         "python/reduce",
         "python/shortcut",
+        "python/steady",
     },
     "functions": WORDS | HANDLES | {"python/ops", "python/protocol", "python/shortcut"},
     "methods": WORDS
     | HANDLES
-    | {"python/place", "python/reduce", "python/indexing", "python/loops", "python/shortcut"},
+    | {
+        "python/place",
+        "python/reduce",
+        "python/indexing",
+        "python/loops",
+        "python/shortcut",
+        "python/steady",
+    },
     "create": WORDS | HANDLES | {"python/place", "python/arguments"},
     "array": WORDS
     | HANDLES
@@ -118,6 +127,7 @@ BINDINGS = {
         "python/workspace",
         "python/indexing",
         "python/loops",
+        "python/steady",
     },
     "moves": WORDS | HANDLES | {"python/place", "python/create", "python/array"},
     # workspaces and their managers

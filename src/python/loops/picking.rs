@@ -264,7 +264,7 @@ unsafe fn are_inside(places: *const u8, count: isize, length: isize) -> bool {
 /// Moves the elements of those places. False: one of them lies outside.
 ///
 /// # Safety
-/// There are `count` places, `length` elements of that size, and room for `count` of them.
+/// There are `count` places, aligned, `length` elements of that size, and room for `count` of them.
 unsafe fn take(
     size: isize,
     places: (*const u8, isize),
@@ -276,14 +276,15 @@ unsafe fn take(
 
 /// # Safety
 /// As `take`.
+#[allow(clippy::cast_ptr_alignment, reason = "packed arrays are aligned")]
 unsafe fn take_of<T: Copy>(
     (places, count): (*const u8, isize),
     (from, length): (*mut u8, isize),
     to: *mut u8,
 ) -> bool {
     for i in 0..count {
-        // SAFETY: the caller's word.
-        let place: isize = unsafe { element(places, i) };
+        // SAFETY: the caller's word; invariant 2: it is read once, however the compiler may see it.
+        let place = unsafe { places.cast::<isize>().wrapping_offset(i).read_volatile() };
         let place = place.wrapping_add(length & sign(place));
         if !(0..length).contains(&place) {
             return false;
