@@ -7,21 +7,23 @@
 //! ```
 //! A handle is checked at each use; a lease keeps the bytes from everybody else until it is dropped.
 
+mod lease;
 #[cfg(all(test, loom))]
 mod loom_models;
 mod typed;
 
 use std::sync::{Arc, Weak};
 
-use crate::block::{self, Block};
-use crate::clock::{self, Leases};
+use crate::block::Block;
+use crate::clock::Leases;
 use crate::cycle::{Home, Placed, Ticket};
-use crate::error::{Error, Facts, Quick, Result, Validity};
+use crate::error::{Error, Facts, Result, Validity};
 use crate::registry;
 use crate::ring::Tenure;
-use crate::sync::{AtomicIsize, Ordering};
+use crate::sync::AtomicIsize;
 use crate::workspace::Workspace;
 
+pub use lease::Lease;
 pub use typed::{Array, Moved};
 
 /// One piece of workspace memory. Clones are further handles on the same bytes; when the last of them
@@ -61,15 +63,6 @@ struct More {
     site: Option<Box<str>>,
     /// Where the memory is not the arena's to take back.
     home: Home,
-}
-
-/// While it lives, the buffer's memory is given to nobody else, also after its scope has ended.
-#[derive(Debug)]
-pub struct Lease {
-    buffer: Buffer,
-    block: Arc<Block>,
-    /// Of a file: forks of the process so far.
-    fork_steps: u64,
 }
 
 /// Where a copy-like operation puts its result. The decision; the caller copies.
@@ -117,6 +110,11 @@ impl Cut {
         self.address
     }
 
+    /// The time of its birth.
+    pub(crate) fn born(&self) -> u64 {
+        self.born
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -134,6 +132,12 @@ impl Cut {
 
     pub(crate) fn created_at(&self) -> Option<&str> {
         self.more.as_ref()?.site.as_deref()
+    }
+
+    /// Whether it lies in the arena of a cycle: leases on it are counted behind the workspace's lock.
+    #[inline]
+    fn is_of_cycle(&self) -> bool {
+        self.more.is_none() && self.born & 1 == 1
     }
 
     fn tenure(&self) -> Option<&Tenure> {
@@ -260,58 +264,6 @@ impl Buffer {
         facts
     }
 
-    /// Keeps the bytes: counts up, then looks at the clock.
-    pub fn lease(&self) -> Result<Lease> {
-        Ok(self.clone().into_lease()?)
-    }
-
-    /// The same, with this handle as the one that the lease holds.
-    pub(crate) fn into_lease(self) -> Quick<Lease> {
-        let lease = self.hold()?;
-        if lease.buffer.0.borrow.load(Ordering::SeqCst) < 0 {
-            return Err(Box::new(Error::Borrowed { reason: "a `write` closure has it" }));
-        }
-        Ok(lease)
-    }
-
-    fn hold(self) -> Quick<Lease> {
-        let Root { workspace, cut, leases, .. } = &*self.0;
-        let Some(block) = cut.block(workspace) else {
-            return self.refuse(self.why_gone());
-        };
-        if block.is_inherited_file() {
-            return self.refuse(Validity::Destroyed);
-        }
-        let fork_steps = block.holds().map_or(0, |_| block::fork_steps());
-        block.count_up();
-        cut.hold(&block);
-        let held = match cut.tenure() {
-            Some(tenure) => clock::lease(&tenure.clock, &tenure.leases, 0),
-            None => workspace.clock().now() == cut.born,
-        };
-        if !held {
-            cut.release(&block);
-            give_back(&block, workspace);
-            return self.refuse(self.why_gone());
-        }
-        if leases.up() == 0 {
-            block.leased_arrays.up();
-        }
-        Ok(Lease { buffer: self, block, fork_steps })
-    }
-
-    #[cold]
-    fn refuse<T>(&self, validity: Validity) -> Quick<T> {
-        Err(Box::new(self.stale(validity)))
-    }
-
-    fn why_gone(&self) -> Validity {
-        match self.validity() {
-            Validity::Valid => Validity::Destroyed,
-            validity => validity,
-        }
-    }
-
     // ------------------------------------------------------------------ where copies go
 
     /// `leverage`: to the parent of the current workspace.
@@ -378,69 +330,8 @@ fn unknown(id: &str) -> Error {
     Error::UnknownWorkspace { facts: Box::new(facts) }
 }
 
-impl Cut {
-    fn hold(&self, block: &Block) {
-        if let (Some(holds), None) = (block.holds(), self.tenure()) {
-            holds.add(self.offset, self.len as u64, self.born);
-        }
-    }
-
-    fn release(&self, block: &Block) {
-        if let (Some(holds), None) = (block.holds(), self.tenure()) {
-            holds.remove(self.offset, self.born);
-        }
-    }
-
-    /// A fork fell into the life of a lease on a file: the child may look at the bytes from now on, so
-    /// the parent never gives them to others.
-    fn leave_to_child(&self, block: &Block) {
-        if let (Some(holds), None, false) =
-            (block.holds(), self.tenure(), block.is_inherited_file())
-        {
-            holds.leave_to_child(self.offset, self.born);
-        }
-    }
-}
-
 impl Drop for Root {
     fn drop(&mut self) {
         self.workspace.die(&self.cut);
-    }
-}
-
-impl Lease {
-    /// Where the bytes begin. Others may hold leases on the same bytes: writes race as in NumPy.
-    pub fn as_ptr(&self) -> *mut u8 {
-        self.block.at(self.buffer.0.cut.offset, self.buffer.0.cut.len as u64)
-    }
-
-    /// What it keeps.
-    pub fn buffer(&self) -> &Buffer {
-        &self.buffer
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let Root { workspace, cut, leases, .. } = &*self.buffer.0;
-        if leases.down() {
-            self.block.leased_arrays.down();
-        }
-        if self.block.holds().is_some() && self.fork_steps != block::fork_steps() {
-            cut.leave_to_child(&self.block);
-        } else {
-            cut.release(&self.block);
-            if let Some(tenure) = cut.tenure() {
-                tenure.leases.down();
-            }
-        }
-        give_back(&self.block, workspace);
-    }
-}
-
-/// Counts down; the last look at a retired block sends it back.
-fn give_back(block: &Block, workspace: &Workspace) {
-    if block.count_down() && block.is_retired() {
-        workspace.reclaim();
     }
 }

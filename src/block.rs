@@ -241,6 +241,11 @@ impl Block {
         sync::then_look();
     }
 
+    /// Whether the byte at that address is one of its own.
+    pub(crate) fn has(&self, address: usize) -> bool {
+        address.checked_sub(self.base.addr().get()).is_some_and(|offset| offset < self.len)
+    }
+
     /// Address of a range. The bytes behind it may be used under a lease only.
     pub(crate) fn at(&self, offset: u64, len: u64) -> *mut u8 {
         let start = self.check(offset, len);

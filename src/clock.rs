@@ -67,6 +67,27 @@ impl Leases {
     pub(crate) fn down(&self) -> bool {
         self.0.fetch_sub(1, Ordering::SeqCst) == 1
     }
+
+    /// Counts so many more.
+    pub(crate) fn add(&self, count: usize) {
+        self.0.fetch_add(count, Ordering::SeqCst);
+    }
+
+    /// Counts up where one lock is held at every change; true if that was the first.
+    #[inline]
+    pub(crate) fn up_locked(&self) -> bool {
+        let before = self.0.load(Ordering::Relaxed);
+        self.0.store(before + 1, Ordering::Relaxed);
+        before == 0
+    }
+
+    /// Counts down there; true if that was the last.
+    #[inline]
+    pub(crate) fn down_locked(&self) -> bool {
+        let before = self.0.load(Ordering::Relaxed);
+        self.0.store(before - 1, Ordering::Relaxed);
+        before == 1
+    }
 }
 
 /// The reader's half of the pair: counts up, then looks. False (nothing counted): stale.

@@ -6,6 +6,7 @@
 
 mod capturing;
 mod learning;
+mod lending;
 mod placing;
 mod releasing;
 
@@ -13,6 +14,7 @@ pub(crate) use crate::arena::Ticket;
 use capturing::Heap;
 pub use capturing::Piece;
 pub(crate) use capturing::{Bounds, CapturedCounts, Released, floor, set_floor};
+use lending::Lent;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -104,6 +106,7 @@ pub(crate) struct State {
     spills: Vec<Spill>,
     pins: VecDeque<Pin>,
     retired: Vec<Arc<Block>>,
+    lent: Lent,
     /// What NumPy allocates by itself, once a scope has captured.
     heap: Option<Box<Heap>>,
     /// Of a file: arrays born before this time have ended.
@@ -180,6 +183,7 @@ impl State {
             spills: Vec::new(),
             pins: VecDeque::new(),
             retired: Vec::new(),
+            lent: Lent::default(),
             heap: None,
             released_at: 0,
             pool: None,
@@ -335,6 +339,7 @@ impl State {
         clock: &Clock,
         debug: bool,
     ) -> Option<Box<Closed>> {
+        self.settle_leases();
         let escaped = self.count_escapes(clock);
         let survivors = self.end_captured_cycle(self.counters.this_cycle);
         let c = &mut self.counters;

@@ -6,6 +6,7 @@
 mod captured;
 mod control;
 mod cycles;
+mod lending;
 mod memory;
 mod stats;
 

@@ -157,3 +157,25 @@ fn loom_operation_in_flight_against_destroy() {
         operation.join().unwrap();
     });
 }
+
+/// Two threads have leases when the cycle ends, and let go of them before, after or meanwhile: the memory is
+/// nobody else's until the last is gone, and then it is free.
+#[test]
+fn loom_leases_end_against_the_end_of_their_cycle() {
+    explore(|| {
+        let ws = workspace(|_| ());
+        let scope = ws.notify_scope_entered().unwrap();
+        let array = ws.full(&[64], 7_u8).unwrap();
+        let (own, others) = (array.buffer().lease().unwrap(), array.buffer().lease().unwrap());
+        let other = thread::spawn(move || drop(others));
+        scope.close().unwrap();
+        let scope = ws.notify_scope_entered().unwrap();
+        let next = ws.full(&[64], 9_u8).unwrap();
+        assert_ne!(next.buffer().address(), own.buffer().address());
+        assert_eq!(ws.stats().escaped_count, 1, "one array");
+        drop(own);
+        other.join().unwrap();
+        assert_eq!(ws.stats().retired_size, 0, "the leases are gone");
+        drop((array, next, scope));
+    });
+}

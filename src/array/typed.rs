@@ -86,7 +86,7 @@ impl Array {
         self.check_dtype::<T>()?;
         let lease = self.buffer.clone().hold().map_err(|e| self.name(*e, "read"))?;
         let borrow = Reading::begin(&self.buffer)?;
-        let result = lease.block.read(self.offset(), self.size(), f);
+        let result = lease.block().read(self.offset(), self.size(), f);
         drop(borrow);
         Ok(result)
     }
@@ -97,7 +97,7 @@ impl Array {
         self.check_dtype::<T>()?;
         let lease = self.buffer.clone().hold().map_err(|e| self.name(*e, "write"))?;
         let borrow = Writing::begin(&self.buffer)?;
-        let result = lease.block.write(self.offset(), self.size(), f);
+        let result = lease.block().write(self.offset(), self.size(), f);
         drop(borrow);
         Ok(result)
     }
@@ -186,8 +186,9 @@ impl Array {
         let copy = Self::allocate(target, self.dtype, &self.shape, false)?;
         let bytes = self.size() * self.dtype.itemsize();
         let to = copy.buffer.clone().hold()?;
-        from.block.read::<u8, _>(self.offset(), bytes, |source| {
-            to.block.write::<u8, _>(copy.offset(), bytes, |target| target.copy_from_slice(source));
+        from.block().read::<u8, _>(self.offset(), bytes, |source| {
+            to.block()
+                .write::<u8, _>(copy.offset(), bytes, |target| target.copy_from_slice(source));
         });
         Ok(copy)
     }
@@ -244,7 +245,7 @@ impl<'a> Writing<'a> {
         }
         let writing = Self(root);
         // The lease that `write` itself holds counts one.
-        if root.leases.count() > 1 {
+        if buffer.lease_count() > 1 {
             return Err(Error::Borrowed { reason: "a view of it is lent out" });
         }
         Ok(writing)

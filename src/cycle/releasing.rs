@@ -117,6 +117,7 @@ impl State {
 
     /// The end; the clock says so already.
     pub(crate) fn destroy(&mut self) {
+        self.settle_leases();
         self.drop_arena();
         self.retire_captured();
         self.release_spills();
