@@ -1,12 +1,11 @@
 //! Python's operators on a `WorkspaceArray`: one-line calls into `ops`.
 
-use std::ffi::{c_int, c_void};
-use std::ptr;
-use std::sync::atomic::AtomicPtr;
+use std::ffi::c_int;
 
 use pyo3::basic::CompareOp;
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyTuple, PyType};
 
 use super::foreign;
@@ -64,8 +63,8 @@ impl<const WHICH: usize> Arithmetic<WHICH> {
 impl<const WHICH: usize> Operator for Arithmetic<WHICH> {
     const SLOT: (c_int, Table, usize) = (Self::ALL[WHICH].1, Table::Number, Self::ALL[WHICH].2);
 
-    fn original() -> &'static AtomicPtr<c_void> {
-        static ORIGINALS: [AtomicPtr<c_void>; 4] = [const { AtomicPtr::new(ptr::null_mut()) }; 4];
+    fn original() -> &'static PyOnceLock<ffi::binaryfunc> {
+        static ORIGINALS: [PyOnceLock<ffi::binaryfunc>; 4] = [const { PyOnceLock::new() }; 4];
         &ORIGINALS[WHICH]
     }
 
@@ -84,8 +83,8 @@ struct Part;
 impl Operator for Part {
     const SLOT: (c_int, Table, usize) = (ffi::Py_mp_subscript, Table::Mapping, 1);
 
-    fn original() -> &'static AtomicPtr<c_void> {
-        static ORIGINAL: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+    fn original() -> &'static PyOnceLock<ffi::binaryfunc> {
+        static ORIGINAL: PyOnceLock<ffi::binaryfunc> = PyOnceLock::new();
         &ORIGINAL
     }
 

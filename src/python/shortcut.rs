@@ -18,7 +18,6 @@ use std::ffi::{CStr, CString, c_int, c_ulong, c_void};
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
 
 use pyo3::ffi;
 use pyo3::panic::PanicException;
@@ -231,7 +230,7 @@ pub trait Operator: 'static {
     const SLOT: (c_int, Table, usize);
 
     /// The function that pyo3 made.
-    fn original() -> &'static AtomicPtr<c_void>;
+    fn original() -> &'static PyOnceLock<ffi::binaryfunc>;
 
     /// The result; `None`, and nothing has changed: the original is to be called.
     fn take<'py>(
@@ -247,15 +246,18 @@ pub enum Table {
     Mapping,
 }
 
+/// A slot of a table: a function of two objects, or none.
+type Slot = Option<ffi::binaryfunc>;
+
 /// The beginning of a class, as CPython up to 3.14 with the interpreter's lock has it.
 #[repr(C)]
 struct ClassFields {
     head: [usize; 6],
     end: *mut c_void,
     calls: [usize; 5],
-    as_number: *mut *mut c_void,
+    as_number: *mut Slot,
     as_sequence: *mut *mut c_void,
-    as_mapping: *mut *mut c_void,
+    as_mapping: *mut Slot,
     more_calls: [usize; 6],
     flags: c_ulong,
     doc: usize,
@@ -281,9 +283,8 @@ unsafe extern "C" fn binary<O: Operator>(
         Ok(Err(error)) => return raise(py, error),
         Err(_) => return raise(py, PanicException::new_err("a shortcut of ndarena panicked")),
     }
-    let original = O::original().load(Ordering::Relaxed);
-    // SAFETY: invariant 4: the function that stood in the slot.
-    let original = unsafe { std::mem::transmute::<*mut c_void, ffi::binaryfunc>(original) };
+    // There before this function was in its place.
+    let Some(original) = O::original().get(py) else { return ptr::null_mut() };
     // SAFETY: invariant 4.
     let result = unsafe { original(left, right) };
     // Not the last thing that is done: who looks at the callers of the slot wants to see this frame.
@@ -301,10 +302,17 @@ pub fn of_operator<O: Operator>(class: &Bound<'_, PyType>) {
         Table::Mapping => unsafe { (*fields).as_mapping },
     };
     let place = table.wrapping_add(index);
-    if is_of(class, place) {
-        // SAFETY: inside the class; a function of the slot's kind.
-        let original = unsafe { replace(class, number, place, binary::<O> as *mut c_void) };
-        O::original().store(original, Ordering::Relaxed);
+    // SAFETY: a heap type, and one of the interpreter's slot numbers.
+    let original = unsafe { ffi::PyType_GetSlot(class.as_type_ptr(), number) };
+    if original.is_null() || !is_of(class, place) {
+        return;
+    }
+    // SAFETY: invariant 5: inside the class.
+    let Some(found) = (unsafe { *place }) else { return };
+    if found as *mut c_void == original {
+        O::original().get_or_init(class.py(), || found);
+        // SAFETY: as above; a function of the slot's kind.
+        unsafe { *place = Some(binary::<O>) };
     }
 }
 
@@ -342,29 +350,8 @@ fn fields(class: &Bound<'_, PyType>) -> *mut ClassFields {
     class.as_ptr().cast()
 }
 
-/// Puts a function in a slot, if it is the one of that number; what stood there, or null.
-///
-/// # Safety
-/// A place inside the class; a function of that slot's kind.
-unsafe fn replace(
-    class: &Bound<'_, PyType>,
-    number: c_int,
-    place: *mut *mut c_void,
-    function: *mut c_void,
-) -> *mut c_void {
-    // SAFETY: a heap type, and one of the interpreter's slot numbers.
-    let original = unsafe { ffi::PyType_GetSlot(class.as_type_ptr(), number) };
-    // SAFETY: invariant 5, and the caller's word.
-    if original.is_null() || unsafe { *place } != original {
-        return ptr::null_mut();
-    }
-    // SAFETY: as above.
-    unsafe { *place = function };
-    original
-}
-
 /// Whether a slot lies inside the object of the class, as those of a heap type do.
-fn is_of(class: &Bound<'_, PyType>, place: *mut *mut c_void) -> bool {
+fn is_of(class: &Bound<'_, PyType>, place: *mut Slot) -> bool {
     let start = class.as_ptr().addr();
     let size = class.get_type().getattr("__basicsize__").and_then(|size| size.extract::<usize>());
     size.is_ok_and(|size| (start..start + size).contains(&place.addr()))
