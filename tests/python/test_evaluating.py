@@ -1,8 +1,10 @@
 """Networks are evaluated: in one pass, in pieces, while they learn, and with memory that does not grow."""
 
 import gc
+import subprocess
 import sys
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -321,12 +323,21 @@ class Meter:
 @pytest.mark.parametrize(("count", "length"), [(1000, None), (200, 2)])
 @pytest.mark.parametrize("mode", MODES)
 def test_D_25_a_thousand_batches_take_as_much_as_a_few(mode, count, length):  # noqa: N802 - an id
+    """In a process of its own: what is traced is what all threads take, those of a test runner, too."""
+    code = f"import test_evaluating; test_evaluating.evaluate_many({mode!r}, {count}, {length})"
+    here = Path(__file__).parent
+    done = subprocess.run([sys.executable, "-c", code], cwd=here, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def evaluate_many(mode, count, length):
     if length:
         net = series_network("chain", length, inference_workspace_mode=mode)
         ((data,), pieces) = series((20,), 4, 6, masked=True), 2
     else:
         net, data, pieces = chain(4, 5, 3, inference_workspace_mode=mode), DataSet(X[:30], Y[:30]), 1
     evaluations = [make() for make in COUNTING.values()]
+    net.do_evaluation((data for _ in range(100)), *(make() for make in COUNTING.values()))
     gc.collect()
     gc.disable()
     tracemalloc.start()
