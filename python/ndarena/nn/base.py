@@ -42,7 +42,7 @@ class Network(Stored, Overseen):
     _params: Flat
     _gradient: Flat
 
-    def __init__(self, configuration: Any) -> None:
+    def __init__(self, configuration: Any, *, draws: bool = True) -> None:
         kind = self.configuration_class
         if not isinstance(configuration, kind):
             raise TypeError(f"expected a {kind.__name__}, not {type(configuration).__name__}")
@@ -55,7 +55,7 @@ class Network(Stored, Overseen):
         self._claim = Claim()
         self.iteration_count = 0
         self.epoch_count = 0
-        self.init()
+        self._begin(draws=draws)
 
     # Parameters.
 
@@ -67,6 +67,12 @@ class Network(Stored, Overseen):
         ValueError
             Parameters of another shape.
         """
+        self._begin(draws=True)
+        if params is not None:
+            self.set_params(params)
+
+    def _begin(self, *, draws: bool) -> None:
+        """Make everything that works; parameters are drawn, or else 0."""
         members = self._members()
         size = sum(layer.num_params() for _, _, layer in members)
         self._params = np.zeros(size, self.dtype)
@@ -79,7 +85,7 @@ class Network(Stored, Overseen):
             twin = layer.instantiate(
                 index=index, params=self._params[here], gradient=self._gradient[here], rng=self.rng
             )
-            if len(twin.params):
+            if draws and len(twin.params):
                 twin.init_params(twin.param_table, self.rng)
             for part in twin.param_layout:
                 moved = part["offset"] + offset
@@ -88,8 +94,6 @@ class Network(Stored, Overseen):
             offset = here.stop
         self.wiring = self._wire()
         self._here = threading.local()
-        if params is not None:
-            self.set_params(params)
         self.updater = NetworkUpdater(
             self.layers,
             self.configuration,

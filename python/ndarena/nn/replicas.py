@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, Self
 
+from ndarena.nn.base import Network
 from ndarena.nn.claim import Claim
 from ndarena.nn.learner import Learner
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Replicated"]
 
+OURS = f"{__package__}."
+
 
 class Replicated(Learner):
     """A network of which replicas can learn."""
@@ -28,8 +31,15 @@ class Replicated(Learner):
 
     def replica(self, rng: np.random.Generator) -> Self:
         """Return a `clone` that draws dropout and noise as a generator would from now on."""
-        twin = self.clone()
+        twin = self._undrawn() if all(map(is_ours, (self, *self.layers))) else self.clone()
         twin.rng.bit_generator.state = rng.bit_generator.state
+        return twin
+
+    def _undrawn(self) -> Self:
+        """Return a `clone` whose generator has drawn nothing: its parameters are copied in any case."""
+        twin = object.__new__(type(self))
+        Network.__init__(twin, self.configuration, draws=False)
+        twin.__setstate__(self.__reduce__()[2])
         return twin
 
     def sharing(self) -> Self:
@@ -60,3 +70,12 @@ class Replicated(Learner):
     def checked(self, data: object) -> Any:
         """Return a data set of the kind that the network takes; anything else is a `TypeError`."""
         return self._checked(data)
+
+
+def is_ours(thing: Any) -> bool:
+    """Tell whether the class of a network or layer is of this package, and that of a layer inside.
+
+    A layer of somebody else may keep what it was told, or has drawn, when its parameters were first filled.
+    """
+    inside = getattr(thing, "layer", None)
+    return type(thing).__module__.startswith(OURS) and (inside is None or is_ours(inside))
