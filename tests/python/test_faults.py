@@ -11,7 +11,7 @@ import threading
 import numpy as np
 import pytest
 from nn_support import chain, examples
-from support import KIB, fixed, held_bytes, in_thread, learning, ring
+from support import KIB, eventually, fixed, held_bytes, in_thread, learning, ring
 
 import ndarena
 from ndarena import ArrayType, data, nn, parallel
@@ -285,7 +285,7 @@ def at_every_point(run, exception, point):
         fault.exception.__traceback__ = None
         np.testing.assert_equal(run(), want)  # in the very workspaces in which it failed
         del got
-        assert clean() == held, fault.nth
+        assert eventually(lambda: clean() == held), fault.nth
     return reached
 
 
