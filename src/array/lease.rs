@@ -102,8 +102,10 @@ impl Lease {
     /// Where the bytes begin. Others may hold leases on the same bytes: writes race as in NumPy.
     pub fn as_ptr(&self) -> *mut u8 {
         let Cut { address, offset, len, .. } = self.buffer.0.cut;
-        let block = self.block.as_ref();
-        block.map_or(ptr::with_exposed_provenance_mut(address), |it| it.at(offset, len as u64))
+        match &self.block {
+            Some(block) => block.at(offset, len as u64),
+            None => ptr::with_exposed_provenance_mut(address),
+        }
     }
 
     /// What it keeps.
