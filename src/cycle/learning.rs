@@ -43,15 +43,18 @@ impl State {
 
     /// Derives the size from observed use, or grows it (`Nd4jWorkspace.initializeWorkspace`).
     pub(crate) fn initialize(&mut self, config: &WorkspaceConfiguration) {
+        let scoped = !matches!(self.shelf, Shelf::Circular(_));
         if config.policy_learning == LearningPolicy::None {
+            if scoped && config.nd4j {
+                self.outgrow_for_good(config);
+            }
             return;
         }
-        let scoped = !matches!(self.shelf, Shelf::Circular(_));
         let basis = match &self.shelf {
             Shelf::Reusing(arena) => arena.needed(),
             _ => self.largest,
         };
-        let capped = if config.max_size > 0 { basis.min(config.max_size) } else { basis };
+        let capped = bounded(config, basis);
         if scoped && self.learned && config.policy_spill == SpillPolicy::Reallocate {
             self.outgrow(config, basis, capped);
         }
@@ -88,9 +91,22 @@ impl State {
         if self.size < basis {
             self.counters.initial_block_size = capped;
         }
-        if self.size < capped {
+        let running = if config.nd4j { self.counters.this_cycle } else { 0 };
+        if self.size < capped.max(bounded(config, running)) {
             self.learned = false;
             self.enlarged &= config.nd4j;
+        }
+    }
+
+    /// ND4J lets go of an arena that was too small here as well, and learns no other: all spills from then on.
+    fn outgrow_for_good(&mut self, config: &WorkspaceConfiguration) {
+        let largest = self.largest.max(self.counters.this_cycle);
+        let may_grow = config.max_size == 0 || self.largest < config.max_size;
+        let reallocates = config.policy_spill == SpillPolicy::Reallocate;
+        if reallocates && may_grow && self.size < largest && self.holds().is_none() {
+            self.drop_arena();
+            self.release_spills();
+            self.set_size(0);
         }
     }
 
@@ -113,10 +129,8 @@ impl State {
     }
 
     pub(super) fn commit(&mut self, config: &WorkspaceConfiguration, size: u64) {
-        let mut size = self.enlarge(config, size);
-        if config.max_size > 0 {
-            size = size.min(config.max_size);
-        }
+        let enlarged = self.enlarge(config, size);
+        let mut size = bounded(config, enlarged);
         let aligned = align_up(size, config.alignment).unwrap_or(size);
         if !config.nd4j && (config.max_size == 0 || aligned <= config.max_size) {
             size = aligned;
@@ -143,4 +157,8 @@ impl State {
             arena.set_capacity(capacity);
         }
     }
+}
+
+fn bounded(config: &WorkspaceConfiguration, size: u64) -> u64 {
+    if config.max_size > 0 { size.min(config.max_size) } else { size }
 }

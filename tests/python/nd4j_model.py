@@ -159,12 +159,16 @@ class Pages:
 
     def initialize(self):
         """Learn the size, grow it, or build a ring anew."""
-        if not self.learns:
-            return
         largest = max(self.max_cycle_allocations, self.this_cycle_allocations)
-        if self.reallocates and not self.ring and 0 < self.current_size < largest:
-            self.is_sized = False
-            self.number_of_external_allocations = self.spilled_size = 0
+        outgrown = self.reallocates and not self.ring and self.current_size < largest
+        if not self.learns:
+            limit = self.conf["max_size"]
+            if outgrown and not 0 < limit <= self.max_cycle_allocations:
+                self.current_size = self.current_offset = 0
+                self.number_of_external_allocations = self.spilled_size = 0
+            return
+        if outgrown and self.current_size:
+            self._outgrow(self._capped(largest))
         if self.trimmed_at is not None and self.trimmed_at + 2 < self.step_number:
             self.is_sized = self.is_enlarged = False
         if self.is_sized:
@@ -175,6 +179,13 @@ class Pages:
         self.initial_block_size = size
         self._release()
         self._commit(max(self._enlarged(size), self.conf["min_size"]))
+
+    def _outgrow(self, wanted):
+        if self.current_size < self.max_cycle_allocations:
+            self.initial_block_size = self._capped(self.max_cycle_allocations)
+        if self.current_size < wanted:
+            self.is_sized, self.current_offset = False, 0
+            self.number_of_external_allocations = self.spilled_size = 0
 
     def _commit(self, size):
         self.current_size = self._capped(self._enlarged(size))

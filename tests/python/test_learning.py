@@ -94,8 +94,14 @@ def test_none_never_learns():
     assert nothing.current_size == 0
 
 
-@pytest.mark.parametrize("make", [WorkspaceConfiguration, WorkspaceConfiguration.nd4j])
-@pytest.mark.parametrize("spill", ["EXTERNAL", "REALLOCATE"])
+NOTHING_TO_INITIALISE = [
+    (WorkspaceConfiguration, "EXTERNAL"),
+    (WorkspaceConfiguration, "REALLOCATE"),
+    (WorkspaceConfiguration.nd4j, "EXTERNAL"),
+]
+
+
+@pytest.mark.parametrize(("make", "spill"), NOTHING_TO_INITIALISE)
 def test_none_learns_nothing_by_hand_either(make, spill):
     """Not even the counters move: there is nothing to initialise."""
     ws = Workspace(make(initial_size=BLOCK, policy_learning="NONE", policy_spill=spill), "W")
@@ -103,6 +109,21 @@ def test_none_learns_nothing_by_hand_either(make, spill):
     before = ws.stats()
     ws.initialize_workspace()
     assert ws.stats() == before
+
+
+@pytest.mark.parametrize(("limit", "size"), [(0, 0), (4 * BLOCK, 0), (2 * BLOCK, BLOCK)])
+def test_nd4j_drops_an_arena_that_was_too_small_and_learns_no_other(limit, size):
+    """Unless ``max_size`` keeps it from growing: all the same as in ND4J, where it spills from then on."""
+    settings = {"initial_size": BLOCK, "max_size": limit, "policy_allocation": "STRICT"}
+    conf = WorkspaceConfiguration.nd4j(policy_learning="NONE", policy_spill="REALLOCATE", **settings)
+    ws = Workspace(conf, "W")
+    ws.initialize_workspace()
+    assert ws.current_size == BLOCK
+    use(ws, BLOCK, BLOCK)
+    ws.initialize_workspace()
+    assert (ws.current_size, ws.initial_block_size, ws.spilled_size) == (size, 0, 0 if size == 0 else BLOCK)
+    assert use(ws, BLOCK) == BLOCK - size
+    assert ws.current_size == size
 
 
 def test_an_initial_size_is_not_learned_over():

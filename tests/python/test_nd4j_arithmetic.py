@@ -37,7 +37,7 @@ def configuration(rng, reset):
 def draw(rng, *, is_open):
     """Return the next step, and a number that goes with it."""
     if is_open:
-        steps = {"allocate": 12, "close": 3, "toggle": 0.4, "debug": 0.3}
+        steps = {"allocate": 12, "close": 3, "toggle": 0.4, "debug": 0.3, "initialize": 0.5}
     else:
         steps = {"enter": 6, "initialize": 1, "debug": 0.3}
     (step,) = rng.choices(list(steps), list(steps.values()))
