@@ -14,7 +14,7 @@ IMAGES = InputType.convolutional(5, 6, 3)
 
 @dataclass(frozen=True)
 class Sample:
-    """A layer, the type of its input, and whether the input is made of indices or has a mask of steps."""
+    """A layer, the type of its input, and whether that is made of indices or has a mask of steps or rows."""
 
     layer: nn.Layer
     input_type: nn.InputType
@@ -37,11 +37,12 @@ class Sample:
         return rng.normal(size=shape).astype(dtype)
 
     def mask(self, batch):
-        """Return a mask of steps, if the sample has one: of every example some step is kept."""
+        """Return a mask of steps or rows, if the sample has one: of every series some step is kept."""
         if not self.masked:
             return None
-        mask = (np.random.default_rng(3).random((batch, self.input_type.shape[1])) < 0.6).astype(float)
-        mask[:, 1] = 1.0
+        steps = self.input_type.shape[1:] or (1,)
+        mask = (np.random.default_rng(3).random((batch, *steps)) < 0.6).astype(float)
+        mask[:, 1:2] = 1.0
         return mask
 
     @property
@@ -75,6 +76,8 @@ LAYERS = {
     "dense": Sample(nn.DenseLayer(**SMOOTH), ROWS),
     "dense, no bias": Sample(nn.DenseLayer(**SMOOTH, has_bias=False), ROWS),
     "dense, layer norm": Sample(nn.DenseLayer(**SMOOTH, has_layer_norm=True), ROWS),
+    "dense, masked": Sample(nn.DenseLayer(**SMOOTH, has_layer_norm=True), ROWS, masked=True),
+    "dense, relu, masked": Sample(nn.DenseLayer(n_out=3, activation="relu"), ROWS, masked=True),
     "output": Sample(nn.OutputLayer(n_out=3), ROWS),
     "output, mse": Sample(nn.OutputLayer(n_out=3, loss="mse", activation="tanh"), ROWS),
     "loss": Sample(nn.LossLayer(loss="mse", activation="tanh"), ROWS),
@@ -87,6 +90,9 @@ LAYERS = {
     "activation of images": Sample(nn.ActivationLayer("softmax"), IMAGES),
     "embedding": Sample(
         nn.EmbeddingLayer(n_in=6, n_out=2, has_bias=True), InputType.feed_forward(1), indices=True
+    ),
+    "embedding, masked": Sample(
+        nn.EmbeddingLayer(n_in=6, n_out=2, activation="tanh"), InputType.feed_forward(1), True, True
     ),
     "embedding of series": Sample(
         nn.EmbeddingSequenceLayer(n_in=6, n_out=2), InputType.feed_forward(5), indices=True

@@ -275,6 +275,24 @@ def test_gradients_are_those_of_the_score(activation, loss, mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("activation", ["sigmoid", "identity"])
+def test_rows_that_are_masked_among_the_features_are_0_in_dense_layers(mode, activation):
+    modes = {"training_workspace_mode": mode, "inference_workspace_mode": mode}
+    layers = [nn.DenseLayer(n_in=5, n_out=4, activation=activation), nn.OutputLayer(n_out=3)]
+    net = nn.MultiLayerNetwork(nn.MultiLayerConfiguration(layers=layers, dtype="float64", seed=3, **modes))
+    batch, mask, whole = data(dtype="float64"), np.array([[1.0], [0.0]] * 4), np.ones((8, 1))
+    for training in (False, True):
+        hidden = net.feed_forward(batch.features, training=training, features_mask=mask)[1]
+        assert (hidden[1::2] == 0.0).all()
+        assert (hidden[::2] != 0.0).all()
+    # The labels of all rows count; a masked row teaches the biases of the output alone.
+    _, gradient = net.compute_gradient_and_score(DataSet(batch.features, batch.labels, mask, whole))
+    _, kept = net.compute_gradient_and_score(DataSet(batch.features[::2], batch.labels[::2]))
+    np.testing.assert_allclose(gradient[:-3], kept[:-3], atol=1e-12)
+    assert not np.allclose(gradient[-3:], kept[-3:])
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_masked_rows_count_nothing(mode):
     net = chain(5, 7, 3, dtype="float64", training_workspace_mode=mode, inference_workspace_mode=mode)
     batch = data(dtype="float64")

@@ -103,6 +103,8 @@ class _Embedding(FeedForwardLayer):
 class EmbeddingLayer(_Embedding):
     """A vector for the index of every example (DL4J: ``EmbeddingLayer``).
 
+    Where a mask is 0 the activation is 0, and no gradient passes.
+
     Parameters
     ----------
     n_in : int
@@ -129,15 +131,20 @@ class EmbeddingLayer(_Embedding):
         """Return ``[batch, n_out]`` for ``[batch, 1]``; another shape or no such index is a `ValueError`."""
         if x.ndim != 2 or x.shape[1] != 1:
             self._refuse_input("[batch, 1]", x)
+        if mask is not None:
+            self._check_mask(mask, (len(x), 1))
         whole, sums, out = self._looked_up(x, workspace_mgr, training=training)
         if training:
-            self._kept = whole, sums
+            self._kept = whole, sums, mask
+        if mask is not None:
+            out *= mask
         return out
 
     def backprop_gradient(self, epsilon: Array, *, workspace_mgr: LayerWorkspaceMgr) -> Array:
         """Return ``None``: indices have no derivative. Without a forward pass before: `RuntimeError`."""
-        whole, sums = self._from_forward()
-        self._gradient_from(whole, self._function.backprop(sums, epsilon))
+        whole, sums, mask = self._from_forward()
+        rows = epsilon if mask is None else epsilon * mask
+        self._gradient_from(whole, self._function.backprop(sums, rows))
 
 
 class EmbeddingSequenceLayer(_Embedding):

@@ -261,7 +261,8 @@ class DenseLayer(FullyConnected):
     """A fully connected layer, ``activation(x @ W + b)`` (DL4J: ``DenseLayer``).
 
     With layer norm it is ``activation(g * standardized(x @ W) + b)``: every row of the product has mean 0 and
-    standard deviation 1 before the gain ``g [n_out]``.
+    standard deviation 1 before the gain ``g [n_out]``. Where a mask is 0 the activation is 0, and no gradient
+    passes.
 
     Parameters
     ----------
@@ -313,12 +314,15 @@ class DenseLayer(FullyConnected):
             keep(self, "_kept", (x, sums, mask, standardized))
             if not function.keeps_slope:
                 out = workspace_mgr.create_uninitialized(ACTIVATIONS, sums.shape, sums.dtype)
-        return function.forward(sums, training=training, out=out)
+        out = function.forward(sums, training=training, out=out)
+        if mask is not None:
+            out *= mask
+        return out
 
     def backprop_gradient(self, epsilon: Array, *, workspace_mgr: LayerWorkspaceMgr) -> Array:
         """Return ``[batch, n_in]`` for ``[batch, n_out]``; without a forward pass before: `RuntimeError`."""
-        x, sums, _, standardized = self._kept or self._refuse_backward()
-        delta = self._function.backprop(sums, epsilon)
+        x, sums, mask, standardized = self._kept or self._refuse_backward()
+        delta = self._function.backprop(sums, epsilon if mask is None else epsilon * mask)
         keep(self, "_kept", None)
         if standardized is None:
             return self._gradient_from(x, delta, workspace_mgr)
