@@ -223,6 +223,12 @@ def test_norms_are_constrained(constraint, norms):
     np.testing.assert_allclose(np.linalg.norm(bias), norms[1], rtol=1e-5)
 
 
+def test_unit_norms_are_exact_and_nothing_stays_nothing():
+    param = np.random.default_rng(0).normal(size=(3, 4)) * np.array([[1e-6], [0.0], [1e6]])
+    nn.UnitNormConstraint().apply(param)
+    np.testing.assert_allclose(np.linalg.norm(param, axis=1), [1.0, 0.0, 1.0], rtol=1e-14)
+
+
 @pytest.mark.parametrize(
     ("make", "field"),
     [

@@ -141,10 +141,10 @@ class MinMaxNormConstraint(_NormConstraint):
 
 @dataclass(frozen=True)
 class UnitNormConstraint(_NormConstraint):
-    """Norms are 1 (DL4J: ``UnitNormConstraint``)."""
+    """Norms are 1 (DL4J: ``UnitNormConstraint``); what is 0 stays so."""
 
     def _factor(self, norm: Array, divisor: Array) -> Array:
-        return 1.0 / divisor
+        return 1.0 / np.where(norm > 0.0, norm, 1.0)
 
 
 def constraints_of(value: object, owner: str, field: str = "constraints") -> tuple[LayerConstraint, ...]:
