@@ -160,6 +160,11 @@ def test_equal_schedules_of_a_decay_are_added_up(schedule):
         {"weight_init": "ones"},
         {"weight_init": "relu_uniform"},
         {"weight_init": nn.NormalDistribution(0.0, 0.1)},
+        {"weight_init": nn.GaussianDistribution(0.0, 0.1)},
+        {"weight_init": nn.TruncatedNormalDistribution(0.5, 0.1)},
+        {"weight_init": nn.OrthogonalDistribution(0.5)},
+        {"weight_noise": nn.WeightNoise(nn.LogNormalDistribution(0.0, 0.1))},
+        {"weight_noise": nn.WeightNoise(nn.BinomialDistribution(3, 0.5))},
         {"weight_init": nn.WeightInitConstant(0.25)},
         {"bias_updater": nn.Sgd(0.5)},
         {"gradient_normalization": "ClipElementWiseAbsoluteValue", "gradient_normalization_threshold": 0.5},
@@ -177,6 +182,13 @@ def test_fields_of_layers_and_of_the_network_are_written(noise):
                 getattr(before, n) or None for n in named if hasattr(before, n)
             ]
             assert [type(c) for c in after.constraints or ()] == [type(c) for c in before.constraints or ()]
+
+
+def test_a_number_for_dropout_is_the_class_that_dl4j_writes():
+    dense = nn.DenseLayer(n_in=4, n_out=3, dropout=0.5)
+    tree = written(CHAIN(layers=[dense, nn.OutputLayer(n_out=2)]))["confs"][0]["layer"]
+    name = "org.deeplearning4j.nn.conf.dropout.Dropout"
+    assert tree["idropout"] == {"@class": name, "helperAllowFallback": True, "p": 0.5, "pschedule": None}
 
 
 def test_distributions_have_their_class_under_another_key():

@@ -268,6 +268,10 @@ def test_weights_of_a_loss_fit_the_columns():
     ("scheme", "mean", "deviation"),
     [
         (nn.NormalDistribution(0.5, 0.25), 0.5, 0.25),
+        (nn.GaussianDistribution(0.5, 0.25), 0.5, 0.25),
+        (nn.LogNormalDistribution(0.0, 0.25), 1.0317, 0.2620),
+        (nn.TruncatedNormalDistribution(0.5, 0.25), 0.5, 0.2199),
+        (nn.BinomialDistribution(1, 0.25), 0.25, np.sqrt(0.1875)),
         (nn.UniformDistribution(-1.0, 2.0), 0.5, np.sqrt(0.75)),
         (nn.WeightInitDistribution(nn.ConstantDistribution(3.0)), 3.0, 0.0),
         (nn.WeightInitConstant(2), 2.0, 0.0),
@@ -284,6 +288,22 @@ def test_weights_begin_as_a_distribution_says(scheme, mean, deviation):
         assert weights.std() == pytest.approx(deviation, abs=0.01)
     again = nn.SimpleRnn(n_in=20, n_out=20, weight_init_recurrent=scheme).instantiate().param_table["RW"]
     assert again.mean() == pytest.approx(mean, abs=0.2)
+
+
+@pytest.mark.parametrize("shape", [(3, 7), (7, 3), (2, 3, 2, 2), (5,)])
+def test_orthogonal_weights_have_orthogonal_rows_or_columns(shape):
+    weights = np.empty(shape, "f4", order="F")
+    scheme = nn.WeightInitDistribution(nn.OrthogonalDistribution(gain=2.0))
+    scheme.fill(weights, np.random.default_rng(0), fan_in=1, fan_out=1)
+    matrix = weights.reshape(len(weights), -1)
+    matrix = matrix if len(matrix) <= matrix.shape[1] else matrix.T
+    np.testing.assert_allclose(matrix @ matrix.T, 4.0 * np.eye(len(matrix)), atol=1e-6)
+
+
+def test_truncated_numbers_are_within_two_deviations():
+    drawn = np.empty(10_000)
+    nn.TruncatedNormalDistribution(1.0, 0.5).fill(drawn, np.random.default_rng(0))
+    assert (drawn.min() >= 0.0) & (drawn.max() <= 2.0)
 
 
 def test_weights_begin_by_a_scheme_that_is_known():

@@ -21,6 +21,7 @@ DROPOUTS = [
 NOISES = [
     nn.DropConnect(0.6, apply_to_biases=True),
     nn.WeightNoise(nn.NormalDistribution(0.0, 0.5)),
+    nn.WeightNoise(nn.TruncatedNormalDistribution(0.0, 0.5)),
     nn.WeightNoise(nn.UniformDistribution(0.5, 1.5), apply_to_biases=True, additive=False),
 ]
 every_dropout = pytest.mark.parametrize("dropout", [*DROPOUTS, nn.SpatialDropout(0.6)], ids=repr)
@@ -305,6 +306,8 @@ def test_the_network_drops_inputs_where_dl4j_does():
         (lambda: nn.WeightNoise(0.5), "must be a Distribution"),
         (lambda: nn.UniformDistribution(1.0, 0.0), "must not be below lower"),
         (lambda: nn.NormalDistribution(std=-1.0), "from 0 on"),
+        (lambda: nn.BinomialDistribution(3, 1.5), "is above 1"),
+        (lambda: nn.BinomialDistribution(0, 0.5), "whole number from 1 on"),
         (lambda: nn.DenseLayer(n_out=2, weight_noise=0.5), "must be an IWeightNoise"),
     ],
 )

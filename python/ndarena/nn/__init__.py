@@ -54,9 +54,14 @@ from ndarena.nn.constraints import (
 )
 from ndarena.nn.convolution import Convolution1DLayer, ConvolutionLayer
 from ndarena.nn.distributions import (
+    BinomialDistribution,
     ConstantDistribution,
     Distribution,
+    GaussianDistribution,
+    LogNormalDistribution,
     NormalDistribution,
+    OrthogonalDistribution,
+    TruncatedNormalDistribution,
     UniformDistribution,
 )
 from ndarena.nn.dropout import AlphaDropout, Dropout, GaussianDropout, GaussianNoise, IDropout, SpatialDropout
@@ -202,6 +207,7 @@ __all__ = [
     "BatchNormalization",
     "Bidirectional",
     "BidirectionalMode",
+    "BinomialDistribution",
     "CacheMode",
     "Checkpoint",
     "CheckpointListener",
@@ -233,6 +239,7 @@ __all__ = [
     "FeedForwardToCnnPreProcessor",
     "FeedForwardToRnnPreProcessor",
     "FixedSchedule",
+    "GaussianDistribution",
     "GaussianDropout",
     "GaussianNoise",
     "GlobalPoolingLayer",
@@ -268,6 +275,7 @@ __all__ = [
     "LayerMemory",
     "LayerNormalization",
     "LocalResponseNormalization",
+    "LogNormalDistribution",
     "LossBinaryXENT",
     "LossCosineProximity",
     "LossFunction",
@@ -298,6 +306,7 @@ __all__ = [
     "NoOp",
     "NonNegativeConstraint",
     "NormalDistribution",
+    "OrthogonalDistribution",
     "OutputLayer",
     "ParamKind",
     "ParamPart",
@@ -328,6 +337,7 @@ __all__ = [
     "SubsamplingLayer",
     "SubsetVertex",
     "TrainingListener",
+    "TruncatedNormalDistribution",
     "UniformDistribution",
     "UnitNormConstraint",
     "UnstackVertex",

@@ -94,7 +94,7 @@ DEFAULTS: dict[str, Tree] = {
     "CnnToFeedForwardPreProcessor": {"format": "NCHW"},
     "CnnToRnnPreProcessor": {"rnnDataFormat": "NCW"},
     "DropConnect": {"weightRetainProbSchedule": None},
-    "Dropout": {"helperAllowFallback": True, "initializedHelper": False, "pschedule": None},
+    "Dropout": {"helperAllowFallback": True, "pschedule": None},
     "FeedForwardToRnnPreProcessor": {"rnnDataFormat": "NCW"},
     "GaussianDropout": {"rateSchedule": None},
     "GaussianNoise": {"stddevSchedule": None},
