@@ -1,4 +1,4 @@
-"""Run the proofs of SAFETY.md, one after the other; `make prove` calls it.
+"""Run the proofs of SAFETY.md; `make prove` calls it.
 
 A proof has held, was violated, or was not run; what a machine lacks is said, and never counts as held. What
 each of them told lies in target/prove, and so does the table. The exit code is 0 only if all have held.
@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,6 +71,8 @@ class Proof:
     needs: list[tuple[Command, Command]] = field(default_factory=list)
     seeded: bool = False
     minutes: int = 15
+    # It keeps all cores busy by itself; of the others two run side by side.
+    alone: bool = False
 
 
 def sanitized(name: str, what: str, flag: str, more: Command, chosen: Command) -> Proof:
@@ -159,6 +162,7 @@ def proofs(steps: int, seconds: int, executions: int, seed: int) -> list[Proof]:
             ["make", "prove-python", f"SEED={seed}"],
             r"(\d+) passed",
             seeded=True,
+            alone=True,
         ),
         Proof(
             "extension",
@@ -166,6 +170,7 @@ def proofs(steps: int, seconds: int, executions: int, seed: int) -> list[Proof]:
             ["make", "test-address", f"NIGHTLY={NIGHTLY}"],
             r"(\d+) passed",
             needs=NIGHTLY_NEEDS,
+            alone=True,
         ),
     ]
 
@@ -175,6 +180,16 @@ def last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if re.search(r"error|Error|not found", line)]
     lines = lines or [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1][:120] if lines else "it says nothing"
+
+
+running: set[subprocess.Popen[bytes]] = set()
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a command and what it has started."""
+    if process.returncode is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def run(command: Command, env: dict[str, str], minutes: int, log: Path) -> tuple[int | None, str]:
@@ -189,41 +204,43 @@ def run(command: Command, env: dict[str, str], minutes: int, log: Path) -> tuple
             )
         except OSError as error:
             return None, str(error)
+        running.add(process)
         try:
             code = process.wait(minutes * 60)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
             return None, f"error: not done after {minutes} minutes"
-        except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
+        finally:
+            stop(process)
+            running.discard(process)
     with log.open(encoding="utf-8", errors="replace") as told:
         told.seek(start)
         return code, told.read()
 
 
-def missing(proof: Proof, env: dict[str, str], log: Path) -> str:
-    """Install and build what a proof needs; why that cannot be done, if so."""
+def lacking(proof: Proof) -> str:
+    """Install what a proof needs; why that cannot be done, if so."""
+    log = log_of(proof)
+    log.unlink(missing_ok=True)
     for probe, install in proof.needs:
         if run(probe, {}, 1, log)[0] != 0:
             code, told = run(install, {}, 15, log)
             if code != 0:
                 return f"{' '.join(install[:3])}: {last_line(told)}"
-    if proof.build:
-        code, told = run(proof.build, env, 15, log)
-        if code != 0:
-            return f"it does not build: {last_line(told)}"
     return ""
+
+
+def log_of(proof: Proof) -> Path:
+    """Return where what a proof told lies."""
+    return OUT / f"{proof.name}.log"
 
 
 def prove(proof: Proof, seed: int) -> tuple[str, str]:
     """Run a proof: its verdict and its figure, or the reason why there is none."""
-    log = OUT / f"{proof.name}.log"
-    log.unlink(missing_ok=True)
-    env = {"NDARENA_SEED": str(seed)} | proof.env
-    if reason := missing(proof, env, log):
-        return NOT_RUN, reason
+    log, env = log_of(proof), {"NDARENA_SEED": str(seed)} | proof.env
+    if proof.build:
+        code, told = run(proof.build, env, 15, log)
+        if code != 0:
+            return NOT_RUN, f"it does not build: {last_line(told)}"
     code, told = run(proof.command, env, proof.minutes, log)
     if code is None:
         return NOT_RUN, last_line(told)
@@ -235,12 +252,49 @@ def prove(proof: Proof, seed: int) -> tuple[str, str]:
     return HELD, str(sum(map(int, figures))) if all(f.isdigit() for f in figures) else figures[-1]
 
 
-def report(rows: list[tuple[str, ...]], seed: int) -> str:
+Row = tuple[str, ...]
+
+
+def row(proof: Proof, reason: str, seed: int) -> Row:
+    """Run a proof, unless there is a reason why not, and return its row of the table."""
+    print(f"{proof.name}: {proof.what} ...", flush=True)
+    begun = time.monotonic()
+    verdict, figure = (NOT_RUN, reason) if reason else prove(proof, seed)
+    seconds = round(time.monotonic() - begun)
+    print(f"    {proof.name} {verdict}: {figure}, {seconds} s", flush=True)
+    command = " ".join(f"{name}={value}" for name, value in proof.env.items())
+    command = f"`{command} {' '.join(proof.command)}`".replace("` ", "`")
+    shown = str(seed) if proof.seeded else ""
+    return proof.name, proof.what, shown, figure, str(seconds), verdict, command
+
+
+def rows(chosen: list[Proof], seed: int) -> list[Row]:
+    """Run proofs, two at a time of those that leave a core free; their rows in the order of the proofs."""
+    reasons = {proof.name: lacking(proof) for proof in chosen}  # one installation after the other
+    found: dict[str, Row] = {}
+
+    def take(proof: Proof) -> None:
+        found[proof.name] = row(proof, reasons[proof.name], seed)
+
+    pool = ThreadPoolExecutor(2)
+    try:
+        list(pool.map(take, [proof for proof in chosen if not proof.alone]))
+        for proof in chosen:
+            if proof.alone:
+                take(proof)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in list(running):  # an interrupt
+            stop(process)
+    return [found[proof.name] for proof in chosen]
+
+
+def report(found: list[Row], seed: int) -> str:
     """Make the table of the end."""
     commit = told_by(["git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD"]).strip() or "no commit"
     dirty = " and changes" if told_by(["git", "-C", str(ROOT), "status", "--porcelain"]).strip() else ""
     titles = ("proof", "what it shows", "seed", "figure", "seconds", "verdict", "command")
-    lines = [titles, tuple("---" for _ in titles), *rows]
+    lines = [titles, tuple("---" for _ in titles), *found]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return f"Commit {commit}{dirty}, seed {seed}, {HOST}\n\n{table}\n"
 
@@ -262,21 +316,11 @@ def main() -> int:
         print("\n".join(f"{proof.name:10} {proof.what}" for proof in chosen))
         return 0
     FOUND.mkdir(parents=True, exist_ok=True)
-    rows: list[tuple[str, ...]] = []
-    for number, proof in enumerate(chosen, 1):
-        print(f"[{number}/{len(chosen)}] {proof.name}: {proof.what} ...", flush=True)
-        begun = time.monotonic()
-        verdict, figure = prove(proof, asked.seed)
-        seconds = round(time.monotonic() - begun)
-        print(f"      {verdict}: {figure}, {seconds} s", flush=True)
-        seed = str(asked.seed) if proof.seeded else ""
-        command = " ".join(f"{name}={value}" for name, value in proof.env.items())
-        command = f"`{command} {' '.join(proof.command)}`".replace("` ", "`")
-        rows.append((proof.name, proof.what, seed, figure, str(seconds), verdict, command))
-    text = report(rows, asked.seed)
+    found = rows(chosen, asked.seed)
+    text = report(found, asked.seed)
     (OUT / "report.md").write_text(text, encoding="utf-8")
     print(f"\n{text}")
-    return 0 if all(row[5] == HELD for row in rows) else 1
+    return 0 if all(each[5] == HELD for each in found) else 1
 
 
 if __name__ == "__main__":
