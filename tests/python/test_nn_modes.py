@@ -15,7 +15,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*_workspace_mode=:DeprecationWa
 
 MODES = ["ENABLED", "SINGLE", "SEPARATE"]
 WAYS = ["fit", "output"]
-SIZES = {2: (20, 30, 10), 3: (20, 30, 25, 10), 5: (20, 30, 25, 30, 25, 10)}
+SIZES = {2: (20, 30, 10), 3: (20, 30, 25, 10), 5: (20, 30, 25, 30, 25, 10), "wide": (20, 3300, 10)}
 COMBINATIONS = list(itertools.product([*SIZES, "graph"], WAYS, MODES))
 X, Y = examples(16, 20, 10)
 
@@ -85,6 +85,16 @@ def test_from_the_third_turn_on_nothing_grows(kind, way, mode):
         use()
         assert [ws.spilled_size for ws in workspaces()] == [0] * len(sizes)
     assert (sizes_here(), ndarena.allocated_bytes()) == (sizes, held)
+
+
+@pytest.mark.parametrize("mode", [*MODES, "NONE"])
+@pytest.mark.parametrize("rows", [1, 2, 16, 32, 33])
+def test_few_rows_by_many_weights(rows, mode):
+    net = chain(*SIZES["wide"], **in_mode(mode))
+    x, _ = examples(rows, 20, 10)
+    table = net.param_table()
+    hidden = np.tanh(x @ np.array(table["0_W"], order="C") + table["0_b"])
+    np.testing.assert_allclose(np.asarray(net.feed_forward(x)[1]), hidden, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -32,6 +32,10 @@ __all__ = ["BaseLayer", "DenseLayer", "FeedForwardLayer", "FullyConnected", "set
 
 ACTIVATIONS = ArrayType.ACTIVATIONS
 ACTIVATION_GRAD = ArrayType.ACTIVATION_GRAD
+FF_WORKING_MEM = ArrayType.FF_WORKING_MEM
+
+FEW_ROWS, MANY_WEIGHTS = 32, 1 << 16
+"""For so few rows BLAS may take longer to arrange so many weights than to multiply by them."""
 
 
 class BaseLayer(Layer):
@@ -236,10 +240,20 @@ class FullyConnected(FeedForwardLayer):
         table = self.param_table
         weights = table["W"]
         sums = mgr.create_uninitialized(ACTIVATIONS, (len(rows), self.n_out), weights.dtype)
-        functions.matmul(rows, weights, out=sums)
+        self._multiply(rows, sums, mgr)
         if self.has_bias:
             sums += table["b"]
         return sums
+
+    def _multiply(self, rows: Array, out: Array, mgr: LayerWorkspaceMgr) -> None:
+        """Set ``out`` to ``rows @ W``; the columns of ``W`` are what lies together."""
+        weights = self.param_table["W"]
+        if 1 < len(rows) <= FEW_ROWS and weights.size >= MANY_WEIGHTS:
+            turned = mgr.create_uninitialized(FF_WORKING_MEM, out.shape[::-1], out.dtype)
+            functions.matmul(weights.T, rows.T, out=turned)
+            out[...] = turned.T
+        else:
+            functions.matmul(rows, weights, out=out)
 
     def _gradient_from(self, rows: Array, delta: Array, mgr: LayerWorkspaceMgr) -> Array:
         """Set the gradients and return the epsilon for below; ``delta`` is the derivative to the sums."""
@@ -334,7 +348,7 @@ class DenseLayer(FullyConnected):
         """Return what the activation function is given, and what a backward pass needs if it may come."""
         weights = self.param_table["W"]
         values: Array = mgr.create_uninitialized(ACTIVATIONS, (len(rows), self.n_out), weights.dtype)
-        functions.matmul(rows, weights, out=values)
+        self._multiply(rows, values, mgr)
         scale = mgr.create_uninitialized(ACTIVATIONS, (len(rows), 1), values.dtype)
         standardized = standardize(values, scale)
         sums = mgr.create_uninitialized(ACTIVATIONS, values.shape, values.dtype) if training else values
