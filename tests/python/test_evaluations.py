@@ -1,7 +1,9 @@
 """All evaluations: against scikit-learn and formulas, in any split, through JSON, and when used wrongly."""
 
+import base64
 import json
 import math
+import struct
 
 import numpy as np
 import pytest
@@ -275,6 +277,67 @@ def test_dl4js_regression_without_our_distances_is_read():
     read = RegressionEvaluation.from_json(json.dumps(tree))
     assert read.r_squared() == pytest.approx(evaluation.r_squared())
     assert read.pearson_correlation() == pytest.approx(evaluation.pearson_correlation())
+
+
+def test_rocs_are_written_with_the_areas_and_names_of_dl4j():
+    roc = fed(ROC, drawn(1, "single"))
+    tree = json.loads(roc.to_json())
+    assert tree["rocCurve"]["auc"] == tree["auc"] == roc.calculate_auc()
+    assert tree["prCurve"]["area"] == tree["auprc"] == roc.calculate_auprc()
+    for kind in (ROCBinary, ROCMultiClass):
+        tree = json.loads(kind().to_json())
+        assert (tree["axis"], tree["labels"], tree["underlying"]) == (1, None, None)
+
+
+def test_calibrations_are_written_as_by_dl4j_tables_in_base64_and_counts_whole():
+    evaluation = EvaluationCalibration(reliability_bins=2, histogram_bins=3)
+    evaluation.eval([[1, 0], [0, 1], [1, 0]], [[0.75, 0.25], [0.5, 0.5], [1, 0]])
+    tree = json.loads(evaluation.to_json())
+    assert tree["labelCountsEachClass"] == {"dataType": "LONG", "shape": [1, 2], "data": [2, 1]}
+    assert tree["predictionCountsEachClass"] == {"dataType": "LONG", "shape": [1, 2], "data": [3, 0]}
+    assert tree["residualPlotOverall"] == {"dataType": "DOUBLE", "shape": [1, 3], "data": [4.0, 2.0, 0.0]}
+    assert tree["probHistogramOverall"] == {"dataType": "DOUBLE", "shape": [1, 3], "data": [2.0, 2.0, 2.0]}
+    mode = b"\0\x10MIXED_DATA_TYPES"
+    for name, kind, noted, values in (
+        ("rDiagBinPosCount", b"LONG", 1 << 18, struct.pack(">4q", 0, 0, 2, 1)),
+        ("rDiagBinTotalCount", b"LONG", 1 << 18, struct.pack(">4q", 0, 2, 3, 1)),
+        ("rDiagBinSumPredictions", b"DOUBLE", 1 << 14, struct.pack(">4d", 0, 0.25, 2.25, 0.5)),
+    ):
+        shape = struct.pack(">q2s4s8q", 8, b"\0\4", b"LONG", 2, 2, 2, 2, 1, noted, 1, ord("c"))
+        data = struct.pack(">qH", 4, len(kind)) + kind + values
+        *lines, end = tree[name]["array"].split("\r\n")
+        assert base64.b64decode("".join(lines)) == mode + shape + mode + data, name
+        assert ({len(line) for line in lines[:-1]}, end) == ({76}, "")
+
+
+def test_parts_of_labels_come_back_from_the_json_of_a_calibration():
+    evaluation = EvaluationCalibration()
+    evaluation.eval([[0.25, 0.75]], [[0.5, 0.5]])
+    read = EvaluationCalibration.from_json(evaluation.to_json())
+    assert read.to_json() == evaluation.to_json()
+    assert read.reliability_diagram(1).fraction_positive.tolist() == [0.75]
+
+
+@pytest.mark.parametrize("broken", ["AAAA", "A", "ABBNSVhFRF9EQVRBX1RZUEVT", None, 3])
+def test_a_broken_table_of_a_calibration_is_refused(broken):
+    tree = json.loads(fed(EvaluationCalibration, drawn(1, "classes")).to_json())
+    tree["rDiagBinPosCount"]["array"] = broken
+    with pytest.raises(ValueError):
+        EvaluationCalibration.from_json(json.dumps(tree))
+
+
+@pytest.mark.parametrize("name", ["Evaluation", "RegressionEvaluation", "ROCMultiClass"])
+def test_dl4js_older_names_and_lists_are_read(name):
+    make, kind = MAKERS[name]
+    evaluation = fed(make, drawn(1, kind))
+    new = json.loads(evaluation.to_json())
+    old = {k: v["data"] if isinstance(v, dict) and "data" in v else v for k, v in new.items()}
+    for added in ("axis", "distances", "origin", "labels"):
+        old.pop(added, None)
+    old["@class"] = f"org.deeplearning4j.eval.{name}"
+    assert make().from_json(json.dumps(old)).stats() == evaluation.stats()
+    with pytest.raises(ValueError, match="expected the JSON of"):
+        ROC.from_json(json.dumps(old))
 
 
 # Bad input.

@@ -229,10 +229,11 @@ BINDINGS = {
     },
 }
 
-# The package: `errors` and `policies` are words and stand at the bottom; `__init__` is the door.
+# The package: `binary`, `errors` and `policies` are words and stand at the bottom; `__init__` is the door.
 PYTHON = {
     "__init__": {"_core", "cycle", "errors", "memory", "policies"},
     "_core": {"errors", "policies"},
+    "binary": set(),
     "cycle": {"_core"},
     "errors": {"policies"},
     "memory": {"_core"},
@@ -241,9 +242,9 @@ PYTHON = {
     "__main__": {"command_line"},
     "command_line": {"_core", "nn", "data", "evaluation", "parallel"},
     # folders: a folder is one room
-    "data": {"_core", "policies"},
-    "evaluation": set(),
-    "nn": {"_core", "errors", "policies", "data", "evaluation"},
+    "data": {"_core", "binary", "policies"},
+    "evaluation": {"binary"},
+    "nn": {"_core", "binary", "errors", "policies", "data", "evaluation"},
     "parallel": {"_core", "errors", "nn", "data", "evaluation"},
 }
 

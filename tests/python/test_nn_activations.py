@@ -25,6 +25,21 @@ def test_the_derivative_is_that_of_the_function(function):
     np.testing.assert_allclose(function.backprop(X, EPSILON), wanted, atol=1e-7)
 
 
+@pytest.mark.parametrize(
+    ("form", "slopes"),
+    [
+        ({}, [0, 0, 1, 1]),
+        ({"max": 2.0}, [0, 0, 1, 0]),
+        ({"negative_slope": 0.5}, [0.5, 1, 1, 1]),
+        ({"max": 2.0, "threshold": 1.0}, [0, 0, 1, 0]),
+    ],
+    ids=str,
+)
+def test_where_a_relu_bends_its_slope_is_dl4js(form, slopes):
+    x = np.array([-1.0, 0.0, 1.0, 2.0])
+    assert nn.ActivationReLU(**form).backprop(x, np.ones(4)).tolist() == slopes
+
+
 @every_function
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 def test_operands_may_take_the_results(function, dtype):

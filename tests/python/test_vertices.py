@@ -211,6 +211,9 @@ def test_masks_join_where_arrays_do():
     assert nn.ScaleVertex(2.0).instantiate().feed_forward_masks(MASK) is MASK
     for ends in (nn.LastTimeStepVertex("x"), nn.L2Vertex()):
         assert ends.instantiate().feed_forward_masks(MASK, MASK) is None
+    rows, image = MASK[:, :1], MASK[:, :1, None, None]
+    for first, passed in ((rows, rows), (image, None), (None, None)):
+        assert nn.L2Vertex().instantiate().feed_forward_masks(first, rows) is passed
 
 
 def test_numbers_of_examples_follow_stacks():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from ndarena._core import detach
-from ndarena.data.binary import BinaryReader, array_bytes, text_bytes
+from ndarena.binary import BinaryReader, array_bytes, text_bytes
 from ndarena.data.dataset import DataSet
 
 if TYPE_CHECKING:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any, Self
 
 import numpy as np
 
-__all__ = ["JsonForm", "array_of", "numbers_of", "tree_of"]
+from ndarena.binary import BinaryReader, array_bytes
+
+__all__ = ["JsonForm", "array_of", "binary_tree_of", "numbers_of", "tree_of"]
 
 Tree = dict[str, Any]
+LINE = 76
+OLDER = "org.deeplearning4j.eval."  # where the classes were before 1.0.0-beta3
 
 
 class JsonForm:
@@ -41,7 +46,8 @@ class JsonForm:
             No such text, or that of another class.
         """
         tree = json.loads(text)
-        if not isinstance(tree, dict) or tree.get("@class") != cls.java_class:
+        known = {cls.java_class, OLDER + cls.java_class.rpartition(".")[2]}
+        if not isinstance(tree, dict) or tree.get("@class") not in known:
             found = tree.get("@class") if isinstance(tree, dict) else tree
             raise ValueError(f"expected the JSON of {cls.java_class}, not of {found!r:.100}")
         try:
@@ -56,14 +62,22 @@ def tree_of(array: np.ndarray[Any, Any]) -> Tree:
     return {"dataType": kind, "shape": list(array.shape), "data": array.ravel().tolist()}
 
 
+def binary_tree_of(array: np.ndarray[Any, Any]) -> Tree:
+    """Return an array as ND4J writes it in base64."""
+    text = base64.b64encode(array_bytes(array)).decode("ascii")
+    return {"array": "".join(f"{text[i : i + LINE]}\r\n" for i in range(0, len(text), LINE))}
+
+
 def numbers_of(tree: Tree | list[float] | None) -> np.ndarray[Any, Any] | None:
-    """Return a row of numbers, if there is one: DL4J has written it as a list, and as an array."""
-    if isinstance(tree, dict):
-        return array_of(tree).ravel()
-    return None if tree is None else np.array(tree, np.float64)
+    """Return a row of numbers, if there is one."""
+    return None if tree is None else array_of(tree).ravel()
 
 
-def array_of(tree: Tree) -> np.ndarray[Any, Any]:
-    """Return the array that `tree_of` wrote."""
+def array_of(tree: Tree | list[float]) -> np.ndarray[Any, Any]:
+    """Return what `tree_of` or `binary_tree_of` wrote, or DL4J as a list; what is cut off: `ValueError`."""
+    if isinstance(tree, list):
+        return np.array(tree, np.float64)
+    if "array" in tree:
+        return BinaryReader(base64.b64decode(tree["array"])).array()
     dtype = np.int64 if tree["dataType"] in {"LONG", "INT"} else np.float64
     return np.array(tree["data"], dtype).reshape(tree["shape"])

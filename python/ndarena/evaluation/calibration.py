@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from ndarena.evaluation import plots
-from ndarena.evaluation.base import JsonForm, array_of, tree_of
+from ndarena.evaluation.base import JsonForm, array_of, binary_tree_of, tree_of
 from ndarena.evaluation.rows import check_probabilities, kept_rows
 
 __all__ = ["EvaluationCalibration", "Histogram", "ReliabilityDiagram"]
@@ -27,6 +27,8 @@ FIELDS = {
     "probabilities": "probHistogramOverall",
     "probabilities_by_class": "probHistogramByLabelClass",
 }
+ROWS = frozenset({"labels", "predictions", "residuals", "probabilities"})  # the others are tables
+WHOLE = frozenset({"bin_positives", "bin_totals", "labels", "predictions"})  # which DL4J counts in LONG
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -234,7 +236,10 @@ class EvaluationCalibration(JsonForm):
             "histogramNumBins": self.histogram_bins,
             "excludeEmptyBins": self.exclude_empty_bins,
             "axis": 1,
-            **{java: tree_of(self._sums[name]) if self._sums else None for name, java in FIELDS.items()},
+            **{
+                java: _tree_of(name, self._sums[name]) if self._sums else None
+                for name, java in FIELDS.items()
+            },
         }
 
     @classmethod
@@ -246,7 +251,8 @@ class EvaluationCalibration(JsonForm):
             exclude_empty_bins=tree["excludeEmptyBins"],
         )
         if tree[FIELDS["labels"]] is not None:
-            evaluation._sums = {name: array_of(tree[java]) for name, java in FIELDS.items()}
+            read = {name: array_of(tree[java]).astype(np.float64) for name, java in FIELDS.items()}
+            evaluation._sums = {name: sums.ravel() if name in ROWS else sums for name, sums in read.items()}
         return evaluation
 
 
@@ -262,6 +268,13 @@ def _table(bins: Counts, weights: Floats, count: int) -> Floats:
     places = bins * classes + np.arange(classes)
     sums: Floats = np.bincount(places.ravel(), weights.ravel(), count * classes).astype(np.float64)
     return sums.reshape(count, classes)
+
+
+def _tree_of(name: str, sums: Floats) -> dict[str, Any]:
+    """Return sums as DL4J writes them: tables in base64, rows as text; parts of labels stay DOUBLE."""
+    counts = _whole(sums)
+    values = counts if name in WHOLE and (counts == sums).all() else sums
+    return tree_of(values[None]) if name in ROWS else binary_tree_of(values)
 
 
 def _whole(values: Floats) -> Counts:

@@ -390,7 +390,7 @@ class Evaluation(Counted, WithRecords, JsonForm):
             binary_decision_threshold=tree["binaryDecisionThreshold"],
             cost_array=numbers_of(tree["costArray"]),
             binary_positive_class=tree["binaryPositiveClass"],
-            axis=tree["axis"],
+            axis=tree.get("axis", 1),
         )
         if tree["confusion"] is not None:
             read = matrix_json.matrix_of(tree["confusion"])

@@ -244,7 +244,7 @@ class RegressionEvaluation(JsonForm):
             evaluation._first = array_of(tree["origin"][0]), array_of(tree["origin"][1])
             return evaluation
         count, *others = (
-            array_of(tree[name])
+            array_of(tree[name]).ravel()
             for name in (
                 "exampleCountPerColumn",
                 "sumSquaredErrorsPerColumn",

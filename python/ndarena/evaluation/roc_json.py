@@ -55,12 +55,14 @@ def outcome_tree(outcome: Outcome, *, exact: bool) -> Tree:
         tree["rocCurve"] = {
             "@class": f"{CURVES}.RocCurve",
             **{name: _numbers(getattr(roc, name)) for name in ("threshold", "fpr", "tpr")},
+            "auc": tree["auc"],
         }
         tree["prCurve"] = {
             "@class": f"{CURVES}.PrecisionRecallCurve",
             **{name: _numbers(getattr(pr, name)) for name in ("threshold", "precision", "recall")},
             **{f"{name}Count": getattr(pr, name).tolist() for name in ("tp", "fp", "fn")},
             "totalCount": pr.total_count,
+            "area": tree["auprc"],
         }
     return tree
 

@@ -68,6 +68,8 @@ class _ROCPerColumn(BaseROC):
             "thresholdSteps": self.threshold_steps,
             "rocRemoveRedundantPts": self.remove_redundant_points,
             "underlying": trees or None,
+            "labels": None,
+            "axis": 1,
         }
 
     @classmethod

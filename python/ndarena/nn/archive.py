@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, Self
 
 import numpy as np
 
+from ndarena.binary import BinaryReader, array_bytes
 from ndarena.data import Normalizer
-from ndarena.data.binary import BinaryReader, array_bytes
 from ndarena.nn.words import refuse
 
 if TYPE_CHECKING:

@@ -322,5 +322,5 @@ class L2Vertex(GraphVertex):
         return first, np.negative(first, out=second)
 
     def feed_forward_masks(self, *masks: Array) -> Array:
-        """Return ``None``: the steps of a series are one distance."""
-        return None
+        """Return the first mask if it is one of rows; steps of a series are one distance: ``None``."""
+        return masks[0] if masks[0] is not None and masks[0].shape[1:] == (1,) else None

@@ -90,7 +90,9 @@ class ActivationReLU(IActivation):
         """Return ``epsilon`` where the function rises as ``x``, times the slope below, 0 above ``max``."""
         if self.keeps_slope:
             return functions.multiply(epsilon, x > 0.0, out=out)
-        slope = functions.where(x >= self.threshold, 1.0, self.negative_slope).astype(x.dtype)
+        flat = self.threshold == self.negative_slope == 0.0  # as without `max`: 0 at 0
+        above = x > 0.0 if flat else x >= self.threshold
+        slope = functions.where(above, 1.0, self.negative_slope).astype(x.dtype)
         if self.max is not None:
             slope *= x < self.max
         return functions.multiply(epsilon, slope, out=out)

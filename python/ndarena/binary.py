@@ -20,7 +20,8 @@ __all__ = ["BinaryReader", "array_bytes", "text_bytes"]
 MODE = "MIXED_DATA_TYPES"
 LONG_MODES = frozenset({MODE, "LONG_SHAPE"})  # in all others the number of elements has four bytes
 TYPES = {"LONG": ">i8", "INT": ">i4", "DOUBLE": ">f8", "FLOAT": ">f4"}
-EXTRAS = {"DOUBLE": 1 << 14, "FLOAT": 1 << 13}  # what ND4J notes of the type
+EXTRAS = {"DOUBLE": 1 << 14, "FLOAT": 1 << 13, "LONG": 1 << 18}  # what ND4J notes of the type
+NAMES = {"float64": "DOUBLE", "float32": "FLOAT", "int64": "LONG"}
 C_ORDER = ord("c")
 
 Flat = np.ndarray[Any, np.dtype[Any]]
@@ -33,10 +34,10 @@ def text_bytes(text: str) -> bytes:
 
 
 def array_bytes(array: Flat) -> bytes:
-    """Return an array of float32 or float64 in C order as ND4J writes it; another dtype is a `TypeError`."""
-    kind = {"float64": "DOUBLE", "float32": "FLOAT"}.get(array.dtype.name)
+    """Return an array in C order as ND4J writes it; a dtype beyond `NAMES` is a `TypeError`."""
+    kind = NAMES.get(array.dtype.name)
     if kind is None:
-        raise TypeError(f"an array of float32 or float64 can be written, not of {array.dtype.name}")
+        raise TypeError(f"an array of {', '.join(NAMES)} can be written, not of {array.dtype.name}")
     values = np.ascontiguousarray(array)
     info = [values.ndim, *values.shape, *_strides(values.shape), EXTRAS[kind], 1, C_ORDER]
     return _buffer_bytes(info, "LONG") + _buffer_bytes(values.ravel(), kind)
