@@ -18,6 +18,7 @@ from inference_support import (
 
 import ndarena
 from ndarena import nn
+from ndarena.parallel.batching import KEPT, TRIED, Batching
 from ndarena.parallel.inference_requests import RequestQueue
 
 
@@ -160,3 +161,45 @@ def test_two_workers_do_not_wait_for_the_same_rows():
         thread.join(PATIENCE)
     batches = [batch for _, taken in workers for batch in taken]
     assert sorted((request for batch in batches for request in batch), key=requests.index) == requests
+
+
+class Clock:
+    """Tells the time at which the last answer was finished."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def expectations(batches, seconds, key=lambda turn: "one kind"):
+    """Return what was waited for after each batch of 16 rows or of 8, which take these seconds for a row."""
+    clock = Clock()
+    batching, expected, found = Batching(clock), 16, []
+    for turn in range(batches):
+        clock.now += expected * seconds[expected]
+        expected = batching.expected(key(turn), expected, 16 - expected)
+        found.append(expected)
+    return found
+
+
+@pytest.mark.parametrize(("whole", "half", "better"), [(1.0, 0.9, 8), (1.0, 1.1, 16)])
+def test_batches_are_halved_where_that_takes_less_time_for_a_row(whole, half, better):
+    found = expectations(3 * KEPT, {16: whole, 8: half})
+    assert found[:TRIED] == [16] * TRIED
+    assert found[TRIED : 2 * TRIED] == [8] * TRIED
+    assert found[2 * TRIED : 2 * TRIED + KEPT] == [better] * KEPT
+    again = found[2 * TRIED + KEPT :]
+    assert again[: 2 * TRIED] == [16] * TRIED + [8] * TRIED, "both are tried again"
+
+
+def test_another_kind_of_requests_is_tried_anew():
+    found = expectations(3 * TRIED, {16: 1.0, 8: 0.5}, key=lambda turn: turn > 2 * TRIED)
+    assert found[2 * TRIED - 1 : 2 * TRIED + 1] == [8, 8]
+    assert found[2 * TRIED + 1 :] == [16] * (TRIED - 1)
+
+
+def test_one_row_is_never_halved():
+    batching = Batching()
+    assert {batching.expected("kind", 1, 0) for _ in range(100)} == {1}

@@ -67,7 +67,7 @@ class ParallelInference:
         Which replica is next, in mode INPLACE.
     max_wait : float
         Seconds that a free worker waits at most, counted from the oldest request, for as many rows to come
-        together as it answered last.
+        together as it answered last, or for half as many where that proves faster.
 
     Raises
     ------

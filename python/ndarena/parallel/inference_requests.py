@@ -201,8 +201,9 @@ class RequestQueue:
     """Requests that wait, for the clients at one end and the workers at the other.
 
     A free worker takes what is there. It waits for more only if the requests it answered last were of the
-    same kind: until as many rows have come again, besides those that waited meanwhile, and for `max_wait` at
-    most. So a lonely client never waits, and some that ask again and again are answered together.
+    same kind: until as many rows have come again, besides those that waited meanwhile, or half of them, and
+    for `max_wait` at most. So a lonely client never waits, and some that ask again and again are answered
+    together.
 
     Parameters
     ----------

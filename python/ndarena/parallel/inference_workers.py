@@ -19,6 +19,7 @@ from ndarena._core import (
     get_workspace_for_current_thread,
 )
 from ndarena.nn import WorkspaceMode
+from ndarena.parallel.batching import Batching
 from ndarena.parallel.inference_requests import CLOSED, LONG, Answer, Reply, Request, RequestQueue, settle
 
 if TYPE_CHECKING:
@@ -91,14 +92,15 @@ def _work(queue: RequestQueue, index: int, counts: list[int]) -> None:
 
     If it fails, which no request can bring about, nobody is left to wait for it.
     """
-    key, expected, batch = None, 0, list[Request]()
+    key, expected, batch, batching = None, 0, list[Request](), Batching()
     try:
         while batch := queue.take(key, expected):
             key = batch[0].key
             counts[index] += len(batch)
             awaited = [request for request in batch if request.is_awaited()]
             answers = answered(awaited, index)
-            expected = sum(request.rows for request in awaited) + queue.rows_of(key)
+            rows = sum(request.rows for request in awaited)
+            expected = batching.expected(key, rows, queue.rows_of(key))
             settle(awaited, answers)
             batch, awaited, answers = [], [], []  # nothing is held while there is nothing to do
     except BaseException as error:
