@@ -25,6 +25,7 @@ SHAPES = [
     (3, 2),
     (5, 1),
     (1, 9),
+    (1, 333),
     (3, 4, 5),
 ]
 METHODS = ["sum", "prod", "max", "min"]
@@ -56,7 +57,8 @@ def test_what_is_special_in_a_sum_is_numpys(dtype, values):
     ws = ndarena.Workspace(id="W")
     with ws:
         for name in METHODS:
-            for numbers in (np.array(values, dtype), np.array([values, values], dtype)):
+            for shaped in (values, [values], [values, values]):
+                numbers = np.array(shaped, dtype)
                 for axis in (None, 0, -1):
                     reduce = methodcaller(name, axis=axis)
                     three_ways(ws, reduce, lambda make, numbers=numbers: make(numbers))

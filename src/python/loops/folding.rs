@@ -126,8 +126,7 @@ impl Fold {
     pub fn along(&self, py: Python<'_>, loops: &Loops, form: &Form, out: &Form) -> PyResult<bool> {
         let &[count, length] = form.shape() else { return Ok(false) };
         let Some((number, entry)) = self.usable(py, loops, form)? else { return Ok(false) };
-        let usable = count > 1
-            && length > 1
+        let usable = length > 1
             && form.size() <= FEW
             && out.size() == count
             && out.flags() & C_CONTIGUOUS != 0
@@ -187,7 +186,7 @@ impl Fold {
         loops: &Loops,
         (number, entry): (&'static Number, usize),
     ) -> PyResult<bool> {
-        const EXAMPLES: [(isize, isize, Option<i32>); 9] = [
+        const EXAMPLES: [(isize, isize, Option<i32>); 11] = [
             (1, 1, None),
             (1, 7, None),
             (1, 333, None),
@@ -195,6 +194,8 @@ impl Fold {
             (1, 33333, None),
             (5, 7, Some(0)),
             (2, 150, Some(0)),
+            (1, 7, Some(1)),
+            (1, 333, Some(1)),
             (5, 7, Some(1)),
             (3, 150, Some(1)),
         ];
