@@ -88,7 +88,7 @@ def test_from_the_third_turn_on_nothing_grows(kind, way, mode):
 
 
 @pytest.mark.parametrize("mode", [*MODES, "NONE"])
-@pytest.mark.parametrize("rows", [1, 2, 16, 32, 33])
+@pytest.mark.parametrize("rows", [1, 2, 16, 64, 65])
 def test_few_rows_by_many_weights(rows, mode):
     net = chain(*SIZES["wide"], **in_mode(mode))
     x, _ = examples(rows, 20, 10)

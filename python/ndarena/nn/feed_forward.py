@@ -34,7 +34,7 @@ ACTIVATIONS = ArrayType.ACTIVATIONS
 ACTIVATION_GRAD = ArrayType.ACTIVATION_GRAD
 FF_WORKING_MEM = ArrayType.FF_WORKING_MEM
 
-FEW_ROWS, MANY_WEIGHTS = 32, 1 << 16
+FEW_ROWS, MANY_WEIGHTS = 64, 1 << 16
 """For so few rows BLAS may take longer to arrange so many weights than to multiply by them."""
 
 
