@@ -147,7 +147,7 @@ impl WorkspaceArray {
         }
         let mut operands = Operands::new(slf.py(), Call::Method("getitem"));
         let view = operands.add_self(slf)?;
-        let key = steady::key(operands.add(key, Place::Position(0))?)?;
+        let key = steady::key(operands.add(key, Place::Position(0))?, None)?;
         operands.settle(foreign::call_builtin(slf.py(), "getitem", (view.object(), key))?)
     }
 
@@ -161,8 +161,9 @@ impl WorkspaceArray {
         }
         let mut operands = Operands::new(slf.py(), Call::Method("setitem"));
         let view = operands.add_self(slf)?;
-        let key = steady::key(operands.add(key, Place::Position(0))?)?;
+        let key = operands.add(key, Place::Position(0))?;
         let value = operands.add(value, Place::Position(1))?;
+        let key = steady::key(key, Some(&value))?;
         foreign::call_builtin(slf.py(), "setitem", (view.object(), key, value)).map(drop)
     }
 

@@ -51,8 +51,8 @@ fn export<'py>(
     method(name, slf, args, kwargs)
 }
 
-/// A method that sorts the array, or tells its order.
-fn sorting<'py>(
+/// A method that sorts the array, or tells its order, or where it is not 0.
+fn trusting<'py>(
     name: &str,
     slf: Slf<'_, 'py>,
     args: Args<'_, 'py>,
@@ -60,10 +60,22 @@ fn sorting<'py>(
 ) -> Object<'py> {
     let mut operands = Operands::new(slf.py(), Call::Method(name));
     let view = operands.add_self(slf)?;
-    let args = operands.add_args(args)?;
-    let kwargs = operands.add_kwargs(kwargs)?;
-    let is_in_place = !name.starts_with("arg");
-    operands.settle(steady::sorted((&view, name, is_in_place), &args, kwargs.as_ref())?)
+    let arguments = (operands.add_args(args)?, operands.add_kwargs(kwargs)?);
+    operands.settle(steady::whole((&view, name), arguments)?)
+}
+
+/// A method that trusts a mask.
+fn masked<'py>(
+    name: &str,
+    slf: Slf<'_, 'py>,
+    args: Args<'_, 'py>,
+    kwargs: Kwargs<'_, 'py>,
+) -> Object<'py> {
+    let mut operands = Operands::new(slf.py(), Call::Method(name));
+    let view = operands.add_self(slf)?;
+    let arguments = (operands.add_args(args)?, operands.add_kwargs(kwargs)?);
+    let (args, kwargs) = steady::of_compress(arguments)?;
+    operands.settle(foreign::call_method(view.object(), name, &args, kwargs.as_ref())?)
 }
 
 /// A reduction, into memory of the current workspace where there is one.
@@ -117,12 +129,14 @@ macro_rules! methods {
 }
 
 methods! { method:
-    argmax argmin byteswap choose clip compress conj conjugate
-    cumprod cumsum diagonal dot fill flatten getfield nonzero put ravel repeat reshape
+    argmax argmin byteswap choose clip conj conjugate
+    cumprod cumsum diagonal dot fill flatten getfield put ravel repeat reshape
     round searchsorted setfield squeeze std swapaxes take trace transpose var view
 }
 
-methods! { sorting: argpartition argsort partition sort }
+methods! { trusting: argpartition argsort nonzero partition sort }
+
+methods! { masked: compress }
 
 methods! { reduction: all any max mean min prod sum }
 

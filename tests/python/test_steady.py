@@ -12,6 +12,7 @@ import ndarena
 N = 60_000
 RACE = """
 import threading
+from collections import namedtuple
 import numpy as np, ndarena
 
 N, stop = {n}, threading.Event()
@@ -20,13 +21,16 @@ with ws, np.errstate(all="ignore"):
     before, a, after = ws.full(4096, 7, "u1"), ws.zeros(N, {dtype!r}), ws.full(4096, 7, "u1")
     rows, b = ws.ones((2, N)), ws.ones(N)
     places, small, mask = np.arange(N), np.arange(N, dtype="i4"), np.zeros(N, bool)
-    view, counts = a.numpy(), ws.zeros(N, "i8")
+    view, counts, bools = a.numpy(), ws.zeros(N, "i8"), ws.zeros((4, N // 4), bool)
+    Key, bits = namedtuple("Key", "row places"), bools.numpy()
 
     def disturb():
         while not stop.is_set():
             places[-1000:], small[-1000:], counts[-1000:], mask[N // 2 :] = 2**40, 2**31 - 1, 2**22, True
+            bits[2:] = True
             view[:3000], view[-3000:] = 120, 0
             places[-1000:], small[-1000:], counts[-1000:], mask[N // 2 :] = 0, 0, 0, False
+            bits[2:] = False
             view[:3000], view[-3000:] = 0, 120
 
     thread = threading.Thread(target=disturb)
@@ -54,8 +58,20 @@ CALLS = [
     "np.put_along_axis(b, places, 2.0, 0)",
     "np.delete(b, obj=places)",
     "np.bincount(counts)",
+    "np.add.at(rows, Key(1, places), 1.0)",
+    "rows[Key(1, places)] = 2.0",
+    "np.where(bools)",
+    "bools.nonzero()",
+    "np.argwhere(bools)",
 ]
-SORTS = ["a.sort()", "a.partition([100, N // 2])", "a.argsort()", "np.argsort(a)", "a.argpartition(N // 2)"]
+SORTS = [
+    "a.sort()",
+    "a.partition([100, N // 2])",
+    "a.argsort()",
+    "np.argsort(a)",
+    "a.argpartition(N // 2)",
+    "np.histogram(a, bins=[0, 1, 5, 200], weights=b)",
+]
 
 
 def run(call, dtype, turns):
@@ -73,6 +89,46 @@ def test_masks_and_places_that_change_meanwhile(call):
 @pytest.mark.parametrize("call", SORTS)
 def test_what_is_sorted_and_changes_meanwhile(call, dtype):
     run(call, dtype, 60)
+
+
+LATE = """
+import threading
+import numpy as np, ndarena
+
+N = 200_000
+
+class Value:
+    def __array__(self, dtype=None, copy=None):
+        threading.Thread(target=disturb).start()
+        begun.wait()
+        return np.ones(N)
+
+def disturb():
+    begun.set()
+    while not stop.is_set():
+        places[-1000:] = 2**40
+        places[-1000:] = 0
+
+with ndarena.Workspace(id="W") as ws:
+    b, places = ws.zeros(N), np.arange(N)
+    for _ in range(60):
+        begun, stop = threading.Event(), threading.Event()
+        try:
+            {call}
+        except IndexError:
+            pass
+        stop.set()
+        while threading.active_count() > 1:
+            pass
+"""
+
+
+@pytest.mark.parametrize("call", ["b[places] = Value()", "np.add.at(b, places, Value())"])
+def test_a_thread_that_begins_meanwhile(call):
+    done = subprocess.run(
+        [sys.executable, "-c", LATE.format(call=call)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 @pytest.fixture
@@ -123,4 +179,10 @@ def test_in_company_the_same_is_done(company):
             fixed.sort()
         with pytest.raises(np.exceptions.AxisError):
             a.sort(axis=3)
+        assert a.nonzero()[0].tolist() == [0, 1, 2]
+        assert a.compress(ws.array([True, False, True])).tolist() == [3.0, 1.0]
+        assert np.where(a > 1, a, 0.0).tolist() == [3.0, 2.0, 0.0]
+        assert [places.tolist() for places in np.where(a > 1)] == [[0, 1]]
+        assert np.median(a, overwrite_input=True) == np.median(a, None, None, True) == 2.0
+        assert view.tolist() == [3.0, 2.0, 1.0]
         assert ws.escaped_count == 0
