@@ -1,15 +1,19 @@
 """ParallelInference: threads that nobody closed, the end of a program, signals, forks."""
 
 import gc
+import threading
 from concurrent.futures import Future
+from functools import partial
 
 import numpy as np
 import pytest
 from inference_support import (
     MODES,
     PATIENCE,
+    Gate,
     inference_threads,
     numbered,
+    together,
 )
 from support import eventually, output_of
 
@@ -32,6 +36,68 @@ def test_a_forgotten_one_in_a_cycle_is_collected():
     del inference
     gc.collect()
     assert eventually(lambda: inference_threads() == [])
+
+
+# ---------------------------------------------------------------- who answers closes
+
+
+@pytest.mark.parametrize("pools", [1, 2])
+def test_callbacks_that_close_at_the_same_time_do_not_wait_for_each_other(pools):
+    both, gate = threading.Barrier(2), Gate()
+    served = [ParallelInference(numbered(0, gate), workers=2) for _ in range(pools)]
+
+    def closes(pool):
+        both.wait(PATIENCE)
+        pool.close()
+
+    futures = [served[i % pools].submit(np.zeros((1, 2 + i))) for i in range(2)]
+    for i, future in enumerate(futures):
+        future.add_done_callback(lambda _, i=i: closes(served[(i + 1) % pools]))
+    assert eventually(lambda: len(gate.seen) == 2)
+    gate.open.set()
+    together(*(pool.close for pool in served))
+    assert eventually(lambda: inference_threads() == [])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_inplace_layers_that_close_at_the_same_time_do_not_wait_for_each_other(workers):
+    both, pools = threading.Barrier(2), []
+
+    def show(x):
+        both.wait(PATIENCE)
+        pools[int(x[0, 0]) - 1].close()
+
+    def ask(i):
+        return pools[i].output(np.full((1, 2), 2.0 - i))
+
+    options = {"inference_mode": "INPLACE", "workers": workers}
+    pools += [ParallelInference(numbered(0, show), **options) for _ in range(3 - workers)] * workers
+    results = together(partial(ask, 0), partial(ask, 1))
+    assert [out[0, 0] for out in results] == [2.0, 1.0]
+
+
+def test_a_thread_that_cannot_be_started_ends_the_others(monkeypatch):
+    start, begun = threading.Thread.start, []
+
+    def limited(thread):
+        if len(begun) == 2:
+            raise RuntimeError("can't start new thread")
+        begun.append(thread)
+        start(thread)
+
+    def none(*_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    monkeypatch.setattr("ndarena.parallel.inference_workers._thread.start_new_thread", none)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        ParallelInference(numbered(0), workers=3)
+    gc.collect()
+    monkeypatch.undo()
+    assert eventually(lambda: inference_threads() == [])
+
+
+# ---------------------------------------------------------------- the end of a program, signals, forks
 
 
 EXIT = """

@@ -18,7 +18,7 @@ from inference_support import (
 )
 
 from ndarena.parallel import ParallelInference, inference_workers
-from ndarena.parallel.inference_requests import Answer, Reply, settle, wake_next
+from ndarena.parallel.inference_requests import Answer, Reply, RequestQueue, settle, wake_next
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -74,6 +74,26 @@ def test_a_callback_that_goes_too_far_is_logged(caplog):
         assert inference.output(np.zeros((1, 2))).tolist() == [[0.0, 0.0]]
         assert strange.result(0) == "mine"
     assert "could not be handed over" in caplog.text
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_all_are_told_that_it_closes_although_a_callback_of_one_raises(error):
+    def fails(_):
+        raise error
+
+    queue, served, reply = RequestQueue(9, 9, 0.0), served_by(numbered(0)), Reply()
+    first, last = Future(), Future()
+    first.add_done_callback(fails)
+    for asked in (first, reply, last):
+        queue.put(served.request(np.zeros((1, 2)), None, asked))
+    with pytest.raises(error):
+        queue.close()
+    assert reply.comes()
+    with pytest.raises(RuntimeError, match="closed"):
+        reply.outcome()
+    assert first.cancelled()
+    assert last.cancelled()
+    queue.close()
 
 
 def test_a_worker_that_fails_by_itself_leaves_nobody_waiting(monkeypatch):

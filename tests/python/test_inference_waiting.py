@@ -63,6 +63,20 @@ def test_a_client_that_waits_for_room_is_told_when_it_closes():
     assert told == ["this ParallelInference is closed: make another one"]
 
 
+def test_a_worker_may_be_told_to_wait_for_ever():
+    with serving(numbered(0), max_wait=1e300) as inference:
+        for _ in range(3):
+            assert inference.output(np.zeros((1, 2))).tolist() == [[0.0, 0.0]]
+        begun = [threading.Event() for _ in range(2)]
+
+        def ask(event):
+            event.set()
+            return inference.output(np.ones((1, 2)))
+
+        for _ in range(5):  # answered together, after which the worker waits for both
+            together(*(partial(ask, event) for event in begun))
+
+
 def test_a_small_queue_lets_everything_through():
     with serving(numbered(0), queue_limit=1, workers=2) as inference:
         results = together(*(partial(inference.output, np.full((1, 2), float(i))) for i in range(16)))

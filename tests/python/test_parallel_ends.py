@@ -4,6 +4,7 @@ import _thread
 import gc
 import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import ndarena
 from ndarena import nn
 from ndarena.data import DataSet
 from ndarena.errors import ConfigurationError
-from ndarena.parallel import GradientsAccumulator, ParallelWrapper
+from ndarena.parallel import GradientsAccumulator, ParallelWrapper, crew
 from ndarena.parallel.meeting import Meeting
 from ndarena.testing import inject
 
@@ -256,6 +257,22 @@ def test_an_interrupt_while_it_waits_for_workers_comes_when_they_have_ended():
     assert wrapper.model.iteration_count <= 2
 
 
+def test_whatever_a_signal_raises_while_it_waits_for_workers_comes_when_they_have_ended(monkeypatch):
+    joined, signals = crew.joined, [TimeoutError("of a signal")]
+
+    def interrupted(thread):
+        if signals:
+            raise signals.pop()
+        return joined(thread)
+
+    monkeypatch.setattr(crew, "joined", interrupted)
+    wrapper = wrapped(listener=At(1, lambda: time.sleep(0.3)))
+    with pytest.raises((TimeoutError, OSError)):
+        wrapper.fit(Source(4, raising(OSError()), async_supported=False))
+    assert threads() == []
+    assert wrapper.model.iteration_count == 2
+
+
 # ---------------------------------------------------------------- accumulators of one's own
 
 
@@ -343,9 +360,7 @@ def test_a_program_ends_while_workers_learn(mode, end):
 def test_a_forked_child_is_not_kept_waiting():
     body = """
 import warnings
-warnings.simplefilter("ignore")
-import ndarena.parallel.wrapper
-ndarena.parallel.wrapper.PATIENCE = 0.01
+warnings.simplefilter("ignore", DeprecationWarning)
 pid = os.fork()
 if pid == 0:
     code = 1

@@ -140,6 +140,15 @@ def test_nobody_waits_for_a_source_that_gives_nothing(monkeypatch, how):
     assert eventually(lambda: threads() == [])
 
 
+@pytest.mark.parametrize("how", ["stop_fit", "close"])
+@pytest.mark.parametrize("async_supported", [True, False])
+def test_a_source_may_stop_it(how, async_supported, recwarn):
+    wrapper = wrapped()
+    wrapper.fit(Source(4, getattr(wrapper, how), async_supported=async_supported))
+    assert wrapper.model.iteration_count <= 2
+    assert not recwarn
+
+
 # ---------------------------------------------------------------- one at a time
 
 

@@ -410,3 +410,40 @@ def test_threads_that_come_and_go_share_an_epoch():
     assert sorted(seen) == list(range(60))
     assert next(epoch, None) is None
     assert eventually(lambda: held_bytes() == before)
+
+
+def test_signals_that_raise_keep_nobody_waiting():
+    program = """
+        import signal
+        import numpy as np
+        from ndarena.data import AsyncDataSetIterator, DataSet
+
+        waits = [False]
+
+        def interrupt(*_):
+            if waits[0]:
+                waits[0] = False
+                raise TimeoutError
+
+        signal.signal(signal.SIGALRM, interrupt)
+        batches = [DataSet(np.full((2, 3), float(i)), np.ones((2, 1))) for i in range(3000)]
+        epoch, numbers, hits = iter(AsyncDataSetIterator(batches, 1)), [], 0
+        signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
+        while True:
+            try:
+                waits[0] = True
+                data = next(epoch)
+                waits[0] = False
+            except StopIteration:
+                break
+            except TimeoutError:
+                hits += 1
+            else:
+                numbers.append(int(data.features[0, 0]))
+        waits[0] = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        assert hits > 20, hits
+        assert numbers == sorted(set(numbers))
+        print(len(numbers) > 2500 or (len(numbers), hits))
+    """
+    assert output_of(program) == "True\n"

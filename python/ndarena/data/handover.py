@@ -9,13 +9,14 @@ import threading
 import time
 import warnings
 import weakref
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["HASTE", "Epoch", "Handover", "joined", "snapshot"]
+__all__ = ["HASTE", "Epoch", "Handover", "is_reading", "joined", "snapshot"]
 
 T = TypeVar("T")
 
@@ -126,6 +127,11 @@ def snapshot(those: weakref.WeakSet[T]) -> list[T]:
 _open: weakref.WeakSet[Handover] = weakref.WeakSet()
 
 
+def is_reading() -> bool:
+    """Tell whether this thread reads ahead, for anybody."""
+    return any(handover.thread is threading.current_thread() for handover in snapshot(_open))
+
+
 @atexit.register
 def _end_all() -> None:
     """End all reading before the interpreter does."""
@@ -137,11 +143,13 @@ def _end_all() -> None:
 
 
 class _Hold:
-    """What keeps the batch whole that a thread took last."""
+    """What a thread has taken: a batch that it is still to be given, and what keeps the last one whole."""
 
-    __slots__ = ("__weakref__", "leases")
+    __slots__ = ("__weakref__", "leases", "taken")
 
-    leases: Any
+    def __init__(self) -> None:
+        self.leases: Any = ()
+        self.taken: list[Any] = []
 
 
 class Epoch:
@@ -166,17 +174,18 @@ class Epoch:
         if self._process != os.getpid():
             raise RuntimeError("the thread that reads ahead is in the process that this one was forked from")
         hold = self._hold()
-        item = self._next(handover)
+        item = self._next(handover, hold.taken)
         if handover.is_closed or isinstance(item, _End):
             handover.ready.put(_End())  # for the others who ask
             error = item.error if isinstance(item, _End) else None
-            del item
+            del item, hold.taken[:]
             try:
                 raise StopIteration if error is None else error
             finally:
                 del error  # whose traceback has this frame
         batch, hold.leases = item
         handover.room.put(None)
+        del hold.taken[:]  # no call, after which a signal might come
         return batch
 
     def _hold(self) -> _Hold:
@@ -190,13 +199,16 @@ class Epoch:
         return hold
 
     @staticmethod
-    def _next(handover: Handover) -> Any:
-        while True:
+    def _next(handover: Handover, taken: list[Any]) -> Any:
+        """Wait for what comes next; it is kept, as a signal that raises may come before it is handed on."""
+        get = partial(handover.ready.get, timeout=PATIENCE)
+        while not taken:
             try:
-                return handover.ready.get(timeout=PATIENCE)
+                taken.extend(map(get, (True,)))  # one call of C: what was got is in the list
             except Empty:
                 if handover.thread is not None and not handover.thread.is_alive() and handover.ready.empty():
                     return _End(RuntimeError(f"{handover.thread.name} ended without a word"))
+        return taken[0]
 
     def close(self) -> None:
         """End the reading, and wait for it."""

@@ -233,8 +233,9 @@ def check_gave(data: Iterable[Any], count: int) -> None:
 
 
 def gives_one_epoch(data: Iterable[Any]) -> bool:
-    """Tell whether a source cannot begin again."""
-    return iter(data) is data or (isinstance(data, DataSetIterator) and not data.reset_supported)
+    """Tell whether a source cannot begin again; no epoch is begun to find out."""
+    is_once = isinstance(data, DataSetIterator) and not data.reset_supported
+    return is_once or (hasattr(data, "__next__") and iter(data) is data)
 
 
 def read_ahead(

@@ -119,16 +119,16 @@ class Crew:
         finally:
             del failure, interrupt, error  # their tracebacks hold this frame
 
-    def _wait(self) -> KeyboardInterrupt | None:
-        """Wait for the threads; an interrupt meanwhile is returned, when they have ended."""
-        interrupt = None
+    def _wait(self) -> BaseException | None:
+        """Wait for the threads; what a signal handler raises meanwhile is returned, when they have ended."""
+        interrupt: BaseException | None = None
         nothing = [None] * self._size
         while True:
             try:
                 self._agenda.close(Round(nothing, nothing, due=True))
                 for thread in self.threads:
                     joined(thread)
-            except KeyboardInterrupt as again:
+            except BaseException as again:  # noqa: BLE001 - it is raised by who called
                 interrupt = again
             else:
                 return interrupt

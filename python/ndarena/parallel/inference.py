@@ -181,6 +181,8 @@ class ParallelInference:
     def close(self, cancel_pending: bool = True) -> None:  # noqa: FBT001, FBT002 - the contract's
         """Take no more requests, and end the workers; what they are at is finished.
 
+        A thread that answers requests itself, in a layer or a callback, does not wait for that.
+
         Parameters
         ----------
         cancel_pending : bool

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Reply:
 
     def result(self) -> Any:
         """Wait, and return the answer or raise the error; `leave` must follow."""
-        while not self.comes() and self._line is None:
+        while not self.comes() and self._answer is NONE:
             pass
         return self.outcome()
 
@@ -91,8 +92,9 @@ class Reply:
         self._lock.release()
 
     def cancel(self) -> None:
-        """Say that there will be no answer."""
-        self.set_answer(Answer(RuntimeError(CLOSED), failed=True))
+        """Say that there will be no answer; more than once does no harm."""
+        with suppress(RuntimeError):  # it is awake already
+            self.set_answer(Answer(RuntimeError(CLOSED), failed=True))
 
 
 def wake_next(line: deque[Reply]) -> None:
@@ -219,6 +221,8 @@ class RequestQueue:
         self._limit, self._batch_limit, self._max_wait = limit, batch_limit, max_wait
         self._lanes: dict[object, _Lane] = {}
         self._count = 0
+        self._cancelled: deque[Request] = deque()
+        """Who waits for these is still to be told."""
         lock = threading.Lock()
         self._room, self._idle, self._filled = (threading.Condition(lock) for _ in range(3))
         self._lock, self._closed, self._process = lock, False, os.getpid()
@@ -290,7 +294,7 @@ class RequestQueue:
         deadline = time.monotonic() + self._max_wait
         try:
             while not self._is_enough(lane, rows) and (left := deadline - time.monotonic()) > 0:
-                self._filled.wait(left)
+                self._filled.wait(min(left, threading.TIMEOUT_MAX))
         finally:
             lane.awaited = None
 
@@ -310,15 +314,26 @@ class RequestQueue:
             return  # whoever held the lock is not here
         with self._lock:
             self._closed = True
-            lanes = list(self._lanes.values()) if cancel_pending else []
-            pending = [request for lane in lanes for request in lane.requests]
-            for lane in lanes:
-                lane.requests.clear()
             if cancel_pending:
+                for lane in self._lanes.values():
+                    self._cancelled.extend(lane.requests)
+                    lane.requests.clear()
                 self._lanes.clear()
                 self._count = 0
             for condition in (self._room, self._idle, self._filled):
                 condition.notify_all()
-        for request in pending:
-            if request.reply is not None:
-                request.reply.cancel()
+        self.tell_cancelled()
+
+    def tell_cancelled(self) -> None:
+        """Tell all whose requests were cancelled, whatever a callback of one of them raises."""
+        raised: BaseException | None = None
+        for request in tuple(self._cancelled):
+            try:
+                if request.reply is not None:
+                    request.reply.cancel()
+            except BaseException as error:  # noqa: BLE001 - it is raised when all have been told
+                raised = raised or error
+            with suppress(ValueError):  # another thread has told it too
+                self._cancelled.remove(request)
+        if raised is not None:
+            raise raised

@@ -6,6 +6,7 @@ import _thread
 import atexit
 import os
 import threading
+import time
 import weakref
 from collections import deque
 from itertools import accumulate, cycle
@@ -18,6 +19,7 @@ from ndarena._core import (
     check_if_workspace_exists,
     get_workspace_for_current_thread,
 )
+from ndarena.data.handover import snapshot
 from ndarena.nn import WorkspaceMode
 from ndarena.parallel.batching import Batching
 from ndarena.parallel.inference_requests import CLOSED, LONG, Answer, Reply, Request, RequestQueue, settle
@@ -53,33 +55,50 @@ class Workers:
         self._finalizer = weakref.finalize(self, _thread.start_new_thread, _abandon, (queue,))
         self._finalizer.atexit = False
         at_work.add(self)
-        for thread in self._threads:
-            thread.start()
+        try:
+            for thread in self._threads:
+                thread.start()
+        except BaseException:  # those that were started end
+            self._finalizer.detach()
+            at_work.discard(self)
+            queue.close()
+            raise
 
     def put(self, request: Request) -> None:
         """Have a request answered, by one of the workers themselves at once: nobody else might be free."""
-        if threading.current_thread() in self._threads:
+        if self.is_mine():
             request.settle(_alone(request, request.served.replicas[0]))
         else:
             self._queue.put(request)
 
-    def close(self, *, cancel_pending: bool = True, patience: float | None = None) -> None:
-        """End all threads, but for the one that asks for it."""
+    def close(self, *, cancel_pending: bool = True, limit: float | None = None) -> None:
+        """End all threads, and wait for them, up to a time, unless this one answers requests."""
         self._finalizer.detach()
         self._queue.close(cancel_pending=cancel_pending)
-        for thread in self._threads:
-            if thread is not threading.current_thread():
-                thread.join(patience)
+        if not is_answering():
+            for thread in self._threads:
+                thread.join(None if limit is None else max(0.0, limit - time.monotonic()))
+
+    def is_mine(self) -> bool:
+        """Tell whether this is the thread of a worker."""
+        return threading.current_thread() in self._threads
 
 
 at_work: weakref.WeakSet[Workers] = weakref.WeakSet()
 
 
+def is_answering() -> bool:
+    """Tell whether this thread answers requests, of anybody: two might wait for each other for ever."""
+    everybody: list[Workers | Borrowers] = [*snapshot(at_work), *snapshot(lenders)]
+    return any(each.is_mine() for each in everybody)
+
+
 @atexit.register
 def _end_of_interpreter() -> None:
-    """Let no worker be at work when the interpreter goes; one that does not come back is left behind."""
-    for workers in list(at_work):
-        workers.close(patience=PATIENCE)
+    """Let no worker be at work when the interpreter goes; those that do not come back are left behind."""
+    limit = time.monotonic() + PATIENCE
+    for workers in snapshot(at_work):
+        workers.close(limit=limit)
 
 
 def _abandon(queue: RequestQueue) -> None:
@@ -108,6 +127,7 @@ def _work(queue: RequestQueue, index: int, counts: list[int]) -> None:
         for request in batch:
             request.settle(Answer(error, failed=True))
         raise
+    queue.tell_cancelled()
 
 
 def answered(batch: Sequence[Request], index: int) -> list[Answer]:
@@ -217,7 +237,7 @@ class Borrowers:
     def put(self, request: Request) -> None:
         """Answer a request in this thread, as soon as a replica is free; a second one goes without."""
         replicas = request.served.replicas
-        if self._mine() is not None:
+        if self.is_mine():
             request.settle(_alone(request, replicas[0]))
             return
         try:
@@ -276,6 +296,10 @@ class Borrowers:
                 del self._owners[index]
             self._changed.notify_all()
 
+    def is_mine(self) -> bool:
+        """Tell whether this thread has a replica."""
+        return self._mine() is not None
+
     def _mine(self) -> int | None:
         """Return the replica that this thread has."""
         me = threading.get_ident()
@@ -293,17 +317,17 @@ class Borrowers:
                 line.remove(waiting)
 
     def close(self, *, cancel_pending: bool = True) -> None:
-        """Lend nothing any more; wait until everything is back, if this thread has not got it."""
+        """Lend nothing any more; wait until everything is back, unless this thread answers requests."""
+        waits = not is_answering()
         with self._lock:
-            self._close(cancel_pending=cancel_pending)
+            self._close(cancel_pending=cancel_pending, waits=waits)
 
-    def _close(self, *, cancel_pending: bool) -> None:
+    def _close(self, *, cancel_pending: bool, waits: bool) -> None:
         self._closed = True
         for line in self._lines if cancel_pending else ():
             while line:
                 line.popleft().reply.cancel()
-        me = threading.get_ident()
-        while any(owner != me for owner in self._owners.values()):
+        while waits and self._owners:
             self._changed.wait(LONG)  # a signal may keep another thread from telling
 
     def forked(self) -> None:
@@ -319,7 +343,7 @@ lenders: weakref.WeakSet[Borrowers] = weakref.WeakSet()
 
 
 def _forked() -> None:
-    for borrowers in list(lenders):
+    for borrowers in snapshot(lenders):
         borrowers.forked()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 import uuid
 import warnings
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ndarena._core import scope_out_of_workspaces
+from ndarena.data.handover import is_reading, snapshot
 from ndarena.data.ring import Ring
 from ndarena.nn import ComputationGraph, MultiLayerNetwork, WorkspaceMode
 from ndarena.nn.batches import check_epochs, check_gave, read_ahead
@@ -308,15 +310,21 @@ class ParallelWrapper:
             wake()
 
     def close(self) -> None:
-        """Stop a running `fit`, and wait until it is over unless it is the one that asks.
+        """Stop a running `fit`, and wait until it is over unless one of its threads asks, or one that reads.
 
         The wrapper can be used again.
         """
         self.stop_fit()
-        if threading.current_thread() in self._threads or self._idle.wait(PATIENCE):
+        if threading.current_thread() in self._threads or is_reading() or self._idle.wait(PATIENCE):
             return
         text = f"{OWNER}: fit has not ended for {PATIENCE} s; it ends when its source or its batch comes back"
         warnings.warn(text, ResourceWarning, stacklevel=2)
+
+    def forked(self) -> None:
+        """Forget a `fit` whose thread is not in this process."""
+        if threading.current_thread() not in self._threads[:1]:
+            self._threads, self._wake, self._idle = [], None, threading.Event()
+            self._idle.set()
 
     def __enter__(self) -> Self:
         """Return the wrapper."""
@@ -333,8 +341,17 @@ _learning: weakref.WeakSet[ParallelWrapper] = weakref.WeakSet()
 @atexit.register
 def _stop_all() -> None:
     """Stop all training before the interpreter ends: a thread must not be inside native code then."""
-    for wrapper in list(_learning):
+    for wrapper in snapshot(_learning):
         wrapper.close()
+
+
+def _forked() -> None:
+    for wrapper in snapshot(_learning):
+        wrapper.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def _count(value: object, field: str) -> int:
