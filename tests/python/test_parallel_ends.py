@@ -257,6 +257,22 @@ def test_an_interrupt_while_it_waits_for_workers_comes_when_they_have_ended():
     assert wrapper.model.iteration_count <= 2
 
 
+def test_an_interrupt_when_the_threads_have_just_begun_ends_them(monkeypatch):
+    start = crew.Crew.start
+
+    def interrupted(one):
+        start(one)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(crew.Crew, "start", interrupted)
+    wrapper = wrapped()
+    with pytest.raises(KeyboardInterrupt):
+        wrapper.fit(batches())
+    assert threads() == []
+    monkeypatch.undo()
+    wrapper.fit(batches())
+
+
 def test_whatever_a_signal_raises_while_it_waits_for_workers_comes_when_they_have_ended(monkeypatch):
     joined, signals = crew.joined, [TimeoutError("of a signal")]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -67,8 +68,9 @@ class Reader:
             joined(self.thread, HASTE)
 
     def __del__(self) -> None:
-        """Do as `finish`."""
-        self._epochs.put(None)
+        """Do as `finish`; a signal may have come before there was anything."""
+        with suppress(AttributeError):
+            self._epochs.put(None)
 
 
 def _work(epochs: SimpleQueue[tuple[Handover, Read] | None], busy: Any, ring: Ring | None) -> None:

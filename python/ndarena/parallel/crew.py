@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ndarena._core import (
     destroy_all_workspaces_for_current_thread,
@@ -33,7 +33,7 @@ class Round(NamedTuple):
 
 
 class Crew:
-    """A thread for each trainer of a team; a context manager that waits for them.
+    """A thread for each trainer of a team; its end, for an `ExitStack`, waits for them.
 
     Whatever ends it, batches that were handed over are learned and averaged, unless a trainer fails: then its
     exception is raised, and the model is as the last averaging left it. ``workspaces`` are made in a thread
@@ -89,8 +89,8 @@ class Crew:
         finally:
             destroy_all_workspaces_for_current_thread()
 
-    def __enter__(self) -> Self:
-        """Start the threads, all or none."""
+    def start(self) -> None:
+        """Start the threads, all or none; `end` must be sure to follow."""
         try:
             for thread in self.threads:
                 thread.start()
@@ -99,9 +99,8 @@ class Crew:
             self._wait()
             self._agenda.error = None  # whose traceback holds this object
             raise
-        return self
 
-    def __exit__(
+    def end(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Let them finish, and raise what one of them raised."""

@@ -218,8 +218,11 @@ class ParallelWrapper:
             ring = None if ahead is not source else Ring(f"{RING_NAME}{self.uuid}")
             self._wake = getattr(ahead, "let_go", None) if ring is None else None
             sizes = self._sizes.setdefault(self.workspace_mode, {})
-            crew = stack.enter_context(Crew(team, f"{OWNER} training thread", self._let_go, sizes))
+            # Its end is sure before it begins: a signal may come in between.
+            crew = Crew(team, f"{OWNER} training thread", self._let_go, sizes)
+            stack.push(crew.end)
             self._threads += crew.threads
+            crew.start()
             for _ in range(epochs):
                 for trainer in team.trainers:
                     trainer.replica.epoch_count = model.epoch_count
