@@ -35,7 +35,7 @@ def detached(result: Any) -> Any:  # noqa: ANN401 - any result of any function
     return result
 
 
-def _sequence(result: Any) -> Any:  # noqa: ANN401
+def _sequence(result: Any) -> Any:  # noqa: ANN401 - a tuple or a list, of its own class
     items = [detached(item) for item in result]
     if all(new is old for new, old in zip(items, result, strict=True)):
         return result
@@ -55,7 +55,7 @@ def _replaced(result: dict[Any, Any], items: dict[Any, Any]) -> dict[Any, Any]:
     return clone
 
 
-def _dataclass(result: Any) -> Any:  # noqa: ANN401
+def _dataclass(result: Any) -> Any:  # noqa: ANN401 - of any class of dataclasses
     fields = [f.name for f in dataclasses.fields(result) if hasattr(result, f.name)]
     old = {name: getattr(result, name) for name in fields}
     new = {name: detached(value) for name, value in old.items()}
@@ -88,5 +88,5 @@ def cycle(self: Workspace, function: Callable[P, R]) -> Callable[P, R]:
 
 
 # Methods of `Workspace` in Python: while a user's function runs, no frame of the extension waits below it.
-Workspace.run = run  # type: ignore[method-assign]
-Workspace.cycle = cycle  # type: ignore[method-assign]
+Workspace.run = run  # type: ignore[method-assign]  # the stub has it, the extension has not
+Workspace.cycle = cycle  # type: ignore[method-assign]  # the same

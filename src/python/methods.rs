@@ -11,7 +11,7 @@ use super::handle::WorkspaceArray;
 use super::indexing;
 use super::loops::filling;
 use super::naming::{Call, Place};
-use super::npy::numpy;
+use super::npy::{Ndarray, numpy};
 use super::place::Operands;
 use super::reduce;
 use super::shortcut::{self, Shortcut};
@@ -29,11 +29,22 @@ fn method<'py>(
     args: Args<'_, 'py>,
     kwargs: Kwargs<'_, 'py>,
 ) -> Object<'py> {
+    on_views(name, slf, (args, kwargs), |view, (args, kwargs)| {
+        foreign::call_method(view.object(), name, &args, kwargs.as_ref())
+    })
+}
+
+/// What `work` makes of a leased view of the array, and of the arguments, settled.
+fn on_views<'py>(
+    name: &str,
+    slf: Slf<'_, 'py>,
+    (args, kwargs): (Args<'_, 'py>, Kwargs<'_, 'py>),
+    work: impl FnOnce(&Ndarray<'py>, (Bound<'py, PyTuple>, Option<Bound<'py, PyDict>>)) -> Object<'py>,
+) -> Object<'py> {
     let mut operands = Operands::new(slf.py(), Call::Method(name));
     let view = operands.add_self(slf)?;
-    let args = operands.add_args(args)?;
-    let kwargs = operands.add_kwargs(kwargs)?;
-    operands.settle(foreign::call_method(view.object(), name, &args, kwargs.as_ref())?)
+    let arguments = (operands.add_args(args)?, operands.add_kwargs(kwargs)?);
+    operands.settle(work(&view, arguments)?)
 }
 
 /// A method of ndarray's that gives Python objects, or writes files.
@@ -58,10 +69,7 @@ fn trusting<'py>(
     args: Args<'_, 'py>,
     kwargs: Kwargs<'_, 'py>,
 ) -> Object<'py> {
-    let mut operands = Operands::new(slf.py(), Call::Method(name));
-    let view = operands.add_self(slf)?;
-    let arguments = (operands.add_args(args)?, operands.add_kwargs(kwargs)?);
-    operands.settle(steady::whole((&view, name), arguments)?)
+    on_views(name, slf, (args, kwargs), |view, arguments| steady::whole((view, name), arguments))
 }
 
 /// A method that trusts a mask.
@@ -71,11 +79,10 @@ fn masked<'py>(
     args: Args<'_, 'py>,
     kwargs: Kwargs<'_, 'py>,
 ) -> Object<'py> {
-    let mut operands = Operands::new(slf.py(), Call::Method(name));
-    let view = operands.add_self(slf)?;
-    let arguments = (operands.add_args(args)?, operands.add_kwargs(kwargs)?);
-    let (args, kwargs) = steady::of_compress(arguments)?;
-    operands.settle(foreign::call_method(view.object(), name, &args, kwargs.as_ref())?)
+    on_views(name, slf, (args, kwargs), |view, arguments| {
+        let (args, kwargs) = steady::of_compress(arguments)?;
+        foreign::call_method(view.object(), name, &args, kwargs.as_ref())
+    })
 }
 
 /// A reduction, into memory of the current workspace where there is one.

@@ -40,6 +40,7 @@ def disturb(twin: Layer) -> None:
     for name in FORWARD:
         if hasattr(kind, name):
             setattr(twin, name, partial(around.forward, getattr(kind, name)))
+    # As above, for a checker that knows both: they are methods of this twin alone, not of its class.
     twin.backprop_gradient = partial(around.backward, kind.backprop_gradient)  # type: ignore[method-assign]
     twin.clear = partial(around.clear, kind.clear)  # type: ignore[method-assign]
 
