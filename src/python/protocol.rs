@@ -55,6 +55,7 @@ impl WorkspaceArray {
         if has_foreign_ufunc(inputs, kwargs)? {
             return Ok(py.NotImplemented().into_bound(py));
         }
+        drop_repeated(method, inputs, kwargs)?;
         ops::call_ufunc(ufunc, method, inputs, kwargs, Call::Ufunc { ufunc, method })
     }
 
@@ -189,6 +190,24 @@ fn only_out<'py>(kwargs: Option<&Bound<'py, PyDict>>) -> PyResult<Option<Bound<'
         return Ok(None);
     }
     out.get_item(0).map(Some)
+}
+
+/// Inputs that were given by name NumPy hands over twice: in their places, and by name.
+fn drop_repeated(
+    method: &str,
+    inputs: &Bound<'_, PyTuple>,
+    kwargs: Option<&Bound<'_, PyDict>>,
+) -> PyResult<()> {
+    let Some(kwargs) = kwargs.filter(|_| method.starts_with("reduce") || method == "accumulate")
+    else {
+        return Ok(());
+    };
+    for (input, name) in inputs.iter().zip(["array", "indices"]) {
+        if kwargs.get_item(name)?.is_some_and(|named| named.is(&input)) {
+            kwargs.del_item(name)?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether an operand outside the family of ndarray takes part in ufuncs by itself.

@@ -181,6 +181,20 @@ def test_keywords_of_reduce(scopes, name, keywords):
     scopes.check(lambda a: UFUNCS[name].reduce(a, **keywords), sample("d"))
 
 
+def test_inputs_by_name(scopes):
+    """NumPy hands them over in their places, and by name."""
+    places = np.array([0, 1])
+    for ours in (places, scopes.outer.array(places)):
+        scopes.check(lambda a, ours=ours: np.add.reduceat(a, indices=ours), sample("d"))
+        scopes.check(lambda a, ours=ours: np.add.reduceat(array=a, indices=ours), sample("d"))
+    scopes.check(lambda a: np.add.reduce(array=a, axis=0), sample("d"))
+    scopes.check(lambda a: np.add.accumulate(array=a), sample("d"))
+    a = scopes.outer.array(sample("d"))
+    for call in (lambda: np.add(a, a, array=a), lambda: np.add.reduceat(a, places, indices=places)):
+        with pytest.raises(TypeError):
+            call()
+
+
 def test_where_may_be_a_workspace_array(scopes):
     mask = np.array([[True, False, True], [False, True, True]])
     scopes.check(lambda a, m: np.add.reduce(a, axis=0, where=m), sample("d"), mask)
