@@ -12,6 +12,7 @@ mod lease;
 mod loom_models;
 mod typed;
 
+use std::fmt;
 use std::sync::{Arc, Weak};
 
 use crate::block::Block;
@@ -28,10 +29,9 @@ pub use typed::{Array, Moved};
 
 /// One piece of workspace memory. Clones are further handles on the same bytes; when the last of them
 /// and the last lease are gone, the memory is free for others.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Buffer(Arc<Root>);
 
-#[derive(Debug)]
 struct Root {
     workspace: Workspace,
     cut: Cut,
@@ -42,7 +42,6 @@ struct Root {
 
 /// Memory cut from a workspace, as long as it has one owner, who hands out no handles and lets it
 /// [`die`](Workspace::die).
-#[derive(Debug)]
 pub(crate) struct Cut {
     born: u64,
     address: usize,
@@ -55,7 +54,6 @@ pub(crate) struct Cut {
     more: Option<Box<More>>,
 }
 
-#[derive(Debug)]
 struct More {
     /// The memory, unless it is the arena's, which the workspace tells.
     block: Option<Weak<Block>>,
@@ -305,6 +303,14 @@ impl Buffer {
             None if detach_on_no_workspace => Destination::Detached,
             None => Destination::Itself,
         })
+    }
+}
+
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (id, bytes, validity) = (self.workspace().id(), self.len(), self.validity().name());
+        let generation = self.generation_id();
+        write!(f, "Buffer([{id}], generation {generation}, {bytes} bytes, {validity})")
     }
 }
 

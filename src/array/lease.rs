@@ -4,8 +4,8 @@
 //! which the cycle ends: two steps of it, and no more, for a view that comes and goes. All others count on their
 //! block, and look at the clock then.
 
-use std::ptr;
 use std::sync::Arc;
+use std::{fmt, ptr};
 
 use super::{Buffer, Cut, Root};
 use crate::block::{self, Block};
@@ -15,13 +15,18 @@ use crate::sync::Ordering;
 use crate::workspace::Workspace;
 
 /// While it lives, the buffer's memory is given to nobody else, also after its scope has ended.
-#[derive(Debug)]
 pub struct Lease {
     buffer: Buffer,
     /// `None` where nobody asked for it, and the workspace's books keep it.
     block: Option<Arc<Block>>,
     /// Of a file: forks of the process so far.
     fork_steps: u64,
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Lease").field(&self.buffer).finish()
+    }
 }
 
 impl Buffer {

@@ -110,3 +110,19 @@ fn every_element_type_keeps_its_values() {
     extremes!(u8, i8, u16, i16, u32, i32, u64, i64, f32, f64);
     scope.close().unwrap();
 }
+
+#[test]
+fn what_is_printed_while_debugging_says_whose_it_is_and_no_addresses() {
+    let ws = workspace(|s| fixed(s, 4096));
+    let scope = ws.notify_scope_entered().unwrap();
+    let array = ws.zeros::<f32>(&[2, 3]).unwrap();
+    let lease = array.buffer().lease().unwrap();
+    let shown = format!("{array:?} {lease:?} {:?}", array.dup::<f32>().unwrap());
+    assert!(shown.contains("Buffer([W], generation 1, 24 bytes, VALID)"), "{shown}");
+    assert!(shown.contains("shape: [2, 3]"), "{shown}");
+    assert!(!shown.contains(&array.buffer().address().to_string()), "{shown}");
+    assert!(shown.len() < 400, "{shown}");
+    drop(lease);
+    scope.close().unwrap();
+    assert!(format!("{array:?}").contains("LEAKED"));
+}
