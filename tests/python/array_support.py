@@ -132,6 +132,8 @@ def open_scopes(**fields: Any) -> Iterator[Scopes]:
     inner = ndarena.Workspace(configuration, "INNER")
     with np.errstate(all="ignore"), outer, inner:
         yield Scopes(outer, inner)
+    for workspace in (outer, inner):  # a reduction that is refused keeps its operands: numpy#31677
+        workspace.destroy_workspace()
 
 
 def assert_result(

@@ -2,10 +2,12 @@
 
 import gc
 import os
+import sys
 
 import pytest
 from async_support import FORMS
 from hypothesis import HealthCheck, settings
+from support import assert_nothing_left
 
 import ndarena
 
@@ -44,9 +46,10 @@ def pytest_terminal_summary(terminalreporter):
 
 
 @pytest.fixture(autouse=True)
-def clean_thread():
-    """Ask after each test that it left no scope open, and give the next one an untouched thread."""
+def clean_thread(request):
+    """Ask after each test that it left nothing open or alive, and give the next one an untouched thread."""
     configuration = ndarena.get_default_workspace_configuration()
+    held, alive = ndarena.allocated_bytes(), len(ndarena.allocation_statistics())
     yield
     try:
         ndarena.assert_no_workspaces_open("after the test")
@@ -56,14 +59,26 @@ def clean_thread():
         ndarena.set_debug_mode(ndarena.DebugMode.DISABLED)
         ndarena.set_default_workspace_configuration(configuration)
         ndarena.destroy_all_workspaces_for_current_thread()
+        destroy_capturing()
         ndarena.toggle_periodic_gc(True)
         ndarena.set_auto_gc_window(0)
+    request.node.funcargs.clear()  # what other fixtures made dies with them
+    if not hasattr(sys, "last_value"):  # the traceback of a test that failed keeps what was in it
+        assert_nothing_left(held, alive)
 
 
 @pytest.fixture(params=FORMS)
 def enter(request):
     """Give both forms: `async with ws.notify_scope_entered():` and `async with ws:`."""
     return FORMS[request.param]
+
+
+def destroy_capturing():
+    """Destroy the workspace of `capture_numpy`, which is in no registry."""
+    if any(stats.id == "capture_numpy" for stats in ndarena.allocation_statistics()):
+        with ndarena.capture_numpy() as workspace:
+            pass
+        workspace.destroy_workspace()
 
 
 def close_open_scopes():

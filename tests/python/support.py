@@ -46,6 +46,17 @@ def held_bytes():
     return ndarena.allocated_bytes()
 
 
+def assert_nothing_left(held, alive, seconds=5):
+    """Ask that no more bytes are held than before, by leases or arenas, and that no more workspaces live."""
+
+    def is_left():
+        return ndarena.allocated_bytes() > held or len(ndarena.allocation_statistics()) > alive
+
+    if is_left() and not eventually(lambda: gc.collect() < 0 or not is_left(), seconds):
+        left = [f"[{stats.id}] {stats.retired_size} retired" for stats in ndarena.allocation_statistics()]
+        raise AssertionError(f"{ndarena.allocated_bytes() - held} bytes are still held; alive: {left}")
+
+
 def eventually(condition, seconds=20):
     """Whether the condition comes true; for what happens after a thread's last line of Python."""
     deadline = time.monotonic() + seconds

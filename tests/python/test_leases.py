@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from array_support import address, overlap
 from leases_support import ARENA, CONFIGURATIONS, VALUES, churn
+from support import assert_nothing_left
 
 import ndarena
 
@@ -395,3 +396,19 @@ def test_views_of_zero_size_are_harmless(ws):
         kept = [ws.zeros(0).numpy(), memoryview(ws.zeros((0, 3))), ws.zeros((3, 0)).T.numpy()]
     churn(ws)
     assert [len(bytes(x)) for x in kept] == [0, 0, 0]
+
+
+def test_what_a_test_leaves_alive_is_noticed():
+    """The question that stands behind every test: a view, or a workspace, that outlives it."""
+    held, alive = ndarena.allocated_bytes(), len(ndarena.allocation_statistics())
+    ws = ndarena.Workspace(ARENA, "VIEWED")
+    with ws:
+        view = ws.ones(3).numpy()
+    with pytest.raises(AssertionError, match=r"still held; alive: \['\[VIEWED\] [1-9]\d* retired'\]"):
+        assert_nothing_left(held, alive, seconds=0)
+    ws.destroy_workspace()
+    with pytest.raises(AssertionError, match=r"[1-9]\d* bytes are still held"):
+        assert_nothing_left(held, alive, seconds=0)
+    assert view.tolist() == [1, 1, 1]
+    del view
+    assert_nothing_left(held, alive)

@@ -31,7 +31,9 @@ CLASSES = {
 def test_is_refused(hold, touch):
     with contextlib.ExitStack() as stack:
         stale, validity = hold(stack)
-        here = stack.enter_context(ndarena.Workspace(ARENA, "HERE"))
+        here = ndarena.Workspace(ARENA, "HERE")
+        stack.callback(here.destroy_workspace)  # a reduction that is refused keeps its operands: numpy#31677
+        stack.enter_context(here)
         valid = here.array(sample("d", (4, 4)))
         before = here.stats()
         with pytest.raises(ndarena.StaleArrayError) as caught:
