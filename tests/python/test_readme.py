@@ -1,6 +1,7 @@
 """What the README shows is what happens."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,11 @@ def test_the_table_of_policies_is_complete():
 @pytest.mark.parametrize("command", sorted(set(re.findall(r"`make (\w[\w-]*)`", README))))
 def test_the_commands_are_targets_of_the_makefile(command):
     assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_the_crate_is_added_by_its_name():
+    crate = tomllib.loads((ROOT / "Cargo.toml").read_text(encoding="utf-8"))["package"]["name"]
+    assert f"`cargo add {crate} --path ../{crate}`" in README
 
 
 def test_links_lead_to_files():
