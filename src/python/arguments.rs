@@ -1,4 +1,6 @@
-//! Arguments of the creation functions, bound to NumPy's parameter names.
+//! Arguments: those of the creation functions, bound to NumPy's parameter names, and single ones, converted.
+
+use std::ops::Deref;
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
@@ -94,4 +96,76 @@ impl<'py> Arguments<'py> {
         }
         Ok(())
     }
+}
+
+/// The refusal of an argument of another type than is due, with a hint for some.
+pub fn wrong_type(value: &Bound<'_, PyAny>, name: &str, wanted: &str, hint: &str) -> PyErr {
+    let kind = if value.is_none() { value.str() } else { value.get_type().name() };
+    kind.map_or_else(
+        |error| error,
+        |kind| PyTypeError::new_err(format!("{name} must be {wanted}, not {kind}{hint}")),
+    )
+}
+
+/// Refuses keywords that a call does not take, and says what it takes.
+pub fn no_others(fields: Option<&Bound<'_, PyDict>>, caller: &str, cure: &str) -> PyResult<()> {
+    let Some((field, _)) = fields.and_then(|fields| fields.iter().next()) else { return Ok(()) };
+    let message = format!("{caller}() got an unexpected keyword argument '{field}'; {cure}");
+    Err(PyTypeError::new_err(message))
+}
+
+/// Texts, each of which has the name of its parameter in its refusal.
+macro_rules! texts {
+    ($($kind:ident $name:literal)*) => {
+        $(
+            #[doc = concat!("The argument `", $name, "`.")]
+            #[derive(Clone, Copy)]
+            pub struct $kind<'a>(pub &'a str);
+
+            impl<'a, 'py> FromPyObject<'a, 'py> for $kind<'a> {
+                type Error = PyErr;
+
+                fn extract(value: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+                    text(value, $name).map(Self)
+                }
+            }
+
+            impl Deref for $kind<'_> {
+                type Target = str;
+
+                fn deref(&self) -> &str {
+                    self.0
+                }
+            }
+        )*
+    };
+}
+
+texts! { Id "id" Name "name" Key "key" Msg "msg" Order "order" Casting "casting" }
+
+fn text<'a>(value: Borrowed<'a, '_, PyAny>, name: &str) -> PyResult<&'a str> {
+    value.extract().map_err(|error: PyErr| of_type(&value, error, name, "a str"))
+}
+
+/// The same for flags, as functions for `from_py_with`.
+macro_rules! flags {
+    ($($name:ident)*) => {
+        $(
+            #[doc = concat!("The argument `", stringify!($name), "`.")]
+            pub fn $name(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+                value.extract().map_err(|e| of_type(value, e, stringify!($name), "True or False"))
+            }
+        )*
+    };
+}
+
+flags! {
+    allow_scoped_out capture_numpy debug detach_on_no_workspace dup_if_correct_type enabled
+    enforce_existence exception_if_detached migrate_if_invalid use_workspace
+}
+
+/// The refusal of an argument whose type does not fit; another error stays what it is.
+fn of_type(value: &Bound<'_, PyAny>, error: PyErr, name: &str, wanted: &str) -> PyErr {
+    let is_type = error.is_instance_of::<PyTypeError>(value.py());
+    if is_type { wrong_type(value, name, wanted, "") } else { error }
 }

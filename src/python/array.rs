@@ -5,6 +5,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PySlice, PyString, PyTuple};
 
+use super::arguments::Msg;
 use super::config::policy_member;
 use super::error::to_pyerr;
 use super::flags::Flags;
@@ -252,7 +253,7 @@ fn obituary(slf: Slf<'_, '_>) -> PyResult<String> {
 
 /// Raises `StaleArrayError`, with `msg` before it, unless the array may be used.
 #[pyfunction]
-fn assert_valid_array(a: &Bound<'_, PyAny>, msg: &str) -> PyResult<()> {
+fn assert_valid_array(a: &Bound<'_, PyAny>, msg: Msg<'_>) -> PyResult<()> {
     let Ok(array) = a.cast::<WorkspaceArray>() else {
         return Ok(());
     };
@@ -260,7 +261,7 @@ fn assert_valid_array(a: &Bound<'_, PyAny>, msg: &str) -> PyResult<()> {
     let Err(error) = array.get().lend(py)? else { return Ok(()) };
     let refusal = to_pyerr(error);
     let value = refusal.value(py);
-    value.setattr(intern!(py, "args"), (format!("{msg}: {value}"),))?;
+    value.setattr(intern!(py, "args"), (format!("{}: {value}", &*msg),))?;
     Err(refusal)
 }
 

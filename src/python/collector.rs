@@ -7,10 +7,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyBool;
 
+use super::arguments::wrong_type;
 use crate::registry;
 
 static PERIODIC: AtomicBool = AtomicBool::new(true);
@@ -31,10 +33,15 @@ fn gc(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
 
 /// A whole number that is not negative, of milliseconds or calls.
 fn not_negative(value: &Bound<'_, PyAny>, what: &str) -> PyResult<u64> {
-    if value.lt(0)? {
-        return Err(PyValueError::new_err(format!("{what} must be at least 0, not {value}")));
+    match value.extract() {
+        Ok(number) if !value.is_instance_of::<PyBool>() => Ok(number),
+        Err(error) if error.is_instance_of::<PyOverflowError>(value.py()) => {
+            let limits = "must be at least 0 and below 2**64";
+            Err(PyValueError::new_err(format!("{what} {limits}, not {value}")))
+        }
+        Err(error) if !error.is_instance_of::<PyTypeError>(value.py()) => Err(error),
+        _ => Err(wrong_type(value, what, "a whole number", "")),
     }
-    value.extract()
 }
 
 /// Takes the collector or lets go of it, as the settings and the open scopes ask.
@@ -130,7 +137,7 @@ pub fn invoke(py: Python<'_>) -> PyResult<u64> {
 }
 
 pub fn set_occasional_gc_frequency(calls: &Bound<'_, PyAny>) -> PyResult<()> {
-    FREQUENCY.store(not_negative(calls, "the frequency")?, Ordering::Relaxed);
+    FREQUENCY.store(not_negative(calls, "n")?, Ordering::Relaxed);
     CALLS.store(0, Ordering::Relaxed);
     Ok(())
 }

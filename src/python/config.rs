@@ -216,14 +216,24 @@ fn changed(
         let field = field.extract::<String>()?;
         let given = Given { field: &field, value: &value };
         if !given.put_into(&mut settings)? {
-            let message = format!("{caller}() got an unexpected keyword argument '{field}'");
-            return Err(PyTypeError::new_err(message));
+            return Err(unknown(py, &field, caller)?);
         }
     }
     match WorkspaceConfiguration::new(settings) {
         Ok(core) => Ok(PyWorkspaceConfiguration { core }),
         Err(error) => Err(contradiction(py, error, base, fields)?),
     }
+}
+
+/// The exception for a field that does not exist, which lists those that do.
+fn unknown(py: Python<'_>, field: &str, caller: &str) -> PyResult<PyErr> {
+    let class = py.get_type::<PyWorkspaceConfiguration>();
+    let signature = py.import("inspect")?.call_method1("signature", (class,))?;
+    let fields = signature.getattr("parameters")?.try_iter()?;
+    let fields = fields.map(|name| name?.extract()).collect::<PyResult<Vec<String>>>()?.join(", ");
+    Ok(PyTypeError::new_err(format!(
+        "{caller}() got an unexpected keyword argument '{field}'; the fields are {fields}"
+    )))
 }
 
 /// The exception for a refused configuration, with the field's value as it was given, or as it is

@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyTuple;
 
+use super::arguments::{self, Key, Msg, Name, Order, wrong_type};
 use super::array_type::array_type;
 use super::capture;
 use super::collector;
@@ -40,9 +41,8 @@ static IMMUTABLE: PyOnceLock<Py<PyLayerWorkspaceMgr>> = PyOnceLock::new();
 
 /// A configuration, which must be given.
 fn configuration(given: Any<'_, '_>) -> PyResult<WorkspaceConfiguration> {
-    configuration_argument(Some(given))?.ok_or_else(|| {
-        PyTypeError::new_err("configuration must be a WorkspaceConfiguration, not None")
-    })
+    configuration_argument(Some(given))?
+        .ok_or_else(|| wrong_type(given, "configuration", "a WorkspaceConfiguration", ""))
 }
 
 /// A pair of name and configuration, or `None`.
@@ -211,10 +211,8 @@ impl PyLayerWorkspaceMgr {
     fn new(types: Any<'_, '_>, default: Option<Any<'_, '_>>) -> PyResult<Self> {
         let mut named = Vec::new();
         let Some(items) = types.getattr_opt("items")? else {
-            return Err(PyTypeError::new_err(format!(
-                "types must be a dict of array types and (name, configuration) or None, not {}",
-                types.get_type().name()?
-            )));
+            let wanted = "a dict of array types and (name, configuration) or None";
+            return Err(wrong_type(types, "types", wanted, ""));
         };
         for item in items.call0()?.try_iter()? {
             let (t, given) = item?.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
@@ -248,7 +246,7 @@ impl PyLayerWorkspaceMgr {
 
     /// Zeros of a type.
     #[pyo3(
-        signature = (t, shape, dtype = None, order = "C"),
+        signature = (t, shape, dtype = None, order = Order("C")),
         text_signature = "($self, t, shape, dtype='float64', order='C')"
     )]
     fn create<'py>(
@@ -256,14 +254,14 @@ impl PyLayerWorkspaceMgr {
         t: Any<'_, 'py>,
         shape: Any<'_, 'py>,
         dtype: Option<Any<'_, 'py>>,
-        order: &str,
+        order: Order<'_>,
     ) -> Object<'py> {
-        self.make("create", "zeros", t, (shape, dtype, order))
+        self.make("create", "zeros", t, (shape, dtype, &order))
     }
 
     /// An array of a type whose elements are whatever the memory held.
     #[pyo3(
-        signature = (t, shape, dtype = None, order = "C"),
+        signature = (t, shape, dtype = None, order = Order("C")),
         text_signature = "($self, t, shape, dtype='float64', order='C')"
     )]
     fn create_uninitialized<'py>(
@@ -271,16 +269,16 @@ impl PyLayerWorkspaceMgr {
         t: Any<'_, 'py>,
         shape: Any<'_, 'py>,
         dtype: Option<Any<'_, 'py>>,
-        order: &str,
+        order: Order<'_>,
     ) -> Object<'py> {
-        self.make("create_uninitialized", "empty", t, (shape, dtype, order))
+        self.make("create_uninitialized", "empty", t, (shape, dtype, &order))
     }
 
     /// A copy, as an array of that type; in the order of `a` unless another one is asked for.
     #[pyo3(signature = (t, a, order = None))]
-    fn dup<'py>(&self, t: Any<'_, 'py>, a: Any<'_, 'py>, order: Option<&str>) -> Object<'py> {
+    fn dup<'py>(&self, t: Any<'_, 'py>, a: Any<'_, 'py>, order: Option<Order<'_>>) -> Object<'py> {
         let (t, a) = (array_type(t)?, Source::new(a, "dup")?);
-        a.carried(&self.place(&a, |core, place| core.place_dup(t, place))?, order)
+        a.carried(&self.place(&a, |core, place| core.place_dup(t, place))?, order.as_deref())
     }
 
     /// `a` itself if it has that dtype and is plain or lies where the type belongs, else a copy that
@@ -291,7 +289,7 @@ impl PyLayerWorkspaceMgr {
         t: Any<'_, 'py>,
         dtype: Any<'_, 'py>,
         a: Any<'_, 'py>,
-        dup_if_correct_type: bool,
+        #[pyo3(from_py_with = arguments::dup_if_correct_type)] dup_if_correct_type: bool,
     ) -> Object<'py> {
         let (t, a) = (array_type(t)?, Source::new(a, "cast_to")?);
         let dtype = numpy(dtype.py())?.call_method1(intern!(dtype.py(), "dtype"), (dtype,))?;
@@ -315,8 +313,8 @@ impl PyLayerWorkspaceMgr {
         &self,
         t: Any<'_, 'py>,
         a: Any<'_, 'py>,
-        migrate_if_invalid: bool,
-        exception_if_detached: bool,
+        #[pyo3(from_py_with = arguments::migrate_if_invalid)] migrate_if_invalid: bool,
+        #[pyo3(from_py_with = arguments::exception_if_detached)] exception_if_detached: bool,
     ) -> Object<'py> {
         let (t, a) = (array_type(t)?, Source::new(a, "validate_array_location")?);
         let to = self.place(&a, |core, place| {
@@ -349,31 +347,31 @@ impl PyLayerWorkspaceMgr {
 
     /// `ScopeError` unless the workspace of a type is open.
     #[pyo3(signature = (t, msg = None))]
-    fn assert_open(&self, t: Any<'_, '_>, msg: Option<&str>) -> PyResult<()> {
+    fn assert_open(&self, t: Any<'_, '_>, msg: Option<Msg<'_>>) -> PyResult<()> {
         let t = array_type(t)?;
-        self.ask(|core| core.assert_open(t, msg))
+        self.ask(|core| core.assert_open(t, msg.as_deref()))
     }
 
     /// `ScopeError` if the workspace of a type is open.
     #[pyo3(signature = (t, msg = None))]
-    fn assert_not_open(&self, t: Any<'_, '_>, msg: Option<&str>) -> PyResult<()> {
+    fn assert_not_open(&self, t: Any<'_, '_>, msg: Option<Msg<'_>>) -> PyResult<()> {
         let t = array_type(t)?;
-        self.ask(|core| core.assert_not_open(t, msg))
+        self.ask(|core| core.assert_not_open(t, msg.as_deref()))
     }
 
     /// `ScopeError` unless the workspace of a type is current.
     #[pyo3(signature = (t, msg = None))]
-    fn assert_current_workspace(&self, t: Any<'_, '_>, msg: Option<&str>) -> PyResult<()> {
+    fn assert_current_workspace(&self, t: Any<'_, '_>, msg: Option<Msg<'_>>) -> PyResult<()> {
         let t = array_type(t)?;
-        self.ask(|core| core.assert_current_workspace(t, msg))
+        self.ask(|core| core.assert_current_workspace(t, msg.as_deref()))
     }
 
     // ------------------------------------------------------------------ roles
 
     /// Put arrays of a type into the workspace of that name, made with that configuration.
-    fn set_workspace(&self, t: Any<'_, '_>, name: &str, conf: Any<'_, '_>) -> PyResult<()> {
+    fn set_workspace(&self, t: Any<'_, '_>, name: Name<'_>, conf: Any<'_, '_>) -> PyResult<()> {
         let conf = configuration(conf)?;
-        self.change(t, |core, t| core.set_workspace(t, name, conf))
+        self.change(t, |core, t| core.set_workspace(t, &name, conf))
     }
 
     /// What the workspace of a type is made with.
@@ -396,8 +394,8 @@ impl PyLayerWorkspaceMgr {
     }
 
     /// Change the name alone; a type that is scoped out stays so.
-    fn set_workspace_name(&self, t: Any<'_, '_>, name: &str) -> PyResult<()> {
-        self.change(t, |core, t| core.set_workspace_name(t, name))
+    fn set_workspace_name(&self, t: Any<'_, '_>, name: Name<'_>) -> PyResult<()> {
+        self.change(t, |core, t| core.set_workspace_name(t, &name))
     }
 
     /// Arrays of a type are plain from now on.
@@ -418,19 +416,19 @@ impl PyLayerWorkspaceMgr {
     }
 
     /// Arrays in the workspace of that name stay where they are and are right everywhere.
-    fn set_no_leverage_override(&self, name: &str) -> PyResult<()> {
-        self.ask(|core| core.set_no_leverage_override(name))
+    fn set_no_leverage_override(&self, name: Name<'_>) -> PyResult<()> {
+        self.ask(|core| core.set_no_leverage_override(&name))
     }
 
     /// What a layer put there under a key, or `None`.
-    fn get_helper_workspace(&self, py: Python<'_>, key: &str) -> Option<Py<PyAny>> {
-        let value = self.core().get_helper_workspace(key).cloned();
+    fn get_helper_workspace(&self, py: Python<'_>, key: Key<'_>) -> Option<Py<PyAny>> {
+        let value = self.core().get_helper_workspace(&key).cloned();
         value.and_then(|value| value.downcast_ref::<Py<PyAny>>().map(|value| value.clone_ref(py)))
     }
 
     /// Put a value there for all layers.
-    fn set_helper_workspace(&self, key: &str, value: Py<PyAny>) -> PyResult<()> {
-        self.ask(|core| core.set_helper_workspace(key, Arc::new(value))).map(drop)
+    fn set_helper_workspace(&self, key: Key<'_>, value: Py<PyAny>) -> PyResult<()> {
+        self.ask(|core| core.set_helper_workspace(&key, Arc::new(value))).map(drop)
     }
 
     fn __repr__(&self) -> String {

@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyString;
 
+use super::arguments::{self, Id, Msg, wrong_type};
 use super::capture;
 use super::collector;
 use super::config::{PyWorkspaceConfiguration, policy_member};
@@ -12,7 +13,7 @@ use super::error::to_pyerr;
 use super::faults;
 use super::scope::PyScope;
 use super::stats::{PyWorkspaceStats, allocation_line};
-use super::workspace::{PyWorkspace, configuration_argument, workspace_object};
+use super::workspace::{configuration_argument, workspace_argument, workspace_object};
 use crate::{DEFAULT_WORKSPACE_ID, DebugMode, Error, Workspace, registry};
 
 type Any<'py> = Bound<'py, PyAny>;
@@ -30,29 +31,29 @@ pub fn get_workspace_manager(py: Python<'_>) -> PyResult<Py<WorkspaceManager>> {
 
 /// A new registered workspace; an existing one of that id is destroyed if closed, `ScopeError` if open.
 #[pyfunction]
-#[pyo3(signature = (configuration = None, id = DEFAULT_WORKSPACE_ID),
+#[pyo3(signature = (configuration = None, id = Id(DEFAULT_WORKSPACE_ID)),
     text_signature = "(configuration=None, id='DefaultWorkspace')")]
 pub fn create_new_workspace(
     py: Python<'_>,
     configuration: Option<&Any<'_>>,
-    id: &str,
+    id: Id<'_>,
 ) -> PyResult<Py<PyAny>> {
     let configuration = configuration_argument(configuration)?;
-    let workspace = crate::create_new_workspace(configuration.as_ref(), id).map_err(to_pyerr)?;
+    let workspace = crate::create_new_workspace(configuration.as_ref(), &id).map_err(to_pyerr)?;
     workspace_object(py, &workspace)
 }
 
 /// The registered workspace of that id, made if there is none. `ConfigurationError` if it exists with
 /// another configuration.
 #[pyfunction]
-#[pyo3(signature = (configuration = None, id = DEFAULT_WORKSPACE_ID),
+#[pyo3(signature = (configuration = None, id = Id(DEFAULT_WORKSPACE_ID)),
     text_signature = "(configuration=None, id='DefaultWorkspace')")]
 pub fn get_workspace_for_current_thread(
     py: Python<'_>,
     configuration: Option<&Any<'_>>,
-    id: &str,
+    id: Id<'_>,
 ) -> PyResult<Py<PyAny>> {
-    workspace_object(py, &get(configuration, id)?)
+    workspace_object(py, &get(configuration, &id)?)
 }
 
 fn get(configuration: Option<&Any<'_>>, id: &str) -> PyResult<Workspace> {
@@ -62,14 +63,14 @@ fn get(configuration: Option<&Any<'_>>, id: &str) -> PyResult<Workspace> {
 
 /// The same, entered: its `Scope`.
 #[pyfunction]
-#[pyo3(signature = (configuration = None, id = DEFAULT_WORKSPACE_ID),
+#[pyo3(signature = (configuration = None, id = Id(DEFAULT_WORKSPACE_ID)),
     text_signature = "(configuration=None, id='DefaultWorkspace')")]
 pub fn get_and_activate_workspace(
     py: Python<'_>,
     configuration: Option<&Any<'_>>,
-    id: &str,
+    id: Id<'_>,
 ) -> PyResult<PyScope> {
-    let workspace = get(configuration, id)?;
+    let workspace = get(configuration, &id)?;
     faults::at_boundary(py)?;
     let scope = PyScope::new(registry::enter(&workspace).map_err(to_pyerr)?);
     collector::scope_entered(py)?;
@@ -79,24 +80,21 @@ pub fn get_and_activate_workspace(
 /// Register a workspace of this thread under its own or another id; nothing else.
 #[pyfunction]
 #[pyo3(signature = (ws, id = None))]
-pub fn set_workspace_for_current_thread(
-    ws: &Bound<'_, PyWorkspace>,
-    id: Option<&str>,
-) -> PyResult<()> {
-    let workspace = &ws.get().core;
-    registry::register(workspace, id.unwrap_or(workspace.id())).map_err(to_pyerr)
+pub fn set_workspace_for_current_thread(ws: &Any<'_>, id: Option<Id<'_>>) -> PyResult<()> {
+    let workspace = &workspace_argument(ws)?.get().core;
+    registry::register(workspace, id.as_deref().unwrap_or(workspace.id())).map_err(to_pyerr)
 }
 
 /// Whether a workspace of that id is registered in this thread.
 #[pyfunction]
-pub fn check_if_workspace_exists(id: &str) -> bool {
-    registry::find(id).is_some()
+pub fn check_if_workspace_exists(id: Id<'_>) -> bool {
+    registry::find(&id).is_some()
 }
 
 /// Whether it is registered and open.
 #[pyfunction]
-pub fn check_if_workspace_exists_and_active(id: &str) -> bool {
-    registry::find(id).is_some_and(|w| w.is_scope_active())
+pub fn check_if_workspace_exists_and_active(id: Id<'_>) -> bool {
+    registry::find(&id).is_some_and(|w| w.is_scope_active())
 }
 
 /// Whether any workspace of this thread is open, scoped out or not.
@@ -120,9 +118,9 @@ pub fn get_all_workspaces_for_current_thread(py: Python<'_>) -> PyResult<Vec<Py<
 /// Destroy a workspace (of another thread only while it is closed); without one, this thread's default.
 #[pyfunction]
 #[pyo3(signature = (ws = None))]
-pub fn destroy_workspace(ws: Option<&Bound<'_, PyWorkspace>>) -> PyResult<()> {
+pub fn destroy_workspace(ws: Option<&Any<'_>>) -> PyResult<()> {
     let workspace = match ws {
-        Some(ws) => Some(ws.get().core.clone()),
+        Some(ws) => Some(workspace_argument(ws)?.get().core.clone()),
         None => registry::find(DEFAULT_WORKSPACE_ID),
     };
     workspace.map_or(Ok(()), |w| registry::destroy_workspace(&w).map_err(to_pyerr))
@@ -177,9 +175,7 @@ pub fn get_default_workspace_configuration() -> PyWorkspaceConfiguration {
 #[pyfunction]
 pub fn set_default_workspace_configuration(configuration: &Any<'_>) -> PyResult<()> {
     let Some(configuration) = configuration_argument(Some(configuration))? else {
-        return Err(PyTypeError::new_err(
-            "configuration must be a WorkspaceConfiguration, not None",
-        ));
+        return Err(wrong_type(configuration, "configuration", "a WorkspaceConfiguration", ""));
     };
     registry::set_default_configuration(configuration);
     Ok(())
@@ -229,20 +225,23 @@ pub fn read_environment() -> PyResult<()> {
 /// `ScopeError` if a workspace is open; with `allow_scoped_out` not while none is current.
 #[pyfunction]
 #[pyo3(signature = (msg, allow_scoped_out = false))]
-pub fn assert_no_workspaces_open(msg: &str, allow_scoped_out: bool) -> PyResult<()> {
-    registry::assert_no_workspaces_open(msg, allow_scoped_out).map_err(to_pyerr)
+pub fn assert_no_workspaces_open(
+    msg: Msg<'_>,
+    #[pyo3(from_py_with = arguments::allow_scoped_out)] allow_scoped_out: bool,
+) -> PyResult<()> {
+    registry::assert_no_workspaces_open(&msg, allow_scoped_out).map_err(to_pyerr)
 }
 
 /// `ScopeError` unless a workspace of that id is registered and open.
 #[pyfunction]
-pub fn assert_open_and_active(id: &str, msg: &str) -> PyResult<()> {
-    registry::assert_open_and_active(id, msg).map_err(to_pyerr)
+pub fn assert_open_and_active(id: Id<'_>, msg: Msg<'_>) -> PyResult<()> {
+    registry::assert_open_and_active(&id, &msg).map_err(to_pyerr)
 }
 
 /// `ScopeError` unless a workspace of that id is registered, open and current.
 #[pyfunction]
-pub fn assert_open_active_and_current(id: &str, msg: &str) -> PyResult<()> {
-    registry::assert_open_active_and_current(id, msg).map_err(to_pyerr)
+pub fn assert_open_active_and_current(id: Id<'_>, msg: Msg<'_>) -> PyResult<()> {
+    registry::assert_open_active_and_current(&id, &msg).map_err(to_pyerr)
 }
 
 // ---------------------------------------------------------------------- the class
@@ -255,53 +254,49 @@ pub struct WorkspaceManager;
 #[pymethods]
 #[expect(clippy::unused_self)]
 impl WorkspaceManager {
-    #[pyo3(signature = (configuration = None, id = DEFAULT_WORKSPACE_ID),
+    #[pyo3(signature = (configuration = None, id = Id(DEFAULT_WORKSPACE_ID)),
     text_signature = "($self, configuration=None, id='DefaultWorkspace')")]
     fn create_new_workspace(
         &self,
         py: Python<'_>,
         configuration: Option<&Any<'_>>,
-        id: &str,
+        id: Id<'_>,
     ) -> PyResult<Py<PyAny>> {
         create_new_workspace(py, configuration, id)
     }
 
-    #[pyo3(signature = (configuration = None, id = DEFAULT_WORKSPACE_ID),
+    #[pyo3(signature = (configuration = None, id = Id(DEFAULT_WORKSPACE_ID)),
     text_signature = "($self, configuration=None, id='DefaultWorkspace')")]
     fn get_workspace_for_current_thread(
         &self,
         py: Python<'_>,
         configuration: Option<&Any<'_>>,
-        id: &str,
+        id: Id<'_>,
     ) -> PyResult<Py<PyAny>> {
         get_workspace_for_current_thread(py, configuration, id)
     }
 
-    #[pyo3(signature = (configuration = None, id = DEFAULT_WORKSPACE_ID),
+    #[pyo3(signature = (configuration = None, id = Id(DEFAULT_WORKSPACE_ID)),
     text_signature = "($self, configuration=None, id='DefaultWorkspace')")]
     fn get_and_activate_workspace(
         &self,
         py: Python<'_>,
         configuration: Option<&Any<'_>>,
-        id: &str,
+        id: Id<'_>,
     ) -> PyResult<PyScope> {
         get_and_activate_workspace(py, configuration, id)
     }
 
     #[pyo3(signature = (ws, id = None))]
-    fn set_workspace_for_current_thread(
-        &self,
-        ws: &Bound<'_, PyWorkspace>,
-        id: Option<&str>,
-    ) -> PyResult<()> {
+    fn set_workspace_for_current_thread(&self, ws: &Any<'_>, id: Option<Id<'_>>) -> PyResult<()> {
         set_workspace_for_current_thread(ws, id)
     }
 
-    fn check_if_workspace_exists(&self, id: &str) -> bool {
+    fn check_if_workspace_exists(&self, id: Id<'_>) -> bool {
         check_if_workspace_exists(id)
     }
 
-    fn check_if_workspace_exists_and_active(&self, id: &str) -> bool {
+    fn check_if_workspace_exists_and_active(&self, id: Id<'_>) -> bool {
         check_if_workspace_exists_and_active(id)
     }
 
@@ -318,7 +313,7 @@ impl WorkspaceManager {
     }
 
     #[pyo3(signature = (ws = None))]
-    fn destroy_workspace(&self, ws: Option<&Bound<'_, PyWorkspace>>) -> PyResult<()> {
+    fn destroy_workspace(&self, ws: Option<&Any<'_>>) -> PyResult<()> {
         destroy_workspace(ws)
     }
 

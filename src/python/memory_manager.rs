@@ -4,11 +4,12 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
+use super::arguments;
 use super::collector::{self, GcPolicy};
 use super::error::to_pyerr;
 use super::manager::scope_out_of_workspaces;
 use super::scope::PyScope;
-use super::workspace::{PyWorkspace, workspace_object};
+use super::workspace::{workspace_argument, workspace_object};
 
 type Any<'py> = Bound<'py, PyAny>;
 
@@ -30,8 +31,9 @@ pub fn get_current_workspace(py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
 /// Make a workspace of this thread current without entering it; `None`: no workspace.
 #[pyfunction]
 #[pyo3(signature = (ws))]
-pub fn set_current_workspace(ws: Option<&Bound<'_, PyWorkspace>>) -> PyResult<()> {
-    crate::set_current_workspace(ws.map(|w| &w.get().core)).map_err(to_pyerr)
+pub fn set_current_workspace(ws: Option<&Any<'_>>) -> PyResult<()> {
+    let workspace = ws.map(workspace_argument).transpose()?;
+    crate::set_current_workspace(workspace.map(|w| &w.get().core)).map_err(to_pyerr)
 }
 
 /// Bytes held for all workspaces of all threads: arenas, spills, pins, retired blocks.
@@ -42,7 +44,10 @@ pub fn allocated_bytes() -> u64 {
 
 /// `False`: CPython's cyclic collector no longer runs by itself, until `True`.
 #[pyfunction]
-pub fn toggle_periodic_gc(py: Python<'_>, enabled: bool) -> PyResult<()> {
+pub fn toggle_periodic_gc(
+    py: Python<'_>,
+    #[pyo3(from_py_with = arguments::enabled)] enabled: bool,
+) -> PyResult<()> {
     collector::toggle_periodic_gc(py, enabled)
 }
 
@@ -103,7 +108,7 @@ impl MemoryManager {
     }
 
     #[setter(current_workspace)]
-    fn assign_current_workspace(&self, ws: Option<&Bound<'_, PyWorkspace>>) -> PyResult<()> {
+    fn assign_current_workspace(&self, ws: Option<&Any<'_>>) -> PyResult<()> {
         set_current_workspace(ws)
     }
 
@@ -115,7 +120,11 @@ impl MemoryManager {
         allocated_bytes()
     }
 
-    fn toggle_periodic_gc(&self, py: Python<'_>, enabled: bool) -> PyResult<()> {
+    fn toggle_periodic_gc(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = arguments::enabled)] enabled: bool,
+    ) -> PyResult<()> {
         toggle_periodic_gc(py, enabled)
     }
 

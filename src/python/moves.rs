@@ -6,6 +6,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 
+use super::arguments::{self, Casting, Id, Order};
 use super::array::detached;
 use super::create::refuse_references;
 use super::error::to_pyerr;
@@ -38,34 +39,37 @@ impl WorkspaceArray {
     #[pyo3(name = "leverage_to", signature = (id, enforce_existence = false))]
     fn leverage_to_method<'py>(
         slf: Slf<'_, 'py>,
-        id: &str,
-        enforce_existence: bool,
+        id: Id<'_>,
+        #[pyo3(from_py_with = arguments::enforce_existence)] enforce_existence: bool,
     ) -> Object<'py> {
-        moved(slf, "leverage_to", |buffer| buffer.leverage_to(id, enforce_existence))
+        moved(slf, "leverage_to", |buffer| buffer.leverage_to(&id, enforce_existence))
     }
 
     /// A copy in the named workspace, or a plain one if it is not open.
     #[pyo3(name = "leverage_or_detach")]
-    fn leverage_or_detach_method<'py>(slf: Slf<'_, 'py>, id: &str) -> Object<'py> {
-        moved(slf, "leverage_or_detach", |buffer| buffer.leverage_or_detach(id))
+    fn leverage_or_detach_method<'py>(slf: Slf<'_, 'py>, id: Id<'_>) -> Object<'py> {
+        moved(slf, "leverage_or_detach", |buffer| buffer.leverage_or_detach(&id))
     }
 
     /// A copy in the current workspace.
     #[pyo3(name = "migrate", signature = (detach_on_no_workspace = false))]
-    fn migrate_method<'py>(slf: Slf<'_, 'py>, detach_on_no_workspace: bool) -> Object<'py> {
+    fn migrate_method<'py>(
+        slf: Slf<'_, 'py>,
+        #[pyo3(from_py_with = arguments::detach_on_no_workspace)] detach_on_no_workspace: bool,
+    ) -> Object<'py> {
         moved(slf, "migrate", |buffer| buffer.migrate(detach_on_no_workspace))
     }
 
     /// A copy in the current workspace, or a plain one.
     #[pyo3(name = "dup", signature = (order = None))]
-    fn dup_method<'py>(slf: Slf<'_, 'py>, order: Option<&str>) -> Object<'py> {
-        duplicate(&slf.get().lend_for(slf.py(), "dup")?, order)
+    fn dup_method<'py>(slf: Slf<'_, 'py>, order: Option<Order<'_>>) -> Object<'py> {
+        duplicate(&slf.get().lend_for(slf.py(), "dup")?, order.as_deref())
     }
 
     /// The same as `dup`; unlike `numpy.ndarray.copy` it keeps the memory order.
     #[pyo3(signature = (order = None))]
-    fn copy<'py>(slf: Slf<'_, 'py>, order: Option<&str>) -> Object<'py> {
-        duplicate(&slf.get().lend_for(slf.py(), "copy")?, order)
+    fn copy<'py>(slf: Slf<'_, 'py>, order: Option<Order<'_>>) -> Object<'py> {
+        duplicate(&slf.get().lend_for(slf.py(), "copy")?, order.as_deref())
     }
 
     fn __copy__<'py>(slf: Slf<'_, 'py>) -> Object<'py> {
@@ -84,12 +88,17 @@ impl WorkspaceArray {
     }
 
     /// `numpy.ndarray.astype`.
-    #[pyo3(signature = (dtype, order = "K", casting = "unsafe", subok = true, copy = true))]
+    #[pyo3(
+        signature = (
+            dtype, order = Order("K"), casting = Casting("unsafe"), subok = true, copy = true
+        ),
+        text_signature = "($self, dtype, order='K', casting='unsafe', subok=True, copy=True)"
+    )]
     fn astype<'py>(
         slf: Slf<'_, 'py>,
         dtype: Any<'_, 'py>,
-        order: &str,
-        casting: &str,
+        order: Order<'_>,
+        casting: Casting<'_>,
         subok: bool,
         copy: bool,
     ) -> Object<'py> {
@@ -98,11 +107,11 @@ impl WorkspaceArray {
         let mut operands = Operands::new(py, call);
         let view = operands.add_self(slf)?;
         if let (Some(workspace), "K" | "k", true, Some(dtype)) =
-            (registry::current_workspace(), order, copy, plain_number(dtype)?)
+            (registry::current_workspace(), &*order, copy, plain_number(dtype)?)
         {
-            return Ok(copy_as(&workspace, &view, (&dtype, casting), &call)?.into_any());
+            return Ok(copy_as(&workspace, &view, (&dtype, &casting), &call)?.into_any());
         }
-        let args = (dtype, order, casting, subok, copy);
+        let args = (dtype, &*order, &*casting, subok, copy);
         operands.settle(foreign::call_method(view.object(), "astype", args, None)?)
     }
 }
@@ -213,7 +222,11 @@ fn leverage<'py>(array: Any<'_, 'py>) -> Object<'py> {
 /// A copy in the named workspace; a plain array is returned as it is.
 #[pyfunction]
 #[pyo3(signature = (array, id, enforce_existence = false))]
-fn leverage_to<'py>(array: Any<'_, 'py>, id: &str, enforce_existence: bool) -> Object<'py> {
+fn leverage_to<'py>(
+    array: Any<'_, 'py>,
+    id: Id<'_>,
+    #[pyo3(from_py_with = arguments::enforce_existence)] enforce_existence: bool,
+) -> Object<'py> {
     match array.cast() {
         Ok(ours) => WorkspaceArray::leverage_to_method(ours, id, enforce_existence),
         Err(_) => plain(array),
@@ -222,7 +235,7 @@ fn leverage_to<'py>(array: Any<'_, 'py>, id: &str, enforce_existence: bool) -> O
 
 /// A copy in the named workspace, or a plain one; a plain array is returned as it is.
 #[pyfunction]
-fn leverage_or_detach<'py>(array: Any<'_, 'py>, id: &str) -> Object<'py> {
+fn leverage_or_detach<'py>(array: Any<'_, 'py>, id: Id<'_>) -> Object<'py> {
     match array.cast() {
         Ok(ours) => WorkspaceArray::leverage_or_detach_method(ours, id),
         Err(_) => plain(array),
@@ -232,7 +245,10 @@ fn leverage_or_detach<'py>(array: Any<'_, 'py>, id: &str) -> Object<'py> {
 /// A copy in the current workspace, of a plain array too.
 #[pyfunction]
 #[pyo3(signature = (array, detach_on_no_workspace = false))]
-fn migrate<'py>(array: Any<'_, 'py>, detach_on_no_workspace: bool) -> Object<'py> {
+fn migrate<'py>(
+    array: Any<'_, 'py>,
+    #[pyo3(from_py_with = arguments::detach_on_no_workspace)] detach_on_no_workspace: bool,
+) -> Object<'py> {
     if let Ok(ours) = array.cast() {
         return WorkspaceArray::migrate_method(ours, detach_on_no_workspace);
     }
@@ -249,10 +265,10 @@ fn migrate<'py>(array: Any<'_, 'py>, detach_on_no_workspace: bool) -> Object<'py
 /// A copy in the current workspace, or a plain one.
 #[pyfunction]
 #[pyo3(signature = (array, order = None))]
-fn dup<'py>(array: Any<'_, 'py>, order: Option<&str>) -> Object<'py> {
+fn dup<'py>(array: Any<'_, 'py>, order: Option<Order<'_>>) -> Object<'py> {
     match array.cast() {
         Ok(ours) => WorkspaceArray::dup_method(ours, order),
-        Err(_) => duplicate(&plain_view(array)?, order),
+        Err(_) => duplicate(&plain_view(array)?, order.as_deref()),
     }
 }
 

@@ -7,10 +7,10 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyString, PyWeakrefMethods, PyWeakrefReference};
+use pyo3::types::{PyBool, PyDict, PyString, PyWeakrefMethods, PyWeakrefReference};
 
+use super::arguments::{self, Id, wrong_type};
 use super::config::{PyWorkspaceConfiguration, policy_member};
-
 use super::error::to_pyerr;
 use super::faults;
 use super::scope::{PyScope, finish, is_quiet, settle};
@@ -21,6 +21,8 @@ use super::task::{self, Done};
 use super::{capture, collector, foreign, handler, thread_end};
 use crate::registry::Capture;
 use crate::{DEFAULT_WORKSPACE_ID, Workspace, WorkspaceConfiguration, registry};
+
+const TAKES: &str = "it takes configuration=WorkspaceConfiguration(…) and id=…";
 
 /// The Python object of each workspace that has one, so that every way leads to the same.
 static OBJECTS: LazyLock<Mutex<HashMap<u64, Py<PyWeakrefReference>>>> =
@@ -56,10 +58,18 @@ pub fn configuration_argument(
         return Ok(Some(configuration.get().core.clone()));
     }
     let hint = if value.is_instance_of::<PyString>() { "; an id is given as id=…" } else { "" };
-    let kind = value.get_type().name()?;
-    Err(PyTypeError::new_err(format!(
-        "configuration must be a WorkspaceConfiguration, not {kind}{hint}"
-    )))
+    Err(wrong_type(value, "configuration", "a WorkspaceConfiguration", hint))
+}
+
+/// A workspace argument, `ws` everywhere.
+pub fn workspace_argument<'a, 'py>(
+    value: &'a Bound<'py, PyAny>,
+) -> PyResult<&'a Bound<'py, PyWorkspace>> {
+    value.cast().map_err(|_| {
+        let cure = "; get_workspace_for_current_thread(id=…) gives the one of an id";
+        let hint = if value.is_instance_of::<PyString>() { cure } else { "" };
+        wrong_type(value, "ws", "a Workspace", hint)
+    })
 }
 
 /// Memory that is taken once and used again in every turn of a loop (ND4J: `MemoryWorkspace`).
@@ -124,15 +134,20 @@ impl Drop for PyWorkspace {
 #[pymethods]
 impl PyWorkspace {
     #[new]
-    #[pyo3(signature = (configuration = None, id = DEFAULT_WORKSPACE_ID))]
+    #[pyo3(
+        signature = (configuration = None, id = Id(DEFAULT_WORKSPACE_ID), **others),
+        text_signature = "(configuration=None, id='DefaultWorkspace')"
+    )]
     fn new<'py>(
         py: Python<'py>,
         configuration: Option<&Bound<'py, PyAny>>,
-        id: &str,
+        id: Id<'_>,
+        others: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, Self>> {
+        arguments::no_others(others, "Workspace", TAKES)?;
         let configuration = configuration_argument(configuration)?;
         let configuration = configuration.unwrap_or_else(registry::default_configuration);
-        let core = Workspace::new(configuration, id).map_err(to_pyerr)?;
+        let core = Workspace::new(configuration, &id).map_err(to_pyerr)?;
         Self::new_object(py, core)
     }
 
@@ -143,7 +158,7 @@ impl PyWorkspace {
     #[pyo3(signature = (*, capture_numpy = false))]
     fn notify_scope_entered<'py>(
         slf: &Bound<'py, Self>,
-        capture_numpy: bool,
+        #[pyo3(from_py_with = arguments::capture_numpy)] capture_numpy: bool,
     ) -> PyResult<Bound<'py, PyScope>> {
         faults::at_boundary(slf.py())?;
         let scope =
@@ -226,12 +241,15 @@ impl PyWorkspace {
     }
 
     /// Switch the use of the arena off or on; arrays made meanwhile are external.
-    fn toggle_workspace_use(&self, use_workspace: bool) -> PyResult<()> {
+    fn toggle_workspace_use(
+        &self,
+        #[pyo3(from_py_with = arguments::use_workspace)] use_workspace: bool,
+    ) -> PyResult<()> {
         self.core.toggle_workspace_use(use_workspace).map_err(to_pyerr)
     }
 
     /// Poison released memory and keep creation sites.
-    fn enable_debug(&self, debug: bool) -> PyResult<()> {
+    fn enable_debug(&self, #[pyo3(from_py_with = arguments::debug)] debug: bool) -> PyResult<()> {
         self.core.enable_debug(debug).map_err(to_pyerr)
     }
 

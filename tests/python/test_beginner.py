@@ -3,6 +3,8 @@
 Each test makes the mistake, looks for the words of the cure in the message, and then does what they say.
 """
 
+import inspect
+
 import numpy as np
 import pytest
 from support import fixed, in_thread
@@ -207,3 +209,64 @@ def test_a_batch_read_too_late():
     batch(6), batch(7), batch(8)
     assert held.tolist() == [4.0] * 8
     assert copied.tolist() == [5.0] * 8
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: Workspace(id=3), "id must be a str, not int"),
+        (lambda: Workspace(id=None), "id must be a str, not None"),
+        (lambda: nd.create_new_workspace(3), "configuration must be a WorkspaceConfiguration, not int"),
+        (lambda: nd.get_workspace_for_current_thread(id=b"LOOP"), "id must be a str, not bytes"),
+        (lambda: nd.get_workspace_manager().get_and_activate_workspace(id=3), "id must be a str, not int"),
+        (lambda: nd.check_if_workspace_exists(3), "id must be a str, not int"),
+        (
+            lambda: Workspace(initial_size=3),
+            "Workspace() got an unexpected keyword argument 'initial_size'; it t",
+        ),
+        (lambda: nd.destroy_workspace(3), "ws must be a Workspace, not int"),
+        (
+            lambda: nd.destroy_workspace("LOOP"),
+            "ws must be a Workspace, not str; get_workspace_for_current_thread(id=…) gives the one of an id",
+        ),
+        (lambda: nd.set_workspace_for_current_thread(None), "ws must be a Workspace, not None"),
+        (lambda: nd.set_current_workspace("LOOP"), "ws must be a Workspace, not str; get_workspace"),
+        (lambda: setattr(nd.get_memory_manager(), "current_workspace", 3), "ws must be a Workspace, not int"),
+        (lambda: Workspace().toggle_workspace_use("no"), "use_workspace must be True or False, not str"),
+        (lambda: Workspace().enable_debug(1), "debug must be True or False, not int"),
+        (lambda: Workspace().notify_scope_entered(capture_numpy=1), "capture_numpy must be True or False"),
+        (lambda: nd.toggle_periodic_gc("off"), "enabled must be True or False, not str"),
+        (lambda: nd.set_auto_gc_window("x"), "auto_gc_window must be a whole number, not str"),
+        (lambda: nd.set_auto_gc_window(None), "auto_gc_window must be a whole number, not None"),
+        (lambda: nd.gc_policy(auto_gc_window=0.5), "auto_gc_window must be a whole number, not float"),
+        (lambda: nd.set_occasional_gc_frequency(True), "n must be a whole number, not bool"),
+        (lambda: nd.assert_no_workspaces_open(3), "msg must be a str, not int"),
+        (lambda: nd.assert_no_workspaces_open("", 3), "allow_scoped_out must be True or False, not int"),
+        (lambda: nd.leverage_to(np.ones(3), 3), "id must be a str, not int"),
+        (lambda: nd.migrate(np.ones(3), "yes"), "detach_on_no_workspace must be True or False, not str"),
+        (lambda: nd.LayerWorkspaceMgr({}).set_no_leverage_override(3), "name must be a str, not int"),
+        (lambda: nd.LayerWorkspaceMgr({}).assert_open("INPUT", 3), "msg must be a str, not int"),
+    ],
+)
+def test_an_argument_of_another_type(call, words):
+    """16. The parameter is named, with what it must be and what was given."""
+    with pytest.raises(TypeError) as caught:
+        call()
+    assert message(caught).startswith(words)
+
+
+def test_a_number_that_is_no_count():
+    """17. Numbers below 0, and those that no machine counts to, are `ValueError`s."""
+    for number in (-1, 2**64):
+        with pytest.raises(ValueError, match=rf"auto_gc_window must be at least 0 .*, not {number}"):
+            nd.set_auto_gc_window(number)
+
+
+def test_a_field_that_does_not_exist():
+    """18. A field whose name was guessed: the message lists those there are."""
+    for call in (WorkspaceConfiguration, WorkspaceConfiguration.nd4j, WorkspaceConfiguration().replace):
+        with pytest.raises(TypeError, match="unexpected keyword argument 'learning_policy'") as caught:
+            call(learning_policy="NONE")
+        fields = message(caught).partition("the fields are ")[2].split(", ")
+        assert fields == list(inspect.signature(WorkspaceConfiguration).parameters)
+        assert "policy_learning" in fields

@@ -4,6 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
 
+use super::super::arguments::Name;
 use super::super::array_type::array_type;
 use super::{Any, PyLayerWorkspaceMgr, configuration};
 use crate::layer_manager::LayerWorkspaceMgrBuilder;
@@ -46,11 +47,11 @@ impl PyBuilder {
     /// Arrays of the types that are not named live in this workspace.
     fn default_workspace<'py>(
         slf: Builder<'py>,
-        name: &str,
+        name: Name<'_>,
         conf: Any<'_, 'py>,
     ) -> PyResult<Builder<'py>> {
         let conf = configuration(conf)?;
-        slf.get().change(|builder| builder.default_workspace(name, conf));
+        slf.get().change(|builder| builder.default_workspace(&name, conf));
         Ok(slf)
     }
 
@@ -58,11 +59,11 @@ impl PyBuilder {
     fn with_<'py>(
         slf: Builder<'py>,
         t: Any<'_, 'py>,
-        name: &str,
+        name: Name<'_>,
         conf: Any<'_, 'py>,
     ) -> PyResult<Builder<'py>> {
         let (t, conf) = (array_type(t)?, configuration(conf)?);
-        slf.get().change(|builder| builder.with(t, name, conf));
+        slf.get().change(|builder| builder.with(t, &name, conf));
         Ok(slf)
     }
 
