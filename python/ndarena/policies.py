@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum, unique
+from typing import NoReturn
 
 __all__ = [
     "AllocationPolicy",
@@ -24,8 +25,14 @@ class Choice(Enum):
     """An enumeration that finds its members by name in any case: ``SpillPolicy("fail")``."""
 
     @classmethod
-    def _missing_(cls, value: object) -> Enum | None:
-        return cls.__members__.get(value.upper()) if isinstance(value, str) else None
+    def _missing_(cls, value: object) -> Enum:
+        member = cls.__members__.get(value.upper()) if isinstance(value, str) else None
+        return member or cls._refuse(value)
+
+    @classmethod
+    def _refuse(cls, value: object) -> NoReturn:
+        known = ", ".join(cls.__members__)
+        raise ValueError(f"{value!r} is not a valid {cls.__name__}; known are {known}")
 
     # Members are single objects; hashing their names takes a call of Python for every look into a dictionary.
     __hash__ = object.__hash__

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import ndarena
-from ndarena import nn
-from ndarena.data import DataSet
+from ndarena import data, evaluation, nn
+from ndarena.data import ArrayDataSetIterator, DataSet, MultiDataSet
 from ndarena.evaluation import Evaluation
+from ndarena.parallel import ParallelWrapper
 
 X = np.random.default_rng(1).normal(size=(6, 4))
 NUMBERS = np.array([0, 1, 2, 0, 1, 2])
@@ -143,12 +144,159 @@ def test_the_inputs_of_a_graph_as_a_list():
     ("given", "words"),
     [
         ({"activation": "rleu"}, "did you mean RELU"),
+        ({"activation": "linear"}, "did you mean IDENTITY"),
         ({"activation": "relu", "weight_init": "xavjer"}, "did you mean XAVIER"),
+        ({"weight_init": "he_uniform"}, "did you mean RELU_UNIFORM"),
+        ({"updater": "adam"}, r"must be an IUpdater, such as Sgd\(\) or Adam\(\); did you mean Adam"),
+        ({"loss": "crossentropy"}, "did you mean MCXENT"),
+        ({"loss": "binary_crossentropy"}, "did you mean XENT"),
+        ({"loss": "sparse_categorical_cross_entropy"}, "did you mean SPARSE_MCXENT"),
+        ({"loss": "mean_squared_errors"}, "did you mean MSE"),
     ],
 )
-def test_a_misspelt_name_is_answered_with_the_one_that_was_meant(given, words):
+def test_a_name_that_is_not_ours_is_answered_with_the_one_that_was_meant(given, words):
+    kind = nn.OutputLayer if "loss" in given else nn.DenseLayer
     with pytest.raises(ndarena.ConfigurationError, match=words):
-        nn.DenseLayer(n_in=4, n_out=5, **given)
+        kind(n_in=4, n_out=5, **given)
+
+
+@pytest.mark.parametrize("kind", [nn.Activation, nn.LossFunction, nn.WeightInit])
+def test_what_other_libraries_say_means_a_name_of_ours(kind):
+    assert kind.elsewhere()
+    assert set(kind.elsewhere().values()) <= set(kind.__members__)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (
+            lambda net: net.fit(X, Y, 10),
+            r"MultiLayerNetwork\.fit takes 2 positional arguments, not 3: .* epochs=",
+        ),
+        (
+            lambda net: net.evaluate(X, Y),
+            r"MultiLayerNetwork\.evaluate takes 1 positional arguments, not 2: DataSet\(",
+        ),
+        (lambda net: net.evaluate_roc(X, Y), r"MultiLayerNetwork\.evaluate_roc takes 1 positional arguments"),
+        (
+            lambda net: net.score(X, Y),
+            r"MultiLayerNetwork\.score takes 1 positional arguments, not 2: DataSet\(",
+        ),
+        (
+            lambda net: ParallelWrapper(net, workers=1).fit(X, Y),
+            r"ParallelWrapper\.fit takes 1 positional arguments, not 2: .*ArrayDataSetIterator\(",
+        ),
+    ],
+)
+def test_more_arguments_than_there_are_places_for(call, words):
+    with pytest.raises(TypeError, match=words):
+        call(network())
+
+
+def test_the_result_of_an_evaluation_is_printed_as_its_report():
+    result = network().evaluate(DataSet(X, Y))
+    assert str(result) == result.stats()
+    assert "Accuracy" in f"{result}"
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: evaluation.Evaluation("3"), "num_classes must be a whole number from 1 on, not '3'"),
+        (lambda: evaluation.Evaluation(top_n="3"), "top_n must be a whole number from 1 on, not '3'"),
+        (lambda: evaluation.Evaluation(labels="abc"), "labels must be a sequence of names, .* not 'abc'"),
+        (lambda: evaluation.Evaluation(labels=3), "labels must be a sequence of names, .* not 3"),
+        (lambda: evaluation.Evaluation(cost_array=["a"]), r"cost_array must be numbers, not \['a'\]"),
+        (
+            lambda: evaluation.Evaluation(binary_decision_threshold="x"),
+            "binary_decision_threshold must be num",
+        ),
+        (lambda: evaluation.EvaluationBinary(decision_threshold="x"), "decision_threshold must be numbers"),
+        (
+            lambda: evaluation.EvaluationBinary(roc_binary_steps="x"),
+            "roc_binary_steps must be a whole number",
+        ),
+        (
+            lambda: evaluation.ROC(threshold_steps=0.5),
+            "threshold_steps must be a whole number from 0 on, not 0.5",
+        ),
+        (
+            lambda: evaluation.EvaluationCalibration(histogram_bins="x"),
+            "histogram_bins must be a whole number",
+        ),
+        (lambda: evaluation.Evaluation().eval(Y, "x"), "predictions must be numbers, not 'x'"),
+        (lambda: evaluation.Evaluation().eval(Y, Y, None, 3), "metadata must be a sequence, .* not 3"),
+        (lambda: DataSet(X, 3), "labels must be an array of examples, not 3"),
+        (lambda: DataSet(X, Y, metadata=3), "metadata must be a sequence, .* not 3"),
+        (lambda: MultiDataSet([X, 3]), r"features\[1\] must be an array of examples, not 3"),
+        (lambda: ArrayDataSetIterator(X, Y, batch_size=2, seed="x"), "seed must be a whole number from 0 on"),
+        (
+            lambda: data.NormalizerMinMaxScaler("x"),
+            "min_range='x' must be below max_range=1.0, both finite num",
+        ),
+        (lambda: data.NormalizerStandardize().fit(X), "expected a DataSet, not ndarray: DataSet"),
+        (lambda: data.NormalizerStandardize().fit(3), "expected a DataSet, not int: DataSet"),
+        (lambda: data.ImagePreProcessingScaler().transform(X), "expected a DataSet, not ndarray: DataSet"),
+        (lambda: network().evaluate(3), "expected a DataSet, not int: DataSet"),
+        (lambda: network().evaluate(X), "expected a DataSet, not ndarray: DataSet"),
+        (lambda: network().output(3), "features must be an array of examples, not a number"),
+        (lambda: network().output(np.float64(3)), "features must be an array of examples, not a number"),
+        (lambda: nn.MultiLayerNetwork.load(3), "path must be a str or a path, not int"),
+        (lambda: network().save(3), "path must be a str or a path, not int"),
+        (lambda: nn.Activation("rleu"), "'rleu' is not a valid Activation; known are CUBE, ELU"),
+        (
+            lambda: ndarena.SpillPolicy(3),
+            "3 is not a valid SpillPolicy; known are EXTERNAL, REALLOCATE, FAIL",
+        ),
+        (lambda: network(tbptt_back_length=[1]), "tbptt_back_length"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_named(call, words):
+    with pytest.raises((TypeError, ValueError), match=words):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (
+            lambda: nn.DenseLayer(4, 5),
+            r"DenseLayer\(\) takes 0 positional arguments, not 2: .* as in DenseLayer\(n_out=…\)",
+        ),
+        (lambda: nn.ActivationLayer("relu", 3), r"ActivationLayer\(\) takes 1 positional arguments, not 2"),
+        (lambda: nn.DenseLayer(nin=4, n_out=5), r"unexpected keyword argument 'nin'; did you mean n_in\?"),
+        (lambda: nn.Adam(learningrate=0.1), "'learningrate'; did you mean learning_rate"),
+        (lambda: network(optimiser=nn.Adam()), "unexpected keyword argument 'optimiser'"),
+        (lambda: network(weight_inits="zero"), r"'weight_inits'; did you mean weight_init\?"),
+        (lambda: nn.MultiLayerConfiguration([nn.OutputLayer(n_in=4, n_out=3)]), r"Configuration\(layers=…\)"),
+        (lambda: network().do_evaluation(DataSet(X, Y), Evaluation), r"such as Evaluation\(\), not <class"),
+    ],
+)
+def test_an_argument_that_is_not_taken_is_answered_with_the_one_that_was_meant(call, words):
+    with pytest.raises(TypeError, match=words):
+        call()
+
+
+@pytest.mark.parametrize("part", ["features", "labels_mask"])
+@pytest.mark.parametrize("given", [(X, Y), [[1.0, 2.0], [3.0]]])
+def test_several_arrays_where_one_is_due(part, given):
+    with pytest.raises(ValueError, match=f"^{part} must be one array, not ") as caught:
+        DataSet(**{"features": X, part: given})
+    assert "inhomogeneous" not in str(caught.value)
+    with pytest.raises(ValueError, match="features must be one array, not 2 of shapes"):
+        ArrayDataSetIterator((X, Y), batch_size=2)
+
+
+def test_a_network_is_saved_into_a_folder_that_is_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match="make it first") as caught:
+        network().save(tmp_path / "models" / "net.zip")
+    assert caught.value.filename == str(tmp_path / "models")
+    (tmp_path / "models").mkdir()
+    network().save(tmp_path / "models" / "net.zip")
+    with pytest.raises(IsADirectoryError) as caught:
+        network().save(tmp_path / "models")
+    assert caught.value.filename == str(tmp_path / "models")
+    assert caught.value.filename2 is None
 
 
 def test_a_softmax_of_one_column_is_told():

@@ -48,13 +48,13 @@ class DataSet(Examples):
         labels_mask: Array = None,
         metadata: Any = None,
     ) -> None:
-        self.features = array_or_none(features)
-        self.labels = array_or_none(labels)
-        self.features_mask = array_or_none(features_mask)
-        self.labels_mask = array_or_none(labels_mask)
+        self.features = array_or_none(features, "features")
+        self.labels = array_or_none(labels, "labels")
+        self.features_mask = array_or_none(features_mask, "features_mask")
+        self.labels_mask = array_or_none(labels_mask, "labels_mask")
         self.metadata = metadata
-        if self.features is None or self.features.ndim == 0:
-            raise ValueError("features must be an array of examples")
+        if self.features is None:
+            raise ValueError("features must be an array of examples, not None")
         self._check_lengths()
 
     def arrays(self) -> list[Array]:

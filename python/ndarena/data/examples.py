@@ -23,9 +23,26 @@ ARRAYS = (np.ndarray, WorkspaceArray)
 ALIGNMENT = 64  # bytes
 
 
-def array_or_none(value: Array) -> Array:
-    """Return an array of either kind as it is, ``None`` too, and anything else as an array."""
-    return value if value is None or isinstance(value, ARRAYS) else np.asarray(value)
+def array_or_none(value: Array, name: str) -> Array:
+    """Return an array of either kind as it is, ``None`` too, and anything else as an array.
+
+    Raises
+    ------
+    ValueError
+        No array of examples: a single number, several arrays, rows of different lengths; ``name`` says which
+        part it was to be.
+    """
+    try:
+        array = value if value is None or isinstance(value, ARRAYS) else np.asarray(value)
+    except ValueError as error:
+        kinds = ", ".join(f"{list(each.shape)}" for each in value if hasattr(each, "shape"))
+        what = f"{len(value)} of shapes {kinds}" if kinds else f"a {type(value).__name__} of unequal rows"
+        raise ValueError(
+            f"{name} must be one array, not {what}; labels and masks follow as arguments of their own"
+        ) from error
+    if array is not None and not array.ndim:
+        raise ValueError(f"{name} must be an array of examples, not {value!r:.100}")
+    return array
 
 
 class Examples:
@@ -54,6 +71,10 @@ class Examples:
     def _check_lengths(self) -> None:
         """Refuse parts that do not have the same number of examples."""
         lengths = {len(part) for part in self.arrays()}
+        if self.metadata is not None and not hasattr(self.metadata, "__len__"):
+            raise TypeError(
+                f"metadata must be a sequence, of something of every example, not {self.metadata!r:.100}"
+            )
         if len(lengths) == 1 and (self.metadata is None or len(self.metadata) in lengths):
             return
         parts = {**self._parts(), **({} if self.metadata is None else {"metadata": self.metadata})}

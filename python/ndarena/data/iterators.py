@@ -91,7 +91,10 @@ class ArrayDataSetIterator(DataSetIterator):
         self._whole = DataSet(x, y)
         if not len(self._whole):
             raise ValueError("there are no examples")
-        self._shuffle, self._rng = shuffle, np.random.default_rng(seed)
+        self._shuffle, self._rng = (
+            shuffle,
+            np.random.default_rng(None if seed is None else at_least(0, seed, "seed")),
+        )
 
     def __len__(self) -> int:
         """Return the number of batches of an epoch."""

@@ -118,8 +118,8 @@ def _arrays(name: str, given: Sequence[Array]) -> Arrays:
     """Return arrays as a list of its own."""
     if hasattr(given, "ndim") or not hasattr(given, "__iter__"):
         raise TypeError(f"{name} must be a sequence of arrays, not {type(given).__name__}")
-    arrays = [array_or_none(part) for part in given]
-    if not arrays or any(part is None or part.ndim == 0 for part in arrays):
+    arrays = [array_or_none(part, f"{name}[{i}]") for i, part in enumerate(given)]
+    if not arrays or any(part is None for part in arrays):
         raise ValueError(f"{name} must be arrays of examples, one at least")
     return arrays
 
@@ -129,7 +129,7 @@ def _masks(name: str, given: Sequence[Array] | None, of: Arrays) -> Arrays | Non
         return None
     if hasattr(given, "ndim") or not hasattr(given, "__iter__"):
         raise TypeError(f"{name} must be a sequence of masks, not {type(given).__name__}")
-    masks = [array_or_none(part) for part in given]
+    masks = [array_or_none(part, f"{name}[{i}]") for i, part in enumerate(given)]
     if len(masks) != len(of):
         raise ValueError(f"{len(masks)} {name} for {len(of)} arrays")
     return masks

@@ -81,6 +81,7 @@ class Normalizer:
         raise NotImplementedError(f"{cls.__name__}.read")
 
     def _changed(self, data: DataSet, *, back: bool) -> DataSet:
+        _check(data)
         labels = data.labels
         features = self._change(data.features, data.features_mask, "features", back=back)
         if self.fit_labels and labels is not None:
@@ -89,6 +90,11 @@ class Normalizer:
 
     def _change(self, x: Array, mask: Array, part: str, *, back: bool) -> Array:
         raise NotImplementedError(f"{type(self).__name__}._change")
+
+
+def _check(data: object) -> None:
+    if not hasattr(data, "features"):
+        raise TypeError(f"expected a DataSet, not {type(data).__name__}: DataSet(features, labels) is one")
 
 
 def _floating(x: Array) -> np.dtype[Any]:
@@ -171,9 +177,12 @@ class _OfColumns(Normalizer):
         ------
         ValueError
             There are no data, or no labels where they are wanted.
+        TypeError
+            What is no data set.
         """
         parts = {"features": _Columns()} | ({"labels": _Columns()} if self.fit_labels else {})
-        for batch in [data] if isinstance(data, DataSet) else data:
+        for batch in data if hasattr(data, "__iter__") else [data]:
+            _check(batch)
             for part, columns in parts.items():
                 if getattr(batch, part) is None:
                     raise ValueError(f"{type(self).__name__}: a data set has no {part}")
@@ -284,8 +293,9 @@ class NormalizerStandardize(_OfColumns):
 
 
 def _checked_range(low: float, high: float) -> tuple[float, float]:
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ValueError(f"min_range={low!r} must be below max_range={high!r}, both finite")
+    are_numbers = all(isinstance(n, int | float | np.integer | np.floating) for n in (low, high))
+    if not are_numbers or not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError(f"min_range={low!r} must be below max_range={high!r}, both finite numbers")
     return float(low), float(high)
 
 

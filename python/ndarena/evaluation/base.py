@@ -10,7 +10,15 @@ import numpy as np
 
 from ndarena.binary import BinaryReader, array_bytes
 
-__all__ = ["JsonForm", "array_of", "binary_tree_of", "numbers_of", "tree_of"]
+__all__ = [
+    "JsonForm",
+    "array_of",
+    "at_least",
+    "binary_tree_of",
+    "given_numbers",
+    "numbers_of",
+    "tree_of",
+]
 
 Tree = dict[str, Any]
 LINE = 76
@@ -31,6 +39,14 @@ class JsonForm:
     def of_tree(cls, tree: Tree) -> Self:
         """Return the object that has these fields."""
         raise NotImplementedError
+
+    def stats(self) -> str:
+        """Return the report, DL4J's to the character."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        """Return the report."""
+        return self.stats()
 
     def to_json(self) -> str:
         """Return settings and counts as DL4J writes them."""
@@ -54,6 +70,21 @@ class JsonForm:
             return cls.of_tree(tree)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"the JSON of {cls.java_class} is incomplete: {error!r:.100}") from error
+
+
+def at_least(least: int, value: Any, name: str) -> int:
+    """Return a whole number; anything else, or one below the least, is a `ValueError` that names it."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"{name} must be a whole number from {least} on, not {value!r}")
+    return int(value)
+
+
+def given_numbers(value: Any, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return what a caller gave as an array of numbers; anything else is a `ValueError` that names it."""
+    try:
+        return np.asarray(value, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be numbers, not {value!r:.100}") from error
 
 
 def tree_of(array: np.ndarray[Any, Any]) -> Tree:

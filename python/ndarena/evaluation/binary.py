@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ndarena.evaluation import plots, ratios, text
-from ndarena.evaluation.base import JsonForm, numbers_of
+from ndarena.evaluation.base import JsonForm, at_least, given_numbers, numbers_of
 from ndarena.evaluation.counted import Counted
 from ndarena.evaluation.roc_per_class import ROCBinary
 from ndarena.evaluation.rows import check_probabilities, kept_elements
@@ -54,10 +54,14 @@ class EvaluationBinary(Counted, JsonForm):
 
     def __init__(self, *, decision_threshold: Any = None, roc_binary_steps: int | None = None) -> None:
         self.decision_threshold = (
-            None if decision_threshold is None else np.array(decision_threshold, np.float64)
+            None
+            if decision_threshold is None
+            else given_numbers(decision_threshold, "decision_threshold").copy()
         )
         if self.decision_threshold is not None:
             check_probabilities(self.decision_threshold, "decision_threshold")
+        if roc_binary_steps is not None:
+            at_least(0, roc_binary_steps, "roc_binary_steps")
         self.roc_binary_steps = roc_binary_steps
         self.roc_binary = None if roc_binary_steps is None else ROCBinary(threshold_steps=roc_binary_steps)
         self._counted: Matrix | None = None

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from ndarena.evaluation import plots
-from ndarena.evaluation.base import JsonForm, array_of, binary_tree_of, tree_of
+from ndarena.evaluation.base import JsonForm, array_of, at_least, binary_tree_of, tree_of
 from ndarena.evaluation.rows import check_probabilities, kept_rows
 
 __all__ = ["EvaluationCalibration", "Histogram", "ReliabilityDiagram"]
@@ -76,10 +76,8 @@ class EvaluationCalibration(JsonForm):
     def __init__(
         self, *, reliability_bins: int = 10, histogram_bins: int = 50, exclude_empty_bins: bool = True
     ) -> None:
-        for name, bins in (("reliability_bins", reliability_bins), ("histogram_bins", histogram_bins)):
-            if bins < 1:
-                raise ValueError(f"{name} must be from 1 on, not {bins}")
-        self.reliability_bins, self.histogram_bins = reliability_bins, histogram_bins
+        self.reliability_bins = at_least(1, reliability_bins, "reliability_bins")
+        self.histogram_bins = at_least(1, histogram_bins, "histogram_bins")
         self.exclude_empty_bins = exclude_empty_bins
         self.reset()
 

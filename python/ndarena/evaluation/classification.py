@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from ndarena.evaluation import matrix_json, plots, ratios, text
-from ndarena.evaluation.base import JsonForm, numbers_of
+from ndarena.evaluation.base import JsonForm, at_least, given_numbers, numbers_of
 from ndarena.evaluation.counted import Counted
 from ndarena.evaluation.records import WithRecords
 from ndarena.evaluation.rows import examples_of, kept_rows
@@ -64,18 +64,22 @@ class Evaluation(Counted, WithRecords, JsonForm):
         binary_positive_class: int | None = 1,
         axis: int = 1,
     ) -> None:
-        if top_n < 1:
-            raise ValueError(f"top_n must be from 1 on, not {top_n}")
-        if binary_positive_class not in {None, 0, 1}:
-            raise ValueError(f"binary_positive_class must be 0, 1 or None, not {binary_positive_class}")
+        if binary_positive_class not in (None, 0, 1):
+            raise ValueError(f"binary_positive_class must be 0, 1 or None, not {binary_positive_class!r}")
+        if labels is not None and (isinstance(labels, str) or not hasattr(labels, "__len__")):
+            raise ValueError(f"labels must be a sequence of names, one per class, not {labels!r}")
+        if num_classes is not None:
+            num_classes = at_least(1, num_classes, "num_classes")
+        if binary_decision_threshold is not None:
+            given_numbers(binary_decision_threshold, "binary_decision_threshold")
         if labels is not None and num_classes is not None and len(labels) != num_classes:
             raise ValueError(f"{len(labels)} labels for {num_classes} classes")
         self._names = None if labels is None else [str(name) for name in labels]
         self._asked = num_classes if labels is None else len(labels)
-        self.top_n, self.axis = top_n, axis
+        self.top_n, self.axis = at_least(1, top_n, "top_n"), axis
         self.binary_decision_threshold = binary_decision_threshold
         self.binary_positive_class = binary_positive_class
-        self.cost_array = None if cost_array is None else np.asarray(cost_array, np.float64)
+        self.cost_array = None if cost_array is None else given_numbers(cost_array, "cost_array")
         self.reset()
 
     def reset(self) -> None:

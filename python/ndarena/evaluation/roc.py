@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ndarena.evaluation import plots, roc_json, text
-from ndarena.evaluation.base import JsonForm
+from ndarena.evaluation.base import JsonForm, at_least
 from ndarena.evaluation.rows import check_probabilities, kept_rows
 from ndarena.evaluation.scores import ExactScores, SavedCurves, ThresholdedScores
 
@@ -23,9 +23,7 @@ class BaseROC(JsonForm):
     """What `ROC`, `ROCBinary` and `ROCMultiClass` have in common."""
 
     def __init__(self, *, threshold_steps: int = 0, remove_redundant_points: bool = True) -> None:
-        if threshold_steps < 0:
-            raise ValueError(f"threshold_steps must be from 0 on, not {threshold_steps}")
-        self.threshold_steps = threshold_steps
+        self.threshold_steps = at_least(0, threshold_steps, "threshold_steps")
         self.remove_redundant_points = remove_redundant_points
         self.reset()
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ndarena.evaluation.base import given_numbers
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -70,6 +72,10 @@ def examples_of(labels: Any, mask: Any, of_examples: Sequence[Any], axis: int = 
         Not one for every example.
     """
     places = np.moveaxis(np.asarray(labels), axis, -1).shape[:-1]
+    if not hasattr(of_examples, "__len__"):
+        raise ValueError(
+            f"metadata must be a sequence, of something of every example, not {of_examples!r:.100}"
+        )
     if len(of_examples) != places[0]:
         raise ValueError(f"metadata of {len(of_examples)} examples, where there are {places[0]}")
     example = np.indices(places)[0].ravel()
@@ -86,7 +92,7 @@ def check_probabilities(values: Matrix, what: str) -> None:
 
 def _rows(labels: Any, predictions: Any, axis: int) -> tuple[Matrix, Matrix, tuple[int, ...]]:
     """Return both as rows, and the shape of what has a row each."""
-    y, p = np.asarray(labels, np.float64), np.asarray(predictions, np.float64)
+    y, p = given_numbers(labels, "labels"), given_numbers(predictions, "predictions")
     if y.shape != p.shape or y.ndim < 2:
         numbers = y.ndim == 1 and p.ndim == 2 and len(y) == len(p)
         cure = f": numbers of classes become rows by np.eye({p.shape[1]})[labels]" if numbers else ""

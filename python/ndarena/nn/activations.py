@@ -348,6 +348,11 @@ class Activation(Choice):
     TANH = "TANH"
     THRESHOLDEDRELU = "THRESHOLDEDRELU"
 
+    @classmethod
+    def elsewhere(cls) -> dict[str, str]:
+        """Return what members are called in other libraries."""
+        return {"linear": "IDENTITY", "logistic": "SIGMOID", "silu": "SWISH"}
+
     def get_activation_function(self) -> IActivation:
         """Return the function of that name with its default settings."""
         return _FUNCTIONS[self]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -39,6 +40,7 @@ class Archive(NamedTuple):
 
 def read_archive(path: Name) -> Archive:
     """Return what a file holds; one that is damaged or no such file is a `ConfigurationError`."""
+    _check_name(path)
     try:
         with zipfile.ZipFile(path) as archive:
             entries = {name: archive.read(name) for name in _wanted(path, archive)}
@@ -55,6 +57,11 @@ def read_archive(path: Name) -> Archive:
         None if state is None else _flat(path, STATE, state),
         entries.get(NORMALIZER),
     )
+
+
+def _check_name(path: object) -> None:
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path must be a str or a path, not {type(path).__name__}")
 
 
 def _wanted(path: Name, archive: zipfile.ZipFile) -> list[str]:
@@ -78,7 +85,10 @@ def _refuse(path: Name, reason: str) -> NoReturn:
 
 def _write(path: Name, entries: dict[str, bytes | str]) -> None:
     """Write a zip; a file of that name is there as before or whole, whatever happens meanwhile."""
+    _check_name(path)
     target = Path(path)
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "No such folder, make it first", str(target.parent))
     beside = target.with_name(f".{target.name}-{secrets.token_hex(4)}")
     try:
         with zipfile.ZipFile(beside, "w") as archive:
@@ -87,6 +97,10 @@ def _write(path: Name, entries: dict[str, bytes | str]) -> None:
                 entry.external_attr = 0o644 << 16
                 archive.writestr(entry, content, zipfile.ZIP_DEFLATED)
         beside.replace(target)
+    except OSError as error:
+        if error.filename == str(beside):  # of which nobody knows
+            error.filename, error.filename2 = str(target), None
+        raise
     finally:
         beside.unlink(missing_ok=True)
 
@@ -123,6 +137,8 @@ class Stored:
             A class that DL4J does not have.
         TypeError
             What is given as normaliser is none.
+        OSError
+            The file cannot be written: there is no such folder, or no space.
         """
         if normalizer is not None and not isinstance(normalizer, Normalizer):
             raise TypeError(f"normalizer must be a Normalizer, not {type(normalizer).__name__}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import wraps
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from ndarena._core import WorkspaceArray
 from ndarena.data import AsyncDataSetIterator, AsyncMultiDataSetIterator, DataSet, DataSetIterator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ndarena.data import MultiDataSet
     from ndarena.nn.wiring import Wiring
@@ -27,10 +28,31 @@ __all__ = [
     "is_array",
     "listed",
     "numeric",
+    "positional",
     "read_ahead",
 ]
 
 PREFETCHED = 2  # batches that wait, as in DL4J
+SOURCES = (
+    "DataSet(features, labels) is one batch, ArrayDataSetIterator(features, labels, batch_size=32) gives many"
+)
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+def positional(most: int, cure: str = SOURCES) -> Callable[[F], F]:
+    """Decorate a method to which so many arguments may be given by position; more are told the cure."""
+
+    def decorate(method: F) -> F:
+        @wraps(method)
+        def called(self: object, *given: object, **named: object) -> Any:
+            if len(given) > most:
+                name = f"{type(self).__name__}.{method.__name__}"
+                raise TypeError(f"{name} takes {most} positional arguments, not {len(given)}: {cure}")
+            return method(self, *given, **named)
+
+        return cast("F", called)
+
+    return decorate
 
 
 def numeric(value: Array, what: str) -> Array:
@@ -129,10 +151,10 @@ def inputs_of(
     """
     if wiring.is_simple and len(features) == 1 and features_masks is labels_masks is None:
         (x,) = features
-        simple = type(x) is np.ndarray and x.dtype.kind in "buif"
-        return Batch([x if simple else numeric(x, "features")], [None], [None], [None])
+        simple = type(x) is np.ndarray and x.ndim and x.dtype.kind in "buif"
+        return Batch([x if simple else _features(x)], [None], [None], [None])
     inputs, outputs = len(wiring.inputs), len(wiring.outputs)
-    arrays = [numeric(x, "features") for x in _counted(features, inputs, "features")]
+    arrays = [_features(x) for x in _counted(features, inputs, "features")]
     for name, kind, x in zip(wiring.inputs, wiring.input_types, arrays, strict=False):
         if not kind.takes(tuple(x.shape)):
             raise ValueError(f"input {name!r}: expected {kind}, not an array of shape {list(x.shape)}")
@@ -141,6 +163,13 @@ def inputs_of(
         if mask is not None and x.ndim == 2 and list(mask.shape) not in [[len(x), 1], list(x.shape)]:
             raise ValueError(f"features_mask must have shape {[len(x), 1]}, not {list(mask.shape)}")
     return Batch(arrays, [None] * outputs, masks, _masks(labels_masks, outputs, dtype, "labels_mask"))
+
+
+def _features(x: Array) -> Array:
+    array = numeric(x, "features")
+    if not array.ndim:
+        raise ValueError("features must be an array of examples, not a number")
+    return array
 
 
 def errors_of(epsilons: Sequence[Array], outputs: Sequence[Array], dtype: np.dtype[Any]) -> list[Array]:

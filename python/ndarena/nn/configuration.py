@@ -31,7 +31,7 @@ from ndarena.nn.layer import Layer
 from ndarena.nn.output import OutputLayer
 from ndarena.nn.preprocessors import InputPreProcessor
 from ndarena.nn.updaters import IUpdater, Sgd
-from ndarena.nn.words import ReadOnly, at_least_one, member, refuse
+from ndarena.nn.words import Answering, ReadOnly, at_least_one, member, refuse
 
 if TYPE_CHECKING:
     from ndarena.nn.activations import Activation, IActivation
@@ -81,7 +81,7 @@ CHOICES: dict[str, type[BackpropType | CacheMode | ConvolutionMode]] = {
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class NetworkConfiguration:
+class NetworkConfiguration(Answering):
     """What both kinds of networks have: how to learn, and what layers fall back on."""
 
     json_key: ClassVar[str]
@@ -172,7 +172,7 @@ class NetworkConfiguration:
             self._set(name, workspace_mode_of(getattr(self, name), owner, name))
         length = at_least_one(self.tbptt_fwd_length, owner, "tbptt_fwd_length")
         self._set("tbptt_fwd_length", length)
-        if self.tbptt_back_length not in {None, length}:
+        if self.tbptt_back_length not in (None, length):
             reason = f"must be None or tbptt_fwd_length={length}: pieces are as long backward as forward"
             refuse(owner, "tbptt_back_length", self.tbptt_back_length, reason)
 

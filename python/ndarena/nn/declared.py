@@ -9,6 +9,8 @@ from typing import Any, Self, dataclass_transform
 
 import numpy as np
 
+from ndarena.nn.words import Answering
+
 __all__ = ["Declared", "keep", "shown"]
 
 keep = object.__setattr__
@@ -36,7 +38,7 @@ def _is_given(value: object) -> bool:
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
-class Declared:
+class Declared(Answering):
     """Makes a keyword-only dataclass of every subclass; declared fields are read-only.
 
     An object is configuration until a twin of it is made, which has ``_memory``; there other attributes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ndarena._core import (
@@ -13,7 +14,7 @@ from ndarena._core import (
 from ndarena.data import DataSet, MultiDataSet
 from ndarena.errors import ConfigurationError
 from ndarena.evaluation import ROC, Evaluation, RegressionEvaluation, ROCMultiClass
-from ndarena.nn.batches import batch_of, read_ahead
+from ndarena.nn.batches import batch_of, positional, read_ahead
 from ndarena.nn.choices import BackpropType, WorkspaceMode
 from ndarena.nn.learner import delivered
 from ndarena.nn.memory import OUTPUT_MEM, activations_configuration
@@ -35,6 +36,7 @@ E = TypeVar("E", bound=Any)
 class Evaluating(Replicated):
     """A network that can be held against labels."""
 
+    @positional(1)
     def evaluate(self, iterator: Any, *, labels: Sequence[str] | None = None, top_n: int = 1) -> Evaluation:
         """Return how well a network with one output classifies what the iterator gives.
 
@@ -56,16 +58,19 @@ class Evaluating(Replicated):
         """
         return self._evaluated(iterator, Evaluation(labels=labels, top_n=top_n), classifies=True)
 
+    @positional(1)
     def evaluate_regression(
         self, iterator: Any, *, columns: Sequence[str] | None = None
     ) -> RegressionEvaluation:
         """Return how far the only output is from the numbers it should be; ``columns`` names its columns."""
         return self._evaluated(iterator, RegressionEvaluation(columns=columns), classifies=False)
 
+    @positional(1)
     def evaluate_roc(self, iterator: Any, *, threshold_steps: int = 0) -> ROC:
         """Return the `ROC` of the only output, of one or two columns; errors are those of `evaluate`."""
         return self._evaluated(iterator, ROC(threshold_steps=threshold_steps), classifies=True)
 
+    @positional(1)
     def evaluate_roc_multi_class(self, iterator: Any, *, threshold_steps: int = 0) -> ROCMultiClass:
         """Return a `ROC` for every class of the only output; errors are those of `evaluate`."""
         return self._evaluated(iterator, ROCMultiClass(threshold_steps=threshold_steps), classifies=True)
@@ -89,12 +94,17 @@ class Evaluating(Replicated):
 
     def _evaluate_all(self, iterator: Any, evaluations: Mapping[int, Sequence[Any]]) -> None:
         """Give the outputs of every batch, and labels and masks, to evaluations by index of the output."""
+        for each in chain.from_iterable(evaluations.values()):
+            if isinstance(each, type) or not hasattr(each, "eval"):
+                raise TypeError(
+                    f"an evaluation is an object with eval(), such as Evaluation(), not {each!r:.100}"
+                )
         outputs = range(len(self.wiring.outputs))
         if unknown := set(evaluations) - set(outputs):
             raise ValueError(f"there is no output {min(unknown)}: they are {list(outputs)}")
         in_pieces = self.configuration.backprop_type is BackpropType.TRUNCATED_BPTT
         net: Any = self.clone() if in_pieces else self  # whose states are its own
-        single = isinstance(iterator, DataSet | MultiDataSet)
+        single = isinstance(iterator, DataSet | MultiDataSet) or not hasattr(iterator, "__iter__")
         with read_ahead([iterator] if single else iterator, self.wiring) as source:
             self._evaluate_each(net, source, evaluations)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, cast
 import numpy as np
 
 from ndarena._core import ArrayType, LayerWorkspaceMgr, functions
+from ndarena.nn import updaters
 from ndarena.nn.activations import Activation, IActivation, activation_of
 from ndarena.nn.choices import GradientNormalization
 from ndarena.nn.declared import keep
@@ -20,7 +21,7 @@ from ndarena.nn.sums import add_up_rows
 from ndarena.nn.updaters import IUpdater
 from ndarena.nn.weight_noise import IWeightNoise
 from ndarena.nn.weights import IWeightInit, WeightInit, scheme_of, weight_init_of
-from ndarena.nn.words import Array, at_least_one, member, number, refuse, size_or_none
+from ndarena.nn.words import Array, at_least_one, member, nearest, number, refuse, size_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,7 +117,8 @@ def _coefficient(value: object, owner: str, field: str) -> Any:
 
 def _updater(value: object, owner: str, field: str) -> IUpdater:
     if not isinstance(value, IUpdater):
-        refuse(owner, field, value, "must be an IUpdater, such as Sgd() or Adam()")
+        hint = nearest(value, updaters.__all__) if isinstance(value, str) else ""
+        refuse(owner, field, value, f"must be an IUpdater, such as Sgd() or Adam(){hint}")
     return value
 
 

@@ -9,7 +9,15 @@ import numpy as np
 from ndarena._core import Workspace, WorkspaceArray, detach
 from ndarena.errors import ScopeError
 from ndarena.nn.base import Network, note_workspaces
-from ndarena.nn.batches import batch_of, check_epochs, check_gave, errors_of, is_array, read_ahead
+from ndarena.nn.batches import (
+    batch_of,
+    check_epochs,
+    check_gave,
+    errors_of,
+    is_array,
+    positional,
+    read_ahead,
+)
 from ndarena.nn.choices import BackpropType, WorkspaceMode
 from ndarena.nn.layer import cut
 from ndarena.nn.memory import TrainingMemory
@@ -79,6 +87,7 @@ class Learner(Network):
     def _kinds(self) -> str:
         return " or ".join(f"a {kind.__name__}" for kind in self.data_classes)
 
+    @positional(2, "features and labels; epochs= is given by name")
     def fit(self, data: Any, labels: Any = None, *, epochs: int = 1) -> None:
         """Learn.
 
@@ -301,6 +310,7 @@ class Learner(Network):
 
         return self._outputs(batch, deliver, kind=SteppingPass)
 
+    @positional(1)
     def score(self, dataset: Any = None, *, training: bool = False) -> float:
         """Return loss per example and penalties of a data set, or without one of the last batch learned.
 
@@ -316,6 +326,7 @@ class Learner(Network):
 
         return float(sum(self._scored(self._checked(dataset), score, training=training)))
 
+    @positional(1)
     def score_examples(self, dataset: Any, *, add_regularization: bool = False) -> Flat:
         """Return the loss of every example, ``[N]``, each with the whole penalties if that is asked for."""
 

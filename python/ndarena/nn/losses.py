@@ -270,6 +270,17 @@ class LossFunction(Choice):
     WASSERSTEIN = "WASSERSTEIN"
     XENT = "XENT"
 
+    @classmethod
+    def elsewhere(cls) -> dict[str, str]:
+        """Return what members are called in other libraries."""
+        return {
+            "binary_crossentropy": "XENT",
+            "categorical_crossentropy": "MCXENT",
+            "cross_entropy": "MCXENT",
+            "mean_squared_error": "MSE",
+            "sparse_categorical_crossentropy": "SPARSE_MCXENT",
+        }
+
     def get_loss_function(self) -> ILossFunction:
         """Return the function of that name with its default settings."""
         return _FUNCTIONS[self]

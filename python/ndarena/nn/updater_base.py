@@ -10,7 +10,7 @@ import numpy as np
 
 from ndarena._core import empty_like, functions
 from ndarena.nn.schedules import ISchedule, number_or_schedule, value_at
-from ndarena.nn.words import Array, number
+from ndarena.nn.words import Answering, Array, number
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -32,7 +32,7 @@ PIECE = 1 << 16
 Scratch = tuple[Array, ...]
 
 
-class IUpdater:
+class IUpdater(Answering):
     """Base of updaters; a new one is a frozen dataclass with these methods.
 
     Gradient, state and step are flat. Scratch goes to the current workspace, where there is one.

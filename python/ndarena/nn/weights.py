@@ -72,6 +72,18 @@ class WeightInit(Choice):
     VAR_SCALING_UNIFORM_FAN_AVG = "VAR_SCALING_UNIFORM_FAN_AVG"
     """Uniform within ``3 / sqrt((fan_in + fan_out) / 2)``."""
 
+    @classmethod
+    def elsewhere(cls) -> dict[str, str]:
+        """Return what members are called in other libraries."""
+        return {
+            "glorot_normal": "XAVIER",
+            "glorot_uniform": "XAVIER_UNIFORM",
+            "he_normal": "RELU",
+            "he_uniform": "RELU_UNIFORM",
+            "kaiming_normal": "RELU",
+            "kaiming_uniform": "RELU_UNIFORM",
+        }
+
     def fill(self, weights: Any, rng: np.random.Generator, *, fan_in: int, fan_out: int) -> None:
         """Fill an array of any shape and floating dtype; draws depend on the generator and shape alone."""
         draw = _DRAWS[self]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 import numpy as np
 
@@ -16,11 +18,13 @@ if TYPE_CHECKING:
     from enum import Enum
 
 __all__ = [
+    "Answering",
     "Array",
     "Choice",
     "ReadOnly",
     "at_least_one",
     "member",
+    "nearest",
     "number",
     "refuse",
     "share_memory",
@@ -42,13 +46,44 @@ class Choice(policies.Choice):
     """
 
     @classmethod
-    def _missing_(cls, value: object) -> Enum | None:
-        if value is None:
-            return cls.__members__.get("NONE")
-        if not isinstance(value, str):
-            return None
-        wanted = value.replace("_", "").upper()
-        return next((m for name, m in cls.__members__.items() if name.replace("_", "") == wanted), None)
+    def _missing_(cls, value: object) -> Enum:
+        wanted = "NONE" if value is None else _bare(value) if isinstance(value, str) else None
+        member = next((m for name, m in cls.__members__.items() if _bare(name) == wanted), None)
+        return member or cls._refuse(value)
+
+    @classmethod
+    def elsewhere(cls) -> dict[str, str]:
+        """Return what members are called in other libraries, for the hint at the member."""
+        return {}
+
+
+class Answering:
+    """Base of classes that answer an argument which they do not take with the one that was meant."""
+
+    def __new__(cls, *given: object, **named: object) -> Self:
+        """Refuse what ``__init__`` would refuse without a hint."""
+        _check_arguments(cls, len(given), named)
+        return super().__new__(cls)
+
+
+def _check_arguments(cls: type, given: int, named: Mapping[str, object]) -> None:
+    parameters = _parameters(cls)
+    if any(p.kind in {p.VAR_POSITIONAL, p.VAR_KEYWORD} for p in parameters):
+        return
+    most = sum(p.kind is not p.KEYWORD_ONLY for p in parameters)
+    if given > most:
+        needed = ", ".join(f"{p.name}=…" for p in parameters if p.default is p.empty) or "…=…"
+        cure = f"the others are given by name, as in {cls.__name__}({needed})"
+        raise TypeError(f"{cls.__name__}() takes {most} positional arguments, not {given}: {cure}")
+    known = [p.name for p in parameters]
+    if unknown := [name for name in named if name not in known]:
+        hint = nearest(unknown[0], known)
+        raise TypeError(f"{cls.__name__}() got an unexpected keyword argument {unknown[0]!r}{hint}")
+
+
+def _parameters(cls: type) -> list[inspect.Parameter]:
+    init: Any = cls.__init__  # type: ignore[misc]  # of no subclass
+    return [] if init is object.__init__ else list(inspect.signature(init).parameters.values())[1:]
 
 
 C = TypeVar("C", bound=Choice)
@@ -93,9 +128,20 @@ def member(kind: type[C], value: object, owner: str, field: str) -> C:
     try:
         return kind(value)
     except ValueError:
-        meant = get_close_matches(str(value).upper(), kind.__members__, n=1)
-        hint = f"; did you mean {meant[0]}?" if meant else ""
+        hint = nearest(value, kind.__members__, kind.elsewhere())
         refuse(owner, field, value, f"is none of {', '.join(m.name for m in kind)}{hint}")
+
+
+def nearest(given: object, names: Iterable[str], elsewhere: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Return the question whether the name nearest to the one given was meant; nothing if none is near."""
+    meant = {_bare(name): name for name in names} | {_bare(name): ours for name, ours in elsewhere.items()}
+    found = get_close_matches(_bare(str(given)), meant, n=1)
+    return f"; did you mean {meant[found[0]]}?" if found else ""
+
+
+def _bare(name: str) -> str:
+    """Return a name without what spellings differ in."""
+    return name.replace("_", "").upper()
 
 
 def at_least_one(value: object, owner: str, field: str) -> int:

@@ -92,4 +92,4 @@ def _warn(workers: int) -> None:
         f"{workers} workers with as many BLAS threads as there are cores slow each other down: "
         f"pip install ndarena[parallel], or set {SETTINGS[0]}={share} before NumPy is imported"
     )
-    warnings.warn(text, RuntimeWarning, stacklevel=5)  # whoever called what enters the context
+    warnings.warn(text, RuntimeWarning, stacklevel=6)  # whoever called what enters the context

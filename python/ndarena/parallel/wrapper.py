@@ -18,7 +18,7 @@ from ndarena._core import scope_out_of_workspaces
 from ndarena.data.handover import is_reading, snapshot
 from ndarena.data.ring import Ring
 from ndarena.nn import ComputationGraph, MultiLayerNetwork, WorkspaceMode
-from ndarena.nn.batches import check_epochs, check_gave, read_ahead
+from ndarena.nn.batches import check_epochs, check_gave, positional, read_ahead
 from ndarena.nn.choices import workspace_mode_of
 from ndarena.nn.listeners import checked_listeners
 from ndarena.nn.words import Choice, at_least_one, member, refuse
@@ -182,6 +182,7 @@ class ParallelWrapper:
 
     # Training.
 
+    @positional(1)
     def fit(self, iterator: Any, *, epochs: int = 1) -> None:
         """Train the model.
 
