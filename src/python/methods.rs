@@ -72,15 +72,16 @@ fn trusting<'py>(
     on_views(name, slf, (args, kwargs), |view, arguments| steady::whole((view, name), arguments))
 }
 
-/// A method that trusts a mask.
-fn masked<'py>(
+/// A method that trusts a mask, or counts.
+fn selecting<'py>(
     name: &str,
     slf: Slf<'_, 'py>,
     args: Args<'_, 'py>,
     kwargs: Kwargs<'_, 'py>,
 ) -> Object<'py> {
+    let first = if name == "repeat" { "repeats" } else { "condition" };
     on_views(name, slf, (args, kwargs), |view, arguments| {
-        let (args, kwargs) = steady::of_compress(arguments)?;
+        let (args, kwargs) = steady::of_method(arguments, first)?;
         foreign::call_method(view.object(), name, &args, kwargs.as_ref())
     })
 }
@@ -137,13 +138,13 @@ macro_rules! methods {
 
 methods! { method:
     argmax argmin byteswap choose clip conj conjugate
-    cumprod cumsum diagonal dot fill flatten getfield put ravel repeat reshape
+    cumprod cumsum diagonal dot fill flatten getfield put ravel reshape
     round searchsorted setfield squeeze std swapaxes take trace transpose var view
 }
 
 methods! { trusting: argpartition argsort nonzero partition sort }
 
-methods! { masked: compress }
+methods! { selecting: compress repeat }
 
 methods! { reduction: all any max mean min prod sum }
 

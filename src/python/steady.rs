@@ -1,5 +1,5 @@
-//! Elements that NumPy looks at and then trusts, when it has let go of the interpreter: masks, places, what is
-//! sorted. A thread that changes them meanwhile would lead it outside of the memory. Where there are other
+//! Elements that NumPy looks at and then trusts: masks, places, counts, what is sorted. It lets go of the
+//! interpreter meanwhile, or other threads write without it. A thread that changes them meanwhile would lead it outside of the memory. Where there are other
 //! threads, or may be before NumPy is done, it gets copies, which nobody else has.
 
 #![forbid(unsafe_code)]
@@ -14,7 +14,7 @@ use super::npy::{Ndarray, numpy};
 use crate::registry;
 
 /// Functions that trust an argument: its place and its name.
-const TRUSTING: [(&str, usize, &str); 15] = [
+const TRUSTING: [(&str, usize, &str); 16] = [
     ("argpartition", 0, "a"),
     ("argsort", 0, "a"),
     ("argwhere", 0, "a"),
@@ -28,6 +28,7 @@ const TRUSTING: [(&str, usize, &str); 15] = [
     ("nonzero", 0, "a"),
     ("piecewise", 1, "condlist"),
     ("put_along_axis", 1, "indices"),
+    ("repeat", 1, "repeats"),
     ("take_along_axis", 1, "indices"),
     ("where", 0, "condition"),
 ];
@@ -86,9 +87,9 @@ pub fn of_ufunc<'py>(method: &str, arguments: Arguments<'py>) -> PyResult<Argume
     if stays { Ok(arguments) } else { replaced(arguments, 1, "indices") }
 }
 
-/// Arguments of `ndarray.compress`.
-pub fn of_compress(arguments: Arguments<'_>) -> PyResult<Arguments<'_>> {
-    if is_undisturbed(&arguments)? { Ok(arguments) } else { replaced(arguments, 0, "condition") }
+/// Arguments of a method of ndarray's, of which it trusts the first, by that name.
+pub fn of_method<'py>(arguments: Arguments<'py>, name: &str) -> PyResult<Arguments<'py>> {
+    if is_undisturbed(&arguments)? { Ok(arguments) } else { replaced(arguments, 0, name) }
 }
 
 fn functions(py: Python<'_>) -> PyResult<Py<PyDict>> {

@@ -22,15 +22,15 @@ with ws, np.errstate(all="ignore"):
     rows, b = ws.ones((2, N)), ws.ones(N)
     places, small, mask = np.arange(N), np.arange(N, dtype="i4"), np.zeros(N, bool)
     view, counts, bools = a.numpy(), ws.zeros(N, "i8"), ws.zeros((4, N // 4), bool)
-    Key, bits = namedtuple("Key", "row places"), bools.numpy()
+    Key, bits, times = namedtuple("Key", "row places"), bools.numpy(), ws.zeros(N, "i8")
 
     def disturb():
         while not stop.is_set():
             places[-1000:], small[-1000:], counts[-1000:], mask[N // 2 :] = 2**40, 2**31 - 1, 2**22, True
-            bits[2:] = True
+            bits[2:], times[-5000:] = True, 500
             view[:3000], view[-3000:] = 120, 0
             places[-1000:], small[-1000:], counts[-1000:], mask[N // 2 :] = 0, 0, 0, False
-            bits[2:] = False
+            bits[2:], times[-5000:] = False, 0
             view[:3000], view[-3000:] = 0, 120
 
     thread = threading.Thread(target=disturb)
@@ -62,6 +62,8 @@ CALLS = [
     "rows[Key(1, places)] = 2.0",
     "np.where(bools)",
     "bools.nonzero()",
+    "np.repeat(b, times)",
+    "b.repeat(times)",
     "np.argwhere(bools)",
 ]
 SORTS = [
@@ -183,6 +185,11 @@ def test_in_company_the_same_is_done(company):
         assert a.compress(ws.array([True, False, True])).tolist() == [3.0, 1.0]
         assert np.where(a > 1, a, 0.0).tolist() == [3.0, 2.0, 0.0]
         assert [places.tolist() for places in np.where(a > 1)] == [[0, 1]]
+        assert (
+            a.repeat(ws.array([2, 0, 1])).tolist()
+            == np.repeat(a, np.array([2, 0, 1])).tolist()
+            == [3.0, 3.0, 1.0]
+        )
         assert np.median(a, overwrite_input=True) == np.median(a, None, None, True) == 2.0
         assert view.tolist() == [3.0, 2.0, 1.0]
         assert ws.escaped_count == 0
