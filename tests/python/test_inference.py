@@ -167,6 +167,7 @@ def test_a_graph_is_given_an_array_for_each_input():
         {"queue_limit": -1},
         {"max_wait": -1.0},
         {"max_wait": float("nan")},
+        {"max_wait": 10**400},
         {"inference_mode": "PARALLEL"},
         {"load_balance_mode": "RANDOM"},
     ],

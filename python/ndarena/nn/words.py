@@ -162,7 +162,11 @@ def number(
     """Return a finite number of ``least <= value < below`` as a ``float``; anything else is refused."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         refuse(owner, field, value, "must be a number")
-    if not (math.isfinite(value) and least <= value < below):
+    try:
+        found = float(value)
+    except OverflowError:  # an int beyond all of them
+        found = math.inf
+    if not (math.isfinite(found) and least <= found < below):
         limits = [f"from {least:g} on"] * (least > -math.inf) + [f"below {below:g}"] * (below < math.inf)
         refuse(owner, field, value, " ".join(["must be a finite number", *limits]))
-    return float(value)
+    return found
