@@ -12,6 +12,7 @@
 
 #![allow(unsafe_code)]
 
+use pyo3::exceptions::PySystemError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyInt, PySlice, PyString, PyTuple};
@@ -62,7 +63,14 @@ where
     let result = unsafe { function(callable.as_ptr(), args, kwargs) };
     std::mem::forget(park);
     // SAFETY: invariant 2.
-    unsafe { Bound::from_owned_ptr_or_err(py, result) }
+    unsafe { Bound::from_owned_ptr_or_err(py, result) }.map_err(|error| meant(py, error))
+}
+
+/// What NumPy has to say where it gives a result and an exception at once, as `put` does of a wrong mode.
+#[cold]
+fn meant(py: Python<'_>, error: PyErr) -> PyErr {
+    let cause = error.is_instance_of::<PySystemError>(py).then(|| error.cause(py));
+    cause.flatten().unwrap_or(error)
 }
 
 unsafe extern "C-unwind" {

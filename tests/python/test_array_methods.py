@@ -379,3 +379,13 @@ def test_module_functions_agree_with_methods(scopes):
     a = scopes.outer.array(sample("d"))
     assert ndarena.sum(a) == a.sum()
     np.testing.assert_array_equal(plain(ndarena.detach(a)), sample("d"))
+
+
+@pytest.mark.parametrize("put", [ndarena.WorkspaceArray.put, np.put])
+def test_a_wrong_mode_of_put_is_told(put):
+    """NumPy itself gives a result and an exception at once: a `SystemError`."""
+    with ndarena.Workspace(id="W") as ws:
+        a = ws.array(np.arange(6.0))
+        with pytest.raises(ValueError, match="clipmode"):
+            put(a, 1, 2.0, mode=3)
+        assert a.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
