@@ -1,6 +1,6 @@
 //! ndarray's methods and computed attributes on a `WorkspaceArray`.
 
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -86,6 +86,24 @@ fn selecting<'py>(
     })
 }
 
+/// `put`. NumPy refuses a number that names no mode after it has written.
+fn putting<'py>(
+    name: &str,
+    slf: Slf<'_, 'py>,
+    args: Args<'_, 'py>,
+    kwargs: Kwargs<'_, 'py>,
+) -> Object<'py> {
+    let named = kwargs.map(|kwargs| kwargs.get_item("mode")).transpose()?.flatten();
+    let mode = args.get_item(2).ok().or(named);
+    if let Some(number) = mode.and_then(|mode| mode.extract::<i64>().ok()) {
+        if !(0..=2).contains(&number) {
+            let reason = format!("mode must be 'raise', 'wrap' or 'clip' (0, 1, 2), not {number}");
+            return Err(PyValueError::new_err(reason));
+        }
+    }
+    method(name, slf, args, kwargs)
+}
+
 /// A reduction, into memory of the current workspace where there is one.
 fn reduction<'py>(
     name: &str,
@@ -138,13 +156,15 @@ macro_rules! methods {
 
 methods! { method:
     argmax argmin byteswap choose clip conj conjugate
-    cumprod cumsum diagonal dot fill flatten getfield put ravel reshape
+    cumprod cumsum diagonal dot fill flatten getfield ravel reshape
     round searchsorted setfield squeeze std swapaxes take trace transpose var view
 }
 
 methods! { trusting: argpartition argsort nonzero partition sort }
 
 methods! { selecting: compress repeat }
+
+methods! { putting: put }
 
 methods! { reduction: all any max mean min prod sum }
 

@@ -381,11 +381,14 @@ def test_module_functions_agree_with_methods(scopes):
     np.testing.assert_array_equal(plain(ndarena.detach(a)), sample("d"))
 
 
-@pytest.mark.parametrize("put", [ndarena.WorkspaceArray.put, np.put])
-def test_a_wrong_mode_of_put_is_told(put):
-    """NumPy itself gives a result and an exception at once: a `SystemError`."""
+@pytest.mark.parametrize("mode", [3, -1, np.int8(3)])
+def test_a_wrong_mode_of_put_is_told_before_it_writes(mode):
+    """NumPy itself writes, and gives a result and an exception at once: a `SystemError`."""
     with ndarena.Workspace(id="W") as ws:
         a = ws.array(np.arange(6.0))
-        with pytest.raises(ValueError, match="clipmode"):
-            put(a, 1, 2.0, mode=3)
+        for put in (lambda: a.put(1, 2.0, mode), lambda: a.put(1, 2.0, mode=mode)):
+            with pytest.raises(ValueError, match="mode must be"):
+                put()
         assert a.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+        with pytest.raises(ValueError, match="clipmode"):
+            np.put(a, 1, 2.0, mode)
