@@ -1,7 +1,8 @@
 # What a person types. `make` alone lists it.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-rust test-loom test-python numpy-tests numpy-tests-all clients prove-python test-address \
+.PHONY: help demo test test-rust test-loom test-python numpy-tests numpy-tests-all clients prove-python \
+	build-python build-address test-address \
 	soak prove fuzz array-api lint format cross-check docs bench bench-smoke \
 	instructions instructions-update wheel clean check
 
@@ -51,9 +52,14 @@ clients: $(VENV)/.clients ## SciPy, pandas, scikit-learn and others on memory of
 
 # At length what `make test-python` does in short. SEED=n takes other calls.
 prove-python: $(VENV)/.test ## nonsense for every callable, faults at every point, code of others at every moment, readers, forks
-	NONSENSE_CALLS=100000 NONSENSE_SEED=$(or $(SEED),1) READER_GRANTS=340000 BALANCE_CALLS=60 $(python) -m pytest -n auto -o timeout=900 \
+	NONSENSE_CALLS=100000 NONSENSE_SEED=$(or $(SEED),1) READER_GRANTS=340000 BALANCE_CALLS=30 $(python) -m pytest -n auto --maxschedchunk=1 -o timeout=900 \
 		tests/python/test_nonsense.py tests/python/test_reentry.py \
 		tests/python/test_faults.py tests/python/test_contention.py tests/python/test_processes.py tests/python/test_balance.py
+
+# What `prove-python` and `test-address` run: `make prove` builds it beside other proofs.
+build-python: $(VENV)/.test
+build-address: $(VENV)/.test
+	$(python) tools/address.py --build $(if $(NIGHTLY),--nightly $(NIGHTLY))
 
 test-address: $(VENV)/.test ## tests of the bindings with an extension that AddressSanitizer watches; NIGHTLY= says which toolchain, WHOLE=1 all tests
 	$(python) tools/address.py $(if $(NIGHTLY),--nightly $(NIGHTLY)) $(if $(WHOLE),--whole)

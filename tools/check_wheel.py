@@ -1,9 +1,10 @@
 """Try the wheel and the sdist as users get them; `make wheel` calls it with the folder they lie in.
 
-The newest Python with the newest NumPy runs every test but those of what no interpreter changes. The other
-pairs of the two run the tests of what an interpreter or a NumPy can break: dispatch, buffers, lifetimes,
-threads, the interpreter's end; two pairs at once. All of it on all of them would take half an hour, and the
-core does not know which Python loaded it.
+The newest Python with the newest NumPy runs every test but those of what no interpreter changes. The oldest
+Python with the oldest NumPy, and those in between with the newest, run the tests of what an interpreter or a
+NumPy can break: dispatch, buffers, lifetimes, threads, the interpreter's end; the other pairs a beginner's
+first steps; two pairs at once. All of it on all of them would take half an hour, and the core does not know
+which Python loaded it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -37,7 +39,10 @@ TOUCHED_BY_PYTHON_AND_NUMPY = [
     "test_scopes.py",
     "test_threads.py",
 ]
-COMPARED_WITH_NUMPY = "test_numpy_compared.py"
+TESTS_OF_PAIRS = {  # with the newest NumPy the whole run compares
+    NEWEST_NUMPY: TOUCHED_BY_PYTHON_AND_NUMPY,
+    OLDEST_NUMPY: [*TOUCHED_BY_PYTHON_AND_NUMPY, "test_numpy_compared.py"],
+}
 THE_SAME_EVERYWHERE = [
     "test_benches.py",
     "test_configuration.py",
@@ -72,15 +77,13 @@ def main(folder: Path) -> None:
     check_contents(wheel)
     pythons = interpreters()
     *others, newest = sorted(pythons)
-    pairs = [(version, numpy) for version in others for numpy in (NEWEST_NUMPY, OLDEST_NUMPY)]
-    pairs.append((newest, OLDEST_NUMPY))
     with ThreadPoolExecutor(max_workers=2) as two:
         tries = [two.submit(check_tests, pythons[newest], sdist, NEWEST_NUMPY, FIRST_STEPS)]
-        for version, numpy in pairs:
-            # With the newest NumPy the whole run compares.
-            compared = [COMPARED_WITH_NUMPY] if numpy == OLDEST_NUMPY else []
-            tests = [*TOUCHED_BY_PYTHON_AND_NUMPY, *compared]
+        for version, numpy in product(others, (NEWEST_NUMPY, OLDEST_NUMPY)):
+            is_oldest = version == others[0]
+            tests = TESTS_OF_PAIRS[numpy] if is_oldest == (numpy == OLDEST_NUMPY) else FIRST_STEPS
             tries.append(two.submit(check_tests, pythons[version], wheel, numpy, tests))
+        tries.append(two.submit(check_tests, pythons[newest], wheel, OLDEST_NUMPY, FIRST_STEPS))
         for done in as_completed(tries):
             say(done.result())
     say(check_tests(pythons[newest], wheel, NEWEST_NUMPY, []))

@@ -13,6 +13,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -71,7 +72,7 @@ class Proof:
     needs: list[tuple[Command, Command]] = field(default_factory=list)
     seeded: bool = False
     minutes: int = 15
-    # It keeps all cores busy by itself; of the others two run side by side.
+    # It keeps all cores busy by itself, once it is built; of the others two run side by side.
     alone: bool = False
 
 
@@ -106,18 +107,6 @@ def proofs(steps: int, seconds: int, executions: int, seed: int) -> list[Proof]:
             seeded=True,
         ),
         Proof(
-            "corpus",
-            "programs that a fuzzer kept agree with plain vectors",
-            [*core, "--", "corpus", "--nocapture"],
-            r"corpus: (.+)",
-        ),
-        Proof(
-            "refusals",
-            "a system and an arena that refuse leave everything as it was",
-            ["cargo", "test", "--locked", *PROFILE, "--test", "failing_system"],
-            r"(\d+) passed",
-        ),
-        Proof(
             "loom", "all interleavings of who frees and who leases", ["make", "test-loom"], r"(\d+) passed"
         ),
         Proof(
@@ -137,6 +126,18 @@ def proofs(steps: int, seconds: int, executions: int, seed: int) -> list[Proof]:
             {"MIRIFLAGS": "-Zmiri-strict-provenance -Zmiri-disable-isolation"},
             needs=NIGHTLY_NEEDS,
             minutes=20,
+        ),
+        Proof(
+            "corpus",
+            "programs that a fuzzer kept agree with plain vectors",
+            [*core, "--", "corpus", "--nocapture"],
+            r"corpus: (.+)",
+        ),
+        Proof(
+            "refusals",
+            "a system and an arena that refuse leave everything as it was",
+            ["cargo", "test", "--locked", *PROFILE, "--test", "failing_system"],
+            r"(\d+) passed",
         ),
         sanitized(
             "address",
@@ -161,6 +162,7 @@ def proofs(steps: int, seconds: int, executions: int, seed: int) -> list[Proof]:
             "nonsense, faults at every point, code of others, readers, forks",
             ["make", "prove-python", f"SEED={seed}"],
             r"(\d+) passed",
+            build=["make", "build-python"],
             seeded=True,
             alone=True,
         ),
@@ -169,6 +171,7 @@ def proofs(steps: int, seconds: int, executions: int, seed: int) -> list[Proof]:
             "no access outside memory, or after its end, by the bindings",
             ["make", "test-address", f"NIGHTLY={NIGHTLY}"],
             r"(\d+) passed",
+            build=["make", "build-address", f"NIGHTLY={NIGHTLY}"],
             needs=NIGHTLY_NEEDS,
             alone=True,
         ),
@@ -234,14 +237,19 @@ def log_of(proof: Proof) -> Path:
     return OUT / f"{proof.name}.log"
 
 
+def unbuilt(proof: Proof) -> str:
+    """Build what a proof runs; why that cannot be done, if so."""
+    if proof.build:
+        code, told = run(proof.build, proof.env, 15, log_of(proof))
+        if code != 0:
+            return f"it does not build: {last_line(told)}"
+    return ""
+
+
 def prove(proof: Proof, seed: int) -> tuple[str, str]:
     """Run a proof: its verdict and its figure, or the reason why there is none."""
-    log, env = log_of(proof), {"NDARENA_SEED": str(seed)} | proof.env
-    if proof.build:
-        code, told = run(proof.build, env, 15, log)
-        if code != 0:
-            return NOT_RUN, f"it does not build: {last_line(told)}"
-    code, told = run(proof.command, env, proof.minutes, log)
+    log = log_of(proof)
+    code, told = run(proof.command, {"NDARENA_SEED": str(seed)} | proof.env, proof.minutes, log)
     if code is None:
         return NOT_RUN, last_line(told)
     figures = re.findall(proof.figure, told)
@@ -259,6 +267,7 @@ def row(proof: Proof, reason: str, seed: int) -> Row:
     """Run a proof, unless there is a reason why not, and return its row of the table."""
     print(f"{proof.name}: {proof.what} ...", flush=True)
     begun = time.monotonic()
+    reason = reason or unbuilt(proof)
     verdict, figure = (NOT_RUN, reason) if reason else prove(proof, seed)
     seconds = round(time.monotonic() - begun)
     print(f"    {proof.name} {verdict}: {figure}, {seconds} s", flush=True)
@@ -269,19 +278,33 @@ def row(proof: Proof, reason: str, seed: int) -> Row:
 
 
 def rows(chosen: list[Proof], seed: int) -> list[Row]:
-    """Run proofs, two at a time of those that leave a core free; their rows in the order of the proofs."""
-    reasons = {proof.name: lacking(proof) for proof in chosen}  # one installation after the other
+    """Run proofs, two at a time of those that leave a core free; their rows in the order of the proofs.
+
+    What the others run is built beside them: linking takes one core.
+    """
     found: dict[str, Row] = {}
+    alone = [proof for proof in chosen if proof.alone]
+    installing = threading.Lock()  # one installation after the other
 
     def take(proof: Proof) -> None:
-        found[proof.name] = row(proof, reasons[proof.name], seed)
+        with installing:
+            reason = lacking(proof)
+        found[proof.name] = row(proof, reason, seed)
+
+    def build() -> None:
+        for proof in alone:
+            with installing:
+                reason = lacking(proof)
+            if not reason:
+                unbuilt(proof)  # what goes wrong is told when it is built again
 
     pool = ThreadPoolExecutor(2)
     try:
+        built = pool.submit(build)
         list(pool.map(take, [proof for proof in chosen if not proof.alone]))
-        for proof in chosen:
-            if proof.alone:
-                take(proof)
+        built.result()
+        for proof in alone:
+            take(proof)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in list(running):  # an interrupt

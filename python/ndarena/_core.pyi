@@ -548,7 +548,7 @@ class WorkspaceArray:
     `repr` go on working. `detach` copies it out. Its results go to the current workspace.
     """
 
-    __hash__: None  # type: ignore[assignment]
+    __hash__: None  # type: ignore[assignment]  # as ndarray's: it compares element by element
     @property
     def shape(self) -> tuple[int, ...]:
         """Lengths of the dimensions."""

@@ -11,7 +11,7 @@ use super::fast;
 use super::foreign;
 use super::form::Form;
 use super::handle::WorkspaceArray;
-use super::loops::filling;
+use super::loops::{filling, turning};
 use super::npy::{C_CONTIGUOUS, F_CONTIGUOUS, FEW, WRITEABLE};
 use super::numbers::is_number;
 use super::seen::Seen;
@@ -39,7 +39,7 @@ pub fn part<'py>(
     Ok(Some(view.into_any()))
 }
 
-/// A number, or an array that is laid out alike, into the part that a key of ints and slices, or `...`, names.
+/// A number, or an array of the same shape and dtype without gaps, into the part that a key of ints and slices, or `...`, names.
 /// False: the general path, and nothing has changed.
 pub fn assign<'py>(
     slf: &Bound<'py, WorkspaceArray>,
@@ -69,7 +69,11 @@ fn put(ours: &WorkspaceArray, form: &Form, value: &Bound<'_, PyAny>) -> PyResult
         && form.size().saturating_mul(form.item().size) <= SHORT
         && source.has_dtype(form.dtype(value.py()))
         && source.few_axes().is_some_and(|axes| axes.shape() == form.shape());
-    Ok(is_alike && copy_packed(&source, form).is_some())
+    if is_alike {
+        Ok(copy_packed(&source, form).is_some())
+    } else {
+        turning::into(ours, form, &source)
+    }
 }
 
 /// More bytes are copied by NumPy, while other threads have the interpreter.

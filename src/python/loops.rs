@@ -23,6 +23,7 @@ pub mod matmul;
 pub mod overlapping;
 pub mod picking;
 mod scalar;
+pub mod turning;
 
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::ptr;

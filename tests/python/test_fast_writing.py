@@ -7,7 +7,17 @@ import threading
 
 import numpy as np
 import pytest
-from fast_support import DTYPES, edges, fast_paths, laid_out, numbers, numpys_scalars, packed, three_ways
+from fast_support import (
+    DTYPES,
+    edges,
+    fast_paths,
+    laid_out,
+    numbers,
+    numpys_scalars,
+    packed,
+    read_only,
+    three_ways,
+)
 
 import ndarena
 
@@ -87,6 +97,46 @@ def test_short_and_long_ones(ws, n, dtype):
     three_ways(ws, filled, array, 3)
     three_ways(ws, assigned(slice(n // 3, None)), array, 3)
     three_ways(ws, assigned(...), array, packed(np.arange(n).astype(dtype)))
+
+
+MATRICES = [(1, 9), (9, 1), (2, 2), (3, 5), (4, 4), (15, 17), (16, 16), (33, 70), (257, 130), (0, 3)]
+
+
+@pytest.mark.parametrize("shape", MATRICES, ids=str)
+@pytest.mark.parametrize("dtype", ["i1", "f4", "i8", "f8", "c16", ">f4", "M8[s]"])
+def test_a_matrix_that_lies_the_other_way_round(ws, dtype, shape):
+    def by_rows(values):
+        return lambda make: make(values)
+
+    def by_columns(values):
+        return lambda make: make(values.T.copy()).T
+
+    zeros = np.zeros(shape, dtype)
+    values = np.arange(zeros.size).reshape(shape).astype(dtype)
+    for target, source in ((by_rows, by_columns), (by_columns, by_rows)):
+        three_ways(ws, assigned(...), target(zeros), source(values))
+        three_ways(ws, assigned(slice(1, None)), target(zeros), source(values[1:]))
+        three_ways(ws, assigned(...), target(zeros), source(np.ones(shape, "f2")))
+
+
+@pytest.mark.parametrize("n", [1, 2, 16, 33, 100])
+def test_a_matrix_is_turned_in_its_own_place(ws, n):
+    def turn(array):
+        array[...] = array.T
+        return array
+
+    def turn_onto_the_next(line):
+        line[1 : n * n + 1].reshape(n, n)[...] = line[: n * n].reshape(n, n).T
+        return line
+
+    square = np.arange(n * n, dtype="f4")
+    three_ways(ws, turn, packed(square.reshape(n, n)))
+    three_ways(ws, turn_onto_the_next, packed(np.append(square, 7)))
+
+
+def test_a_matrix_that_may_not_be_written_is_not_turned(ws):
+    ones = np.ones((7, 5))
+    three_ways(ws, assigned(...), lambda make: read_only(make(ones.T)), lambda make: make(ones).T)
 
 
 def test_parts_of_one_array_that_overlap(ws):

@@ -223,7 +223,7 @@ BINDINGS = {
 # The package: `binary`, `errors` and `policies` are words and stand at the bottom; `__init__` is the door.
 PYTHON = {
     "__init__": {"_core", "cycle", "errors", "memory", "policies"},
-    "_core": {"errors", "policies"},
+    "_core": {"policies"},
     "binary": set(),
     "cycle": {"_core"},
     "errors": {"policies"},
@@ -236,7 +236,7 @@ PYTHON = {
     "data": {"_core", "binary", "policies"},
     "evaluation": {"binary"},
     "nn": {"_core", "binary", "errors", "policies", "data", "evaluation"},
-    "parallel": {"_core", "errors", "nn", "data", "evaluation"},
+    "parallel": {"_core", "nn", "data"},
 }
 
 UNSAFE = {
@@ -257,6 +257,7 @@ UNSAFE = {
     "python/loops/matmul",
     "python/loops/overlapping",
     "python/loops/picking",
+    "python/loops/turning",
     "python/npy",
     "python/npy/ndarray",
     "python/object",

@@ -84,6 +84,10 @@ def test_batches_lie_in_a_ring_that_is_the_threads_own():
     assert isinstance(plain.features, np.ndarray)
 
 
+def test_a_queue_for_more_batches_than_there_ever_will_be_costs_nothing():
+    assert len(list(AsyncDataSetIterator(ROWS, 10**10, use_workspace=False))) == len(list(ROWS))
+
+
 def test_what_is_kept_too_long_says_so_and_a_view_keeps_its_bytes():
     kept, views, copies = [], [], []
     for data in AsyncDataSetIterator(ROWS, 2):

@@ -23,6 +23,8 @@ T = TypeVar("T")
 PATIENCE = 10.0  # seconds for a source to come back
 HASTE = 1.0  # the same where nobody asked to wait
 TICK = 0.001
+MOST = 1 << 16
+"""So many batches wait at most, whatever the size of a queue."""
 
 
 class _End(NamedTuple):
@@ -63,7 +65,7 @@ class Handover:
         self.ends_thread = False
         """Whether the thread ends with the reading."""
         self._is_over = threading.Event()
-        for _ in range(size):
+        for _ in range(min(size, MOST)):
             self.room.put(None)
 
     def run(self, read: Callable[[], None]) -> None:

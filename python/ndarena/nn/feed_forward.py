@@ -35,8 +35,8 @@ ACTIVATIONS = ArrayType.ACTIVATIONS
 ACTIVATION_GRAD = ArrayType.ACTIVATION_GRAD
 FF_WORKING_MEM = ArrayType.FF_WORKING_MEM
 
-FEW_ROWS, MANY_WEIGHTS = 64, 1 << 16
-"""For so few rows BLAS may take longer to arrange so many weights than to multiply by them."""
+MANY_WEIGHTS, INPUTS_PER_ROW = 1 << 16, 6
+"""BLAS may take long to arrange so many weights, where that is much more than turning the result."""
 
 
 class BaseLayer(Layer):
@@ -250,7 +250,8 @@ class FullyConnected(FeedForwardLayer):
     def _multiply(self, rows: Array, out: Array, mgr: LayerWorkspaceMgr) -> None:
         """Set ``out`` to ``rows @ W``; the columns of ``W`` are what lies together."""
         weights = self.param_table["W"]
-        if 1 < len(rows) <= FEW_ROWS and weights.size >= MANY_WEIGHTS:
+        few = len(weights) // INPUTS_PER_ROW
+        if 1 < len(rows) <= few and weights.size >= MANY_WEIGHTS:
             turned = mgr.create_uninitialized(FF_WORKING_MEM, out.shape[::-1], out.dtype)
             functions.matmul(weights.T, rows.T, out=turned)
             out[...] = turned.T
