@@ -18,7 +18,7 @@ from inference_support import (
 
 import ndarena
 from ndarena import nn
-from ndarena.parallel.batching import KEPT, TRIED, Batching
+from ndarena.parallel.batching import KEPT, TRIALS, TRIED, Batching
 from ndarena.parallel.inference_requests import RequestQueue
 
 
@@ -184,20 +184,35 @@ def expectations(batches, seconds, key=lambda turn: "one kind"):
     return found
 
 
+TRIES = [16 // parts for parts in TRIALS for _ in range(TRIED)]
+
+
 @pytest.mark.parametrize(("whole", "half", "better"), [(1.0, 0.9, 8), (1.0, 1.1, 16)])
 def test_batches_are_halved_where_that_takes_less_time_for_a_row(whole, half, better):
-    found = expectations(3 * KEPT, {16: whole, 8: half})
-    assert found[:TRIED] == [16] * TRIED
-    assert found[TRIED : 2 * TRIED] == [8] * TRIED
-    assert found[2 * TRIED : 2 * TRIED + KEPT] == [better] * KEPT
-    again = found[2 * TRIED + KEPT :]
-    assert again[: 2 * TRIED] == [16] * TRIED + [8] * TRIED, "both are tried again"
+    found = expectations(2 * (len(TRIES) + KEPT), {16: whole, 8: half})
+    again = found[len(TRIES) + KEPT :]
+    assert found[: len(TRIES)] == TRIES
+    assert found[len(TRIES) :][:KEPT] == [better] * KEPT
+    assert again[: len(TRIES)] == TRIES, "both are tried again"
+
+
+def test_a_slow_moment_decides_nothing():
+    def slow_moment(turn):
+        return 3.0 if turn <= TRIED else 1.0
+
+    clock, expected, found = Clock(), 16, []
+    batching = Batching(clock)
+    for turn in range(len(TRIES) + 1):
+        clock.now += expected * {16: 0.9, 8: 1.0}[expected] * slow_moment(turn)
+        expected = batching.expected("one kind", expected, 16 - expected)
+        found.append(expected)
+    assert found[-1] == 16
 
 
 def test_another_kind_of_requests_is_tried_anew():
-    found = expectations(3 * TRIED, {16: 1.0, 8: 0.5}, key=lambda turn: turn > 2 * TRIED)
-    assert found[2 * TRIED - 1 : 2 * TRIED + 1] == [8, 8]
-    assert found[2 * TRIED + 1 :] == [16] * (TRIED - 1)
+    found = expectations(3 * TRIED, {16: 1.0, 8: 0.5}, key=lambda turn: turn > TRIED + 1)
+    assert found[TRIED : TRIED + 2] == [8, 8]
+    assert found[TRIED + 2 :][:TRIED] == [16] * TRIED
 
 
 def test_one_row_is_never_halved():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from statistics import median
 from typing import TYPE_CHECKING
@@ -9,10 +10,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["KEPT", "TRIED", "Batching"]
+__all__ = ["KEPT", "TRIALS", "TRIED", "Batching"]
 
-TRIED, KEPT = 16, 1000
-"""For how many batches a number of parts is tried, and the better one kept."""
+TRIALS, TRIED, KEPT = (1, 2, 1, 2), 8, 256
+"""Numbers of parts that are tried in turns, for how many batches each, and the better one kept."""
 
 
 class Batching:
@@ -34,8 +35,10 @@ class Batching:
         self._begin()
 
     def _begin(self) -> None:
-        self._parts, self._kept = 1, 0
-        self._seconds: dict[int, list[float]] = {1: [], 2: []}
+        self._trial = 0
+        self._parts, self._left = TRIALS[0], TRIED
+        self._seconds: list[float] = []
+        self._best: dict[int, float] = {}
         self._last = self._clock()
 
     def expected(self, key: object, rows: int, waiting: int) -> int:
@@ -50,17 +53,19 @@ class Batching:
     def _note(self, rows: int) -> None:
         now = self._clock()
         seconds, self._last = (now - self._last) / max(rows, 1), now
-        if self._kept:
-            self._kept -= 1
-            if not self._kept:
-                self._begin()
+        self._seconds.append(seconds)
+        self._left -= 1
+        if not self._left:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if self._trial == len(TRIALS):
+            self._begin()
             return
-        tried = self._seconds[self._parts]
-        tried.append(seconds)
-        if len(tried) < TRIED:
-            return
-        if self._parts == 1:
-            self._parts = 2
+        best = self._best.get(self._parts, math.inf)
+        self._best[self._parts] = min(best, median(self._seconds))  # a slow moment decides nothing
+        self._trial += 1
+        if self._trial < len(TRIALS):
+            self._parts, self._left, self._seconds = TRIALS[self._trial], TRIED, []
         else:
-            one, two = (median(self._seconds[parts]) for parts in (1, 2))
-            self._parts, self._kept = (2 if two < one else 1), KEPT
+            self._parts, self._left, self._seconds = min(self._best, key=self._best.__getitem__), KEPT, []
