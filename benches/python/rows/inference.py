@@ -16,7 +16,7 @@ from ndarena.parallel import ParallelInference
 CLIENTS = 16
 NETWORKS: tuple[tuple[tuple[int, ...], float, int], ...] = (
     ((784, 1000, 10), 1.3, 32),
-    ((784, 4096, 4096, 10), 2.5, 4),
+    ((784, 4096, 4096, 10), 2.5, 2),
 )
 """Units, how many times as many requests, and how many each client makes in a turn."""
 

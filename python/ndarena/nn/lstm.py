@@ -15,7 +15,7 @@ from ndarena.nn.activations import (
     IActivation,
     activation_of,
 )
-from ndarena.nn.recurrent import BaseRecurrentLayer, blocks_of
+from ndarena.nn.recurrent import BaseRecurrentLayer, blocks_of, by_rows
 from ndarena.nn.series import steps_of
 from ndarena.nn.slopes import derive, value_tells, view_for
 from ndarena.nn.sums import add_up_rows
@@ -134,7 +134,8 @@ class LSTM(BaseRecurrentLayer):
         if view is None:
             view = _as_it_is
             values = mgr.create_uninitialized(role, sums.shape, sums.dtype) if training else sums
-        weights, mask = self._recurrent_weights(), None if mask is None else np.asarray(mask)
+        weights = view(by_rows(self._recurrent_weights(), t, mgr))
+        mask = None if mask is None else np.asarray(mask)
         h, c, z, v = view(activations), view(cells), view(sums), view(values)
         for step in range(t):
             with mgr.notify_scope_entered(FF_LOOP):

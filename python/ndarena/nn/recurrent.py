@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from ndarena.nn.layer import Flat
     from ndarena.nn.words import Array
 
-__all__ = ["BaseRecurrentLayer", "RecurrentLayer", "blocks_of"]
+__all__ = ["BaseRecurrentLayer", "RecurrentLayer", "blocks_of", "by_rows"]
 
 ACTIVATIONS, ACTIVATION_GRAD = ArrayType.ACTIVATIONS, ArrayType.ACTIVATION_GRAD
 FF_WORKING_MEM, BP_WORKING_MEM = ArrayType.FF_WORKING_MEM, ArrayType.BP_WORKING_MEM
+OFTEN = 4
+"""So many products are worth a copy of the weights."""
 
 
 class RecurrentLayer(Layer):
@@ -237,6 +239,18 @@ class BaseRecurrentLayer(FeedForwardLayer, RecurrentLayer):
             if name not in state or state[name].shape != tuple(value.shape):
                 state[name] = np.empty(value.shape, dtype)
             state[name][...] = value
+
+
+def by_rows(weights: Flat, times: int, mgr: LayerWorkspaceMgr) -> Array:
+    """Return weights that are to be multiplied from the left so many times, in C order if that is often.
+
+    BLAS arranges them for every product, which takes much longer where columns lie together.
+    """
+    if times < OFTEN:
+        return weights
+    laid: Array = mgr.create_uninitialized(FF_WORKING_MEM, weights.shape, weights.dtype)
+    laid[...] = weights
+    return laid
 
 
 def blocks_of(weights: Flat, blocks: int) -> Flat:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ndarena._core import ArrayType
-from ndarena.nn.recurrent import BaseRecurrentLayer
+from ndarena.nn.recurrent import BaseRecurrentLayer, by_rows
 from ndarena.nn.series import steps_of
 from ndarena.nn.slopes import derive, value_tells
 from ndarena.nn.standardizing import Standardized, standardize
@@ -101,9 +101,10 @@ class SimpleRnn(BaseRecurrentLayer):
         if training and not value_tells(function):
             sums = mgr.create_uninitialized(ACTIVATIONS, sums.shape, dtype)
         norms = self._feed(steps, sums, mgr, training=training)
+        weights = by_rows(self.param_table["RW"], t, mgr)
         for step in range(t):
             z, after = sums[step], activations[step + 1]
-            z += self._recurrent(activations[step], norms, step if training else 0)
+            z += self._recurrent(activations[step], weights, norms, step if training else 0)
             function.forward(z, training=training, out=after)
             if mask is not None:
                 after *= mask[:, step : step + 1]
@@ -134,9 +135,9 @@ class SimpleRnn(BaseRecurrentLayer):
         recurrent = Standardized(space(kept, n_out), space(kept, 1))
         return _Norms(standardize(inner, space(t, 1)), recurrent, (gain[:n_out], gain[n_out:]))
 
-    def _recurrent(self, before: Array, norms: _Norms | None, place: int) -> Array:
+    @staticmethod
+    def _recurrent(before: Array, weights: Array, norms: _Norms | None, place: int) -> Array:
         """Return what the step before adds to the sums."""
-        weights = self.param_table["RW"]
         if norms is None:
             return before @ weights
         product = np.matmul(before, weights, out=norms.recurrent.values[place])
