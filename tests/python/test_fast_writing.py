@@ -119,6 +119,22 @@ def test_a_matrix_that_lies_the_other_way_round(ws, dtype, shape):
         three_ways(ws, assigned(...), target(zeros), source(np.ones(shape, "f2")))
 
 
+@pytest.mark.parametrize("dtype", ["c8", "S8", "V4", "U1", "f8"])
+def test_a_matrix_at_any_address_is_turned(ws, dtype):
+    def shifted(array, flat):
+        array[1:][: flat.size] = flat
+        return array[1:][: flat.size]
+
+    def turn(make):
+        size = 9 * 21 * np.dtype(dtype).itemsize
+        source = shifted(make(np.zeros(size + 9, "u1")), np.arange(size, dtype="u1")).view(dtype)
+        target = shifted(make(np.zeros(size + 9, "u1")), np.zeros(size, "u1")).view(dtype)
+        target.reshape(9, 21)[...] = source.reshape(21, 9).T
+        return np.asarray(target).tobytes()
+
+    three_ways(ws, lambda made: made, turn)
+
+
 @pytest.mark.parametrize("n", [1, 2, 16, 33, 100])
 def test_a_matrix_is_turned_in_its_own_place(ws, n):
     def turn(array):

@@ -3,7 +3,7 @@
 //!
 //! Invariants
 //! 1. Both are *at hand* when they are looked at, and other code runs only while their memory is pinned: their
-//!    elements are aligned, without gaps, and lie inside of their memory, as many in both.
+//!    elements lie without gaps inside of their memory, as many in both, at any address.
 //! 2. They have no byte in common.
 
 #![allow(unsafe_code)]
@@ -15,7 +15,7 @@ use crate::python::error::to_pyerr;
 use crate::python::foreign;
 use crate::python::form::Form;
 use crate::python::handle::WorkspaceArray;
-use crate::python::npy::{ALIGNED, C_CONTIGUOUS, F_CONTIGUOUS, WRITEABLE};
+use crate::python::npy::{C_CONTIGUOUS, F_CONTIGUOUS, WRITEABLE};
 use crate::python::seen::Seen;
 
 /// All elements of an array at hand, or of a part of it, from another of its shape. False: the general path,
@@ -66,8 +66,7 @@ impl Matrix {
         let (to, from) = (target.data().expose_provenance(), source.data().expose_provenance());
         let bytes = target.size().saturating_mul(target.item().size).unsigned_abs();
         let is_fit = axes.shape() == [first, second]
-            && target.flags() & (ALIGNED | WRITEABLE) == ALIGNED | WRITEABLE
-            && source.flags() & ALIGNED != 0
+            && target.flags() & WRITEABLE != 0
             && source.has_dtype(target.dtype(source.py()))
             && !target.item().has_references
             && to.abs_diff(from) >= bytes;
@@ -101,9 +100,9 @@ impl Matrix {
                 for i in row..bottom.min(row + STEP) {
                     for j in column..right.min(column + STEP) {
                         // SAFETY: the element lies inside of the matrix.
-                        let element = unsafe { self.source::<T>(i, j).read() };
+                        let element = unsafe { self.source::<T>(i, j).read_unaligned() };
                         // SAFETY: as above.
-                        unsafe { self.target::<T>(i, j).write(element) };
+                        unsafe { self.target::<T>(i, j).write_unaligned(element) };
                     }
                 }
             }
@@ -117,12 +116,14 @@ impl Matrix {
         type Line<T> = [T; BLOCK.len()];
         let columns: [Line<T>; BLOCK.len()] = BLOCK.map(|j| {
             // SAFETY: the caller's word: elements of a column follow each other.
-            unsafe { self.source::<T>(row, column + j).cast::<Line<T>>().read() }
+            unsafe { self.source::<T>(row, column + j).cast::<Line<T>>().read_unaligned() }
         });
         for (i, place) in BLOCK.into_iter().enumerate() {
             let line: Line<T> = columns.map(|column| column[i]);
             // SAFETY: the caller's word: elements of a row follow each other.
-            unsafe { self.target::<T>(row + place, column).cast::<Line<T>>().write(line) };
+            unsafe {
+                self.target::<T>(row + place, column).cast::<Line<T>>().write_unaligned(line)
+            };
         }
     }
 
