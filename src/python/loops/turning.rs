@@ -120,10 +120,9 @@ impl Matrix {
         });
         for (i, place) in BLOCK.into_iter().enumerate() {
             let line: Line<T> = columns.map(|column| column[i]);
+            let to = self.target::<T>(row + place, column).cast::<Line<T>>();
             // SAFETY: the caller's word: elements of a row follow each other.
-            unsafe {
-                self.target::<T>(row + place, column).cast::<Line<T>>().write_unaligned(line)
-            };
+            unsafe { to.write_unaligned(line) };
         }
     }
 
