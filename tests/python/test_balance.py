@@ -28,6 +28,8 @@ def blocks(call):
     """Count the blocks of the interpreter that a window of calls leaves; the least of some windows."""
     for _ in range(WARM):
         call()
+    gc.collect()
+    gc.freeze()  # or else the collector looks at all that other tests have made, again and again
     least = None
     for _ in range(15):
         gc.collect()
@@ -113,7 +115,7 @@ def left_by(attempt):
     """Count what a window of calls leaves: blocks and references to what is watched; the least of some."""
     outcome(attempt)
     gc.collect()
-    gc.freeze()  # what its modules made
+    gc.freeze()  # what its modules made, too
     least = None
     for _ in range(40):
         gc.collect()

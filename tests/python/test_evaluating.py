@@ -307,6 +307,10 @@ COUNTING = {
 }
 
 
+# Types remember for what they were asked last: names that NumPy makes for one question stay alive there.
+forget_names = getattr(sys, "_clear_internal_caches", None) or sys._clear_type_cache
+
+
 class Meter:
     """Notes of every batch what is held, how many blocks of Python live, and what the batch took at most."""
 
@@ -315,6 +319,7 @@ class Meter:
 
     def eval(self, *_):
         living, most = tracemalloc.get_traced_memory()
+        forget_names()
         self.seen[self._next] = ndarena.allocated_bytes(), sys.getallocatedblocks(), most - living
         self._next += 1
         tracemalloc.reset_peak()
