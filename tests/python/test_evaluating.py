@@ -308,7 +308,7 @@ COUNTING = {
 
 
 # Types remember for what they were asked last: names that NumPy makes for one question stay alive there.
-forget_names = getattr(sys, "_clear_internal_caches", None) or sys._clear_type_cache
+forget_names = getattr(sys, "_clear_internal_caches", None) or sys._clear_type_cache  # noqa: SLF001
 
 
 class Meter:
