@@ -34,8 +34,8 @@ def made(manager):
     ]
     assert {(a.shape, a.dtype.name) for a in arrays} == {((3, 2), "float32")}
     assert all((arrays[i] == 0).all() for i in range(3))
-    found = {id(a.workspace) for a in arrays}
-    assert len(found) == 1
+    found = [a.workspace for a in arrays]
+    assert all(workspace is found[0] for workspace in found)
     return arrays[0].workspace
 
 
