@@ -18,7 +18,7 @@ from ndarena.data import AsyncDataSetIterator, DataSet, DataSetIterator
 
 QUEUE = 8
 HANDED_OVER = 500  # batches of an epoch
-OVERLAPPED = 60
+OVERLAPPED = 468  # an epoch of 60 000 examples
 WORK = bytes(1 << 20)  # what a step reads
 
 
