@@ -33,9 +33,11 @@ class Effort:
     sample_ns: int = 1_000_000
     warm: int = 4
     """Samples before those that count: an arena learns its size in the first, its plan in the second."""
+    turns: int = FIRST_TURNS
+    """A sample has at least so many."""
 
 
-SMOKE = Effort(rounds=2, sample_ns=20_000, warm=1)
+SMOKE = Effort(rounds=2, sample_ns=20_000, warm=1, turns=1)
 
 
 @dataclass
@@ -58,7 +60,7 @@ class Runner:
 
     def calibrate(self, effort: Effort) -> None:
         """Find how many turns make a sample, and let everything learn from some."""
-        turns = FIRST_TURNS
+        turns = effort.turns
         while (taken := self.take(turns)) < effort.sample_ns:
             estimate = turns * effort.sample_ns / max(taken, 1)
             turns = min(int(1.1 * estimate) + 1, LARGEST_ESTIMATE * turns)
@@ -104,7 +106,7 @@ def compared(row: Row, sides: Sides, effort: Effort) -> Result:
     """Compare the results of both sides, then their times in turns."""
     runners = [Runner(compiled(side)) for side in (sides.ours, sides.peer, sides.base) if side is not None]
     for runner in runners:
-        runner.take(FIRST_TURNS)
+        runner.take(effort.turns)
     difference = what_differs(sides)
     if difference is not None:
         return Result(row.key, failed=difference)
