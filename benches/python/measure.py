@@ -37,7 +37,7 @@ class Effort:
     """A sample has at least so many."""
 
 
-SMOKE = Effort(rounds=2, sample_ns=20_000, warm=1, turns=1)
+SMOKE = Effort(rounds=1, sample_ns=20_000, warm=0, turns=1)
 
 
 @dataclass
