@@ -27,19 +27,21 @@ SIDES_APART = {
 }
 
 
-def batches(rows: list[Row]) -> Iterator[list[Row]]:
-    """Split rows into those of one process each."""
+def batches(rows: list[Row], shares: tuple[Place, ...] = (Place.SHARED,)) -> Iterator[list[Row]]:
+    """Split rows into those of one process each; of a family those of some places share one."""
     for _, family in groupby(rows, key=lambda row: row.family):
         members = list(family)
-        shared = [row for row in members if row.place is Place.SHARED]
+        shared = [row for row in members if row.place in shares]
         if shared:
             yield shared
-        yield from ([row] for row in members if row.place is not Place.SHARED)
+        yield from ([row] for row in members if row.place not in shares)
 
 
 def measured(rows: list[Row], effort: Effort) -> Iterator[Result]:
     """Measure rows in processes of their own; a process that dies takes its remaining rows with it."""
-    for batch in batches(rows):
+    # Whether a row runs is seen in any process; how fast it is, where nothing was before.
+    shares = (Place.SHARED, Place.FRESH) if effort == SMOKE else (Place.SHARED,)
+    for batch in batches(rows, shares):
         own = SIDES_APART.get(batch[0].place)
         if own is not None:
             yield own(batch[0], 1 if effort == SMOKE else PROCESSES)
