@@ -18,7 +18,8 @@ from ndarena.data import AsyncDataSetIterator, DataSet, DataSetIterator
 
 QUEUE = 8
 HANDED_OVER = 500  # batches of an epoch
-OVERLAPPED = 468  # an epoch of 60 000 examples
+OVERLAPPED: dict[int, float | None] = {468: 1.1, 60: None}
+"""Batches of an epoch, and the bar: 60 000 examples; and few, beside which the thread's begin shows."""
 WORK = bytes(1 << 20)  # what a step reads
 
 
@@ -36,15 +37,18 @@ def rows() -> list[Row]:
             throughput,
             Place.FRESH,
         ),
-        Row(
-            "data",
-            "AsyncDataSetIterator, source that waits as long as a step takes",
-            f"{OVERLAPPED} batches",
-            "float32",
-            "the slower of the two alone",
-            Bar(1.1),
-            overlap,
-            Place.FRESH,
+        *(
+            Row(
+                "data",
+                "AsyncDataSetIterator, source that waits as long as a step takes",
+                f"{count} batches",
+                "float32",
+                "the slower of the two alone",
+                None if bar is None else Bar(bar),
+                partial(overlap, count),
+                Place.FRESH,
+            )
+            for count, bar in OVERLAPPED.items()
         ),
     ]
 
@@ -124,13 +128,13 @@ def throughput(_: ExitStack) -> Sides:
     )
 
 
-def overlap(_: ExitStack) -> Sides:
+def overlap(count: int, _: ExitStack) -> Sides:
     """Make the sides of source and step at once, and of the slower one alone: a wait is never too short."""
     seconds = seconds_of(step)
-    source = Source(OVERLAPPED, seconds)
+    source = Source(count, seconds)
     ours = Side("for batch in batches: step()", {"batches": AsyncDataSetIterator(source), "step": step})
     if seconds_of(partial(time.sleep, seconds)) > seconds:
         peer = Side("for batch in batches: pass", {"batches": source})
     else:
-        peer = Side("for batch in batches: step()", {"batches": range(OVERLAPPED), "step": step})
+        peer = Side("for batch in batches: step()", {"batches": range(count), "step": step})
     return Sides(ours, peer, check=Check.NOTHING)
