@@ -1447,6 +1447,15 @@ def _clear_fault() -> bool:
 def _add_overlapping(target: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> bool:
     """Do ``target[i] += values[i]`` row by row where elements of the target may be the same; False: nothing was done."""
 
+def _multiply_in_tiles(
+    left: WorkspaceArray | np.ndarray[Any, Any],
+    right: WorkspaceArray | np.ndarray[Any, Any],
+    out: WorkspaceArray | np.ndarray[Any, Any],
+    height: int,
+    width: int,
+) -> bool:
+    """Set ``out`` to ``left @ right``, tile by tile of the result; False: it is to be done in another way."""
+
 def _set_fast_paths(on: bool) -> bool:
     """Take fast paths or leave them; whether they were taken. `NDARENA_FAST=0` is the switch for users."""
 

@@ -69,6 +69,8 @@ mod _core {
     #[pymodule_export]
     use super::layer_manager::{PyBuilder, PyLayerWorkspaceMgr};
     #[pymodule_export]
+    use super::loops::matmul::multiply_in_tiles;
+    #[pymodule_export]
     use super::loops::overlapping::add_overlapping;
     #[pymodule_export]
     use super::manager::{

@@ -1,17 +1,34 @@
 """Products of dense and recurrent layers: the way that is taken depends on the shapes, the numbers do not."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
+import threadpoolctl
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.linalg import _umath_linalg
 
 import ndarena
 from ndarena import ArrayType, LayerWorkspaceMgr, WorkspaceConfiguration, nn
-from ndarena.nn.feed_forward import INPUTS_PER_ROW, MANY_WEIGHTS
+from ndarena._core import _multiply_in_tiles, _set_fast_paths
+from ndarena.nn import blas_kernels, products
+from ndarena.nn.products import EACH, ELEMENTS, LONG_ENOUGH, MULTIPLICATIONS, ROWS_OF_A_THREAD
 from ndarena.nn.recurrent import OFTEN, by_rows
 
-INPUTS = 384
-MANY = MANY_WEIGHTS // INPUTS + 1  # units
-FEW = INPUTS // INPUTS_PER_ROW
 PLAIN = LayerWorkspaceMgr.no_workspaces()
+SINGLE, DOUBLE = 4, 8
+
+
+@pytest.fixture
+def kernels(monkeypatch):
+    """Let there be kernels for small products or not, whatever the processor, and so many threads."""
+
+    def pretend(*, small, threads=1):
+        monkeypatch.setattr(products, "takes_small_products", lambda: small)
+        monkeypatch.setattr(products, "threads", lambda: threads)
+
+    return pretend
 
 
 def in_working_memory():
@@ -29,21 +46,186 @@ def working_bytes(mgr, work):
         return np.array(result), taken
 
 
+def numbers(shape, dtype, seed):
+    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("small", [False, True])
 @pytest.mark.parametrize(
-    ("rows", "units", "is_turned"),
-    [(1, MANY, False), (2, MANY, True), (FEW, MANY, True), (FEW + 1, MANY, False), (2, MANY - 2, False)],
+    "shape",
+    [
+        (1, 300, 400),
+        (EACH, 300, 400),
+        (16, 300, 401),
+        (97, 515, 33),
+        (128, 700, 10),
+        (70, 1800, 50),
+        (40, 64, 500),
+    ],
 )
-def test_a_dense_layer_multiplies_few_rows_the_other_way_round(rows, units, is_turned, dtype):
-    layer = nn.DenseLayer(n_in=INPUTS, n_out=units, activation="identity", bias_init=0.5)
+def test_a_dense_layer_is_the_same_in_pieces(kernels, shape, dtype, small):
+    kernels(small=small)
+    rows, inputs, units = shape
+    layer = nn.DenseLayer(n_in=inputs, n_out=units, activation="identity", bias_init=0.5)
     twin = layer.instantiate(rng=np.random.default_rng(1), dtype=dtype)
-    x = np.random.default_rng(2).normal(size=(rows, INPUTS)).astype(dtype)
-    mgr = in_working_memory()
-    out, taken = working_bytes(mgr, lambda: twin.activate(x, workspace_mgr=mgr))
-    expected = x.astype("f8") @ np.asarray(twin.param_table["W"], "f8") + 0.5
-    np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-4 if dtype == "float32" else 1e-10)
-    assert out.dtype == dtype
-    assert (taken >= out.nbytes) == is_turned
+    x, epsilon = numbers((rows, inputs), dtype, 2), numbers((rows, units), dtype, 3)
+    with ndarena.Workspace(id="PRODUCTS"):
+        out = np.array(twin.activate(ndarena.asarray(x), training=True, workspace_mgr=PLAIN))
+        below = np.array(twin.backprop_gradient(epsilon, workspace_mgr=PLAIN))
+    weights = np.asarray(twin.param_table["W"], "f8")
+    close = {"rtol": 1e-4, "atol": 1e-3} if dtype == "float32" else {"rtol": 1e-11, "atol": 1e-11}
+    np.testing.assert_allclose(out, x.astype("f8") @ weights + 0.5, **close)
+    np.testing.assert_allclose(below, epsilon.astype("f8") @ weights.T, **close)
+    np.testing.assert_allclose(twin.gradient_table["W"], x.astype("f8").T @ epsilon, **close)
+    assert out.dtype == below.dtype == dtype
+
+
+SHAPES = st.tuples(st.integers(2, 300), st.integers(1, 3000), st.integers(1, 3000))
+
+
+@given(SHAPES, st.sampled_from([SINGLE, DOUBLE]))
+@settings(max_examples=500)
+def test_pieces_are_as_small_as_openblas_wants_them(shape, itemsize):
+    n, n_in, n_out = shape
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(products, "takes_small_products", lambda: True)
+        patch.setattr(products, "threads", lambda: 1)
+        forward = products.forward_tile(n, n_in, n_out, itemsize=itemsize)
+        backward = products.backward_tile(n, n_in, n_out, itemsize=itemsize)
+        gradient = products.gradient_tile(n, n_out, n_in, itemsize=itemsize)
+    if forward is not None:
+        height, width = forward
+        assert 0 < height <= n
+        assert 0 < width <= n_out
+        assert height * width <= ELEMENTS
+        assert height * width * n_in <= MULTIPLICATIONS
+    if backward is not None:
+        assert backward[0] * n_in * n_out <= MULTIPLICATIONS
+        assert 0 < backward[0] <= n
+        assert backward[1] == n_in
+    if gradient is not None:
+        assert gradient[0] * gradient[1] * n <= MULTIPLICATIONS
+        assert 0 < gradient[0] <= n_out
+        assert 0 < gradient[1] <= n_in
+
+
+def test_the_tiles_of_known_layers(kernels):
+    kernels(small=True)
+    assert products.forward_tile(128, 784, 1000, itemsize=SINGLE) == (128, 8)
+    assert products.forward_tile(128, 1000, 10, itemsize=SINGLE) == (64, 10)
+    assert products.forward_tile(60, 4096, 4096, itemsize=SINGLE) == (60, 4)
+    assert products.forward_tile(100, 4096, 4096, itemsize=SINGLE) == (50, 4)
+    assert products.forward_tile(200, 4096, 4096, itemsize=SINGLE) is None
+    assert products.forward_tile(62, 4096, 4096, itemsize=DOUBLE) is None
+    assert products.backward_tile(128, 1000, 10, itemsize=SINGLE) == (64, 1000)
+    assert products.gradient_tile(128, 1000, 784, itemsize=SINGLE) == (24, 196)
+
+
+@pytest.mark.parametrize("tile", [products.forward_tile, products.backward_tile, products.gradient_tile])
+def test_a_product_is_whole_where_pieces_have_no_kernels_or_threads_share_it(kernels, tile):
+    rows = ROWS_OF_A_THREAD // 2
+    kernels(small=False)
+    assert tile(rows, 256, 256, itemsize=SINGLE) is None
+    kernels(small=True, threads=2)
+    assert tile(rows, 256, 256, itemsize=SINGLE) is not None
+    assert tile(rows + 1, 256, 256, itemsize=SINGLE) is None
+
+
+SIDES = st.integers(1, 40)
+
+
+@given(st.tuples(SIDES, SIDES, SIDES), st.tuples(SIDES, SIDES), st.sampled_from(["f4", "f8"]), st.randoms())
+@settings(max_examples=300)
+def test_tiles_have_the_bits_of_stacks(shape, tile, dtype, random):
+    (n, depth, n_out), in_workspace = shape, random.choice([False, True])
+    order = [random.choice("CF") for _ in range(3)]
+    left = np.asarray(numbers((n, depth), dtype, n), order=order[0])
+    right = np.asarray(numbers((depth, n_out), dtype, depth), order=order[1])
+    expected, out = (np.full((n, n_out), np.nan, dtype, order=order[2]) for _ in range(2))
+    products.in_stacks(left, right, expected, tile)
+    np.testing.assert_allclose(expected, left.astype("f8") @ right, rtol=1e-3, atol=1e-4)
+    ws = ndarena.Workspace(id="TILES")
+    with ws if in_workspace else nullcontext():
+        ours = [ws.array(x, order="K") if in_workspace else x for x in (left, right, out)]
+        assert _multiply_in_tiles(*ours, *tile)
+        np.testing.assert_array_equal(np.array(ours[2]), expected)
+
+
+def test_what_is_no_product_is_left_to_numpy_and_nothing_is_written():
+    a, b, out = np.ones((3, 4), "f4"), np.ones((4, 5), "f4"), np.zeros((3, 5), "f4")
+    frozen = out.copy()
+    frozen.flags.writeable = False
+    shared = np.zeros(64, "f4")
+    for wrong in (
+        (a, b.astype("f8"), out),
+        (a, b, out.astype("f8")),
+        (a, b, np.zeros((5, 3), "f4")),
+        (a, b[:3], out),
+        (a, b, frozen),
+        (a, b, np.zeros((3, 10), "f4")[:, ::2]),
+        (a[:0], b, out[:0]),
+        (a[0], b, out[0]),
+        (shared[:12].reshape(3, 4), b, shared[4:19].reshape(3, 5)),
+        ([[1.0]], b, out),
+    ):
+        assert not _multiply_in_tiles(*wrong, 2, 2)
+    assert not out.any()
+    assert not shared.any()
+
+
+@pytest.mark.parametrize("tile", [(0, 1), (1, 0), (-1, 3)])
+def test_a_tile_without_rows_or_columns_is_refused(tile):
+    a = np.ones((2, 2))
+    with pytest.raises(ValueError, match="rows and columns"):
+        _multiply_in_tiles(a, a, a.copy(), *tile)
+
+
+@pytest.mark.parametrize("rows", [EACH, 16])
+def test_the_general_paths_have_the_same_bits(kernels, rows):
+    kernels(small=True)
+    x, weights = numbers((rows, 300), "f4", 5), np.asfortranarray(numbers((300, 400), "f4", 6))
+    assert x.size * 400 >= LONG_ENOUGH
+    fast, general = np.empty((2, rows, 400), "f4")
+    products.multiply(x, weights, fast)
+    was_on = _set_fast_paths(False)
+    try:
+        products.multiply(x, weights, general)
+    finally:
+        _set_fast_paths(was_on)
+    np.testing.assert_array_equal(general, fast)
+
+
+def test_openblas_says_its_kernels_and_threads():
+    known = [pool for pool in threadpoolctl.threadpool_info() if pool["internal_api"] == "openblas"]
+    assert blas_kernels.core_name() in ({pool["architecture"] for pool in known} or {""})
+    for count in (1, 2):
+        with threadpoolctl.threadpool_limits(count, user_api="blas"):
+            assert blas_kernels.threads() == (count if blas_kernels.core_name() else 1)
+
+
+@pytest.fixture
+def known_anew():
+    """Forget what the library said, before and after."""
+    remembered = (blas_kernels.core_name, blas_kernels.takes_small_products, blas_kernels.of_openblas)
+    for function in remembered:
+        function.cache_clear()
+    yield
+    for function in remembered:
+        function.cache_clear()
+
+
+@pytest.mark.usefixtures("known_anew")
+def test_another_library_is_asked_nothing(monkeypatch):
+    monkeypatch.setattr(blas_kernels, "SPELLINGS", ("no_such_{}",))
+    assert (blas_kernels.core_name(), blas_kernels.threads()) == ("", 1)
+    assert not blas_kernels.takes_small_products()
+
+
+@pytest.mark.usefixtures("known_anew")
+def test_a_library_that_cannot_be_opened_is_none(monkeypatch, tmp_path):
+    monkeypatch.setattr(_umath_linalg, "__file__", str(tmp_path / "nothing.so"))
+    assert (blas_kernels.core_name(), blas_kernels.threads()) == ("", 1)
 
 
 @pytest.mark.parametrize("times", [1, OFTEN - 1, OFTEN, 10 * OFTEN])

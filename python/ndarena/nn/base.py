@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Network", "note_workspaces"]
 
 M = TypeVar("M", TrainingMemory, InferenceMemory)
+LINE = 16  # single-precision numbers of a line of the cache
 
 
 class Network(Stored, Overseen):
@@ -75,8 +76,8 @@ class Network(Stored, Overseen):
         """Make everything that works; parameters are drawn, or else 0."""
         members = self._members()
         size = sum(layer.num_params() for _, _, layer in members)
-        self._params = np.zeros(size, self.dtype)
-        self._gradient = np.zeros(size, self.dtype)
+        # One piece: from 4 MiB on NumPy asks for huge pages. Each begins a line of the cache.
+        self._params, self._gradient = np.zeros((2, -(-size // LINE) * LINE), self.dtype)[:, :size]
         self.layers, self.param_layout = [], []
         self.rng = np.random.default_rng(self.configuration.seed)
         offset = 0

@@ -15,6 +15,7 @@ from ndarena.nn.choices import GradientNormalization
 from ndarena.nn.declared import keep
 from ndarena.nn.input_type import InputType, InputTypeFeedForward
 from ndarena.nn.layer import Layer
+from ndarena.nn.products import multiply, multiply_back, multiply_gradient
 from ndarena.nn.schedules import ISchedule, number_or_schedule
 from ndarena.nn.standardizing import Standardized, standardize
 from ndarena.nn.sums import add_up_rows
@@ -33,10 +34,6 @@ __all__ = ["BaseLayer", "DenseLayer", "FeedForwardLayer", "FullyConnected", "set
 
 ACTIVATIONS = ArrayType.ACTIVATIONS
 ACTIVATION_GRAD = ArrayType.ACTIVATION_GRAD
-FF_WORKING_MEM = ArrayType.FF_WORKING_MEM
-
-MANY_WEIGHTS, INPUTS_PER_ROW = 1 << 16, 6
-"""BLAS may take long to arrange so many weights, where that is much more than turning the result."""
 
 
 class BaseLayer(Layer):
@@ -242,32 +239,22 @@ class FullyConnected(FeedForwardLayer):
         table = self.param_table
         weights = table["W"]
         sums = mgr.create_uninitialized(ACTIVATIONS, (len(rows), self.n_out), weights.dtype)
-        self._multiply(rows, sums, mgr)
+        multiply(rows, weights, sums)
         if self.has_bias:
             sums += table["b"]
         return sums
-
-    def _multiply(self, rows: Array, out: Array, mgr: LayerWorkspaceMgr) -> None:
-        """Set ``out`` to ``rows @ W``; the columns of ``W`` are what lies together."""
-        weights = self.param_table["W"]
-        few = len(weights) // INPUTS_PER_ROW
-        if 1 < len(rows) <= few and weights.size >= MANY_WEIGHTS:
-            turned = mgr.create_uninitialized(FF_WORKING_MEM, out.shape[::-1], out.dtype)
-            functions.matmul(weights.T, rows.T, out=turned)
-            out[...] = turned.T
-        else:
-            functions.matmul(rows, weights, out=out)
 
     def _gradient_from(self, rows: Array, delta: Array, mgr: LayerWorkspaceMgr) -> Array:
         """Set the gradients and return the epsilon for below; ``delta`` is the derivative to the sums."""
         gradient, weights = self.gradient_table, self.param_table["W"]
         if self.has_bias:
             add_up_rows(delta, gradient["b"])
-        functions.matmul(delta.T, rows, out=gradient["W"].T)  # the transposed view lies in C order
+        multiply_gradient(delta, rows, gradient["W"].T)  # the transposed view lies in C order
         if not self.epsilon_is_read:
             return None
         below: Array = mgr.create_uninitialized(ACTIVATION_GRAD, (len(delta), len(weights)), weights.dtype)
-        return functions.matmul(delta, weights.T, out=below)
+        multiply_back(delta, weights, below)
+        return below
 
     def _refuse_backward(self) -> NoReturn:
         """Raise the `RuntimeError` about a backward pass without a forward pass."""
@@ -351,7 +338,7 @@ class DenseLayer(FullyConnected):
         """Return what the activation function is given, and what a backward pass needs if it may come."""
         weights = self.param_table["W"]
         values: Array = mgr.create_uninitialized(ACTIVATIONS, (len(rows), self.n_out), weights.dtype)
-        self._multiply(rows, values, mgr)
+        multiply(rows, weights, values)
         scale = mgr.create_uninitialized(ACTIVATIONS, (len(rows), 1), values.dtype)
         standardized = standardize(values, scale)
         sums = mgr.create_uninitialized(ACTIVATIONS, values.shape, values.dtype) if training else values

@@ -265,16 +265,17 @@ class InferencePass(_Pass):
 
     def outputs(self, deliver: Callable[[Node, Array], Any]) -> list[Any]:
         """Return what ``deliver`` makes of the outputs, in their order; they end when it returns."""
-        delivered: list[Any] = [None] * len(self.wiring.outputs)
+        wiring, managers, values, forward = self.wiring, self.memory.forward, self.values, self.forward
+        delivered: list[Any] = [None] * len(wiring.outputs)
         with self.memory.results() as slots:
-            for node, ended in zip(self.wiring.nodes, self.wiring.ended, strict=True):
+            for node, ended in zip(wiring.nodes, wiring.ended, strict=True):
                 slots.turn_to(node)
-                self.run(node, self.forward, self.memory.forward[node.index])
+                self.run(node, forward, managers[node.index])
                 if node.output is not None:
-                    delivered[node.output] = deliver(node, self.values[node.value])
-                    self.values[node.value] = None
+                    delivered[node.output] = deliver(node, values[node.value])
+                    values[node.value] = None
                 for value in ended:
-                    self.values[value] = None
+                    values[value] = None
         return delivered
 
     def scored(self, labels: Sequence[Array], score: Callable[[Any], Any]) -> list[Any]:

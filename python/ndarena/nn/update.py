@@ -84,7 +84,7 @@ class Block:
         self._divides_factor = walker is not None and only_scales(walker) and not self.regularizations
         rows, size = ([state], max(self.stop - self.start, 1))
         if walker is not None:
-            rows, size = walker.rows_of(state), PIECE
+            rows, size = walker.rows_of(state), PIECE if walker.rows or walker.scratch else 4 * PIECE
         for start in range(self.start, self.stop, size):
             where = slice(start, min(start + size, self.stop))
             own = slice(start - self.start, where.stop - self.start)

@@ -8,6 +8,7 @@
 
 #![allow(unsafe_code)]
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use super::elementwise::{finish, is_quiet};
@@ -80,7 +81,7 @@ impl<'a, 'py> Product<'a, 'py> {
         [self.first.axes.shape()[0], self.second.axes.shape()[1]]
     }
 
-    /// Computes it into an array of that shape and dtype, which lies apart and has these strides.
+    /// Computes it tile by tile into an array of that shape and dtype, which lies apart and has these strides.
     ///
     /// # Safety
     /// Invariants 1 and 2; the result is nobody else's, or pinned.
@@ -90,23 +91,85 @@ impl<'a, 'py> Product<'a, 'py> {
         loops: &Loops,
         out: *mut u8,
         strides: &[isize],
+        tile: Tile,
     ) -> PyResult<Flags> {
         let ([m, p], n) = (self.shape(), self.first.axes.shape()[1]);
-        let mut strands = [NOTHING; 3];
+        let (first, second) = (self.first.axes.strides(), self.second.axes.strides());
         let addresses = [self.first.array.data(), self.second.array.data(), out];
-        for (place, address) in strands.iter_mut().zip(addresses) {
-            *place = Strand { address, step: 0 };
-        }
-        let (rows, columns) = (self.first.axes.strides(), self.second.axes.strides());
-        let steps = [0, 0, 0, rows[0], rows[1], columns[0], columns[1], strides[0], strides[1]];
-        // SAFETY: the caller's word: operands and result are alive and pinned, or no other code runs.
-        let run = || unsafe { loops.run_core(self.entry, &strands, &[1, m, n, p], &steps) };
+        let row = |Piece { top, left, height, width, count }: Piece| {
+            let begin = [top * first[0], left * second[1], top * strides[0] + left * strides[1]];
+            let mut strands = [NOTHING; 3];
+            for ((place, address), offset) in strands.iter_mut().zip(addresses).zip(begin) {
+                *place = Strand { address: address.wrapping_offset(offset), step: 0 };
+            }
+            let across = [0, width * second[1], width * strides[1]];
+            let axes = [first[0], first[1], second[0], second[1], strides[0], strides[1]];
+            let steps: [isize; 9] =
+                std::array::from_fn(|i| if i < 3 { across[i] } else { axes[i - 3] });
+            // SAFETY: the caller's word: operands and result are alive and pinned, or no other code runs.
+            unsafe { loops.run_core(self.entry, &strands, &[count, height, n, width], &steps) }
+        };
+        let run = || tile.pieces([m, p]).map(row).fold(Flags::NONE, Flags::or);
         if m.saturating_mul(n).saturating_mul(p) <= LONG {
             return Ok(run());
         }
         let _pins = (self.first.array.pin()?, self.second.array.pin()?);
         Ok(foreign::without_lock(py, run))
     }
+}
+
+/// Into how many rows and columns at a time a result is cut.
+#[derive(Clone, Copy)]
+pub struct Tile {
+    height: isize,
+    width: isize,
+}
+
+/// Tiles beside each other.
+#[derive(Clone, Copy)]
+struct Piece {
+    top: isize,
+    left: isize,
+    height: isize,
+    width: isize,
+    count: isize,
+}
+
+impl Tile {
+    /// No result is larger.
+    pub const WHOLE: Self = Self { height: isize::MAX, width: isize::MAX };
+
+    /// A result of this shape, row by row: all whole tiles, then what is left over.
+    fn pieces(self, [m, p]: [isize; 2]) -> impl Iterator<Item = Piece> {
+        let (height, width) = (self.height.min(m), self.width.min(p));
+        let (count, rest) = (p / width, p % width);
+        let tops = (0..m).step_by(height.unsigned_abs());
+        tops.flat_map(move |top| {
+            let height = height.min(m - top);
+            let tiles = Piece { top, left: 0, height, width, count };
+            let last = Piece { left: p - rest, width: rest, count: 1, ..tiles };
+            std::iter::once(tiles).chain((rest > 0).then_some(last))
+        })
+    }
+}
+
+/// `left @ right` into an array, in tiles of so many rows and columns; each is a product of its own. False: it
+/// is to be done in another way.
+#[pyfunction]
+#[pyo3(name = "_multiply_in_tiles")]
+pub fn multiply_in_tiles(
+    left: &Bound<'_, PyAny>,
+    right: &Bound<'_, PyAny>,
+    out: &Bound<'_, PyAny>,
+    height: isize,
+    width: isize,
+) -> PyResult<bool> {
+    if height < 1 || width < 1 {
+        let reason = format!("tiles have rows and columns, not {height} and {width}");
+        return Err(PyValueError::new_err(reason));
+    }
+    let Some(loops) = Loops::of_matmul(left.py())? else { return Ok(false) };
+    into(loops, left, right, out, Tile { height, width })
 }
 
 /// `left @ right` into new memory of the current workspace; `None`: the general path.
@@ -125,7 +188,7 @@ pub fn call<'py>(
     let Some(result) = fast::array(py, product.number, &shape, false)? else { return Ok(None) };
     let out = result.get().form().data();
     // SAFETY: invariants 1 and 2; the result is new, in a workspace that only this thread ends.
-    let flags = unsafe { product.run(py, loops, out, &[shape[1] * size, size]) }?;
+    let flags = unsafe { product.run(py, loops, out, &[shape[1] * size, size], Tile::WHOLE) }?;
     finish(loops, &[left, right], result, flags).map(Some)
 }
 
@@ -136,6 +199,7 @@ pub fn into<'py>(
     left: &Bound<'py, PyAny>,
     right: &Bound<'py, PyAny>,
     target: &Bound<'py, PyAny>,
+    tile: Tile,
 ) -> PyResult<bool> {
     let py = left.py();
     if !fast::is_on() {
@@ -155,6 +219,6 @@ pub fn into<'py>(
     }
     let _pin = out.array.pin()?;
     // SAFETY: invariants 1 and 2; the result lies apart from the operands, and is pinned.
-    let flags = unsafe { product.run(py, loops, out.array.data(), out.axes.strides()) }?;
+    let flags = unsafe { product.run(py, loops, out.array.data(), out.axes.strides(), tile) }?;
     is_quiet(py, flags)
 }

@@ -104,7 +104,7 @@ fn into<'py>(
     target: &Bound<'py, PyAny>,
 ) -> PyResult<bool> {
     match inputs {
-        [left, right] if is_matmul => matmul::into(loops, left, right, target),
+        [left, right] if is_matmul => matmul::into(loops, left, right, target, matmul::Tile::WHOLE),
         _ => elementwise::into(loops, inputs, target),
     }
 }

@@ -1,0 +1,135 @@
+"""Products of dense layers, in the pieces that BLAS is quick with.
+
+OpenBLAS arranges both matrices anew before it multiplies them, and its kernels for AVX-512 take long to do so
+with weights, whose columns lie together. Beside them are some that take a small product as it lies. How a
+product is cut into tiles depends on shapes, dtype, processor and the threads of BLAS: not on the numbers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ndarena._core import _multiply_in_tiles, functions
+from ndarena.nn.blas_kernels import takes_small_products, threads
+
+if TYPE_CHECKING:
+    from ndarena.nn.words import Array
+
+    Tile = tuple[int, int]  # rows and columns of a result
+
+__all__ = ["multiply", "multiply_back", "multiply_gradient"]
+
+SINGLE = np.dtype("float32").itemsize
+MULTIPLICATIONS, ELEMENTS = 10**6, 1200
+"""Small is for OpenBLAS what has so few multiplications; of rows with columns, so few elements."""
+DEPTH = 128
+"""With fewer features to add up there is little to arrange, and with more examples to add up enough to do."""
+LANES = 8
+"""Columns that a kernel takes at a time; four are as good as eight."""
+GRADIENT = 24, 256
+"""Units that are a multiple of what kernels take at a time, and as many features as stay near."""
+ROWS_OF_A_THREAD = 32
+"""Threads share a whole product, and not a small one: two of them lose up to half as many rows."""
+EACH, LONG_ENOUGH = 3, 1 << 16
+"""So few rows, with so many multiplications, are done one by one: a vector needs no arranging."""
+
+
+def multiply(rows: Array, weights: Array, out: Array) -> None:
+    """Set ``out [n, n_out]`` to ``rows [n, n_in] @ weights [n_in, n_out]``, which lies column by column."""
+    n = len(rows)
+    multiplications = n * weights.size
+    if multiplications < LONG_ENOUGH:
+        functions.matmul(rows, weights, out=out)
+    elif 1 < n <= EACH and not takes_small_products():
+        np.matmul(rows[:, None], weights, out=out[:, None])
+    elif multiplications > MULTIPLICATIONS and (
+        tile := forward_tile(n, *weights.shape, itemsize=out.itemsize)
+    ):
+        _in_tiles(rows, weights, out, tile)
+    else:
+        functions.matmul(rows, weights, out=out)
+
+
+def multiply_back(delta: Array, weights: Array, out: Array) -> None:
+    """Set ``out [n, n_in]`` to ``delta [n, n_out] @ weights.T``, of weights that lie column by column."""
+    n = len(delta)
+    if n * weights.size > MULTIPLICATIONS and (
+        tile := backward_tile(n, *weights.shape, itemsize=out.itemsize)
+    ):
+        _in_tiles(delta, weights.T, out, tile)
+    else:
+        functions.matmul(delta, weights.T, out=out)
+
+
+def multiply_gradient(delta: Array, rows: Array, out: Array) -> None:
+    """Set ``out [n_out, n_in]`` to ``delta.T @ rows``, of ``[n, n_out]`` and ``[n, n_in]``."""
+    n = len(rows)
+    if n * out.size > MULTIPLICATIONS and (tile := gradient_tile(n, *out.shape, itemsize=out.itemsize)):
+        _in_tiles(delta.T, rows, out, tile)
+    else:
+        functions.matmul(delta.T, rows, out=out)
+
+
+def forward_tile(n: int, n_in: int, n_out: int, *, itemsize: int) -> Tile | None:
+    """Return the tiles of ``[n, n_out]``; ``None``: it is quicker whole."""
+    if n_in < DEPTH or not _pieces_have_kernels(n):
+        return None
+    elements = min(ELEMENTS, 4 * MULTIPLICATIONS // (n_in * itemsize))  # half as many doubles stay near
+    if elements // n_out >= LANES:
+        return _evenly(n, elements // n_out), n_out
+    for height in (n, -(-n // 2)):
+        width = elements // height
+        if width >= LANES // 2:
+            return height, _evenly(n_out, width // LANES * LANES or LANES // 2)
+    return None
+
+
+def backward_tile(n: int, n_in: int, n_out: int, *, itemsize: int) -> Tile | None:
+    """Return the tiles of ``[n, n_in]``; ``None``: it is quicker whole, as in double precision."""
+    height = MULTIPLICATIONS // (n_in * n_out)
+    if height <= 1 or itemsize != SINGLE or not _pieces_have_kernels(n):
+        return None
+    return _evenly(n, height), n_in
+
+
+def gradient_tile(n: int, n_out: int, n_in: int, *, itemsize: int) -> Tile | None:
+    """Return the tiles of ``[n_out, n_in]``; ``None``: it is quicker whole, as in double precision."""
+    if n > DEPTH or itemsize != SINGLE or not _pieces_have_kernels(n):
+        return None
+    height, width = GRADIENT
+    return min(height, n_out), _evenly(n_in, width)
+
+
+def _pieces_have_kernels(n: int) -> bool:
+    """Return whether there are some that are quicker with so many rows than all threads with the whole."""
+    if n == 1 or not takes_small_products():
+        return False
+    count = threads()
+    return count == 1 or n * count <= ROWS_OF_A_THREAD
+
+
+def _evenly(size: int, most: int) -> int:
+    """Return the size of parts that are about as large as each other."""
+    return -(-size // -(-size // most))
+
+
+def _in_tiles(left: Array, right: Array, out: Array, tile: Tile) -> None:
+    if not _multiply_in_tiles(left, right, out, *tile):
+        in_stacks(left, right, out, tile)
+
+
+def in_stacks(left: Array, right: Array, out: Array, tile: Tile) -> None:
+    """Multiply all whole tiles in one call, as NumPy takes stacks of matrices; then what is left over."""
+    (n, depth), n_out = left.shape, right.shape[1]
+    height, width = min(tile[0], n), min(tile[1], n_out)
+    down, across = n // height, n_out // width
+    bottom, end = down * height, across * width
+    tops = left[:bottom].reshape(down, 1, height, depth)
+    sides = right[:, :end].reshape(depth, across, width).transpose(1, 0, 2)
+    np.matmul(tops, sides, out=out[:bottom, :end].reshape(down, height, across, width).transpose(0, 2, 1, 3))
+    if end < n_out:
+        in_stacks(left, right[:, end:], out[:, end:], tile)
+    if bottom < n:
+        in_stacks(left[bottom:], right[:, :end], out[bottom:, :end], tile)
