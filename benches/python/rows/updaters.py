@@ -37,13 +37,17 @@ def rows_of(dtype: str, bar: Bar) -> list[Row]:
         row(large, IN_WORKSPACE, "NumPy", bar, in_thread=True),
         row(small, CAPTURED, "NumPy", bar, needs="capture"),
         row(large, CAPTURED, "NumPy", bar, in_thread=True, needs="capture"),
-        row(small, IN_WORKSPACE, "NumPy, out=", None),
-        row(large, IN_WORKSPACE, "NumPy, out=", None, in_thread=True),
+        *(
+            row(n, IN_WORKSPACE, peer, None, in_thread=n == large)
+            for n in (small, large)
+            for peer in (TWO_BUFFERS, BUFFER_PER_NAME)
+        ),
     ]
 
 
 IN_WORKSPACE = "Adam, state in an outer workspace"
 CAPTURED = "Adam, captured"
+TWO_BUFFERS, BUFFER_PER_NAME = "NumPy, out=", "NumPy, out= with a buffer per name"
 
 
 def data(n: int, dtype: str) -> dict[str, Any]:
@@ -92,11 +96,32 @@ def by_hand(p: Any, m: Any, v: Any, g: Any, s: Any, t: Any) -> None:
     np.subtract(p, s, out=p)
 
 
+def with_buffers(p: Any, m: Any, v: Any, g: Any, b: Any) -> None:
+    """Do the same with a buffer for every name: what moves the same bytes, and takes no memory."""
+    m_old = np.multiply(m, BETA1, out=b[0])
+    m_new = np.multiply(g, 1 - BETA1, out=b[1])
+    square = np.multiply(g, g, out=b[2])
+    v_old = np.multiply(v, BETA2, out=b[3])
+    v_new = np.multiply(square, 1 - BETA2, out=b[4])
+    np.add(m_old, m_new, out=m)
+    np.add(v_old, v_new, out=v)
+    m_hat = np.multiply(m, 1 / (1 - BETA1), out=b[5])
+    v_hat = np.multiply(v, 1 / (1 - BETA2), out=b[6])
+    root = np.sqrt(v_hat, out=b[7])
+    divisor = np.add(root, EPSILON, out=b[8])
+    change = np.divide(m_hat, divisor, out=b[9])
+    scaled = np.multiply(change, RATE, out=b[10])
+    np.subtract(p, scaled, out=p)
+
+
 def sides(n: int, dtype: str, path: str, peer: str, stack: ExitStack) -> Sides:
     """Make the sides."""
     ours = captured(n, dtype) if path == CAPTURED else in_workspace(n, dtype, Stage(stack))
     if peer == "NumPy":
         return Sides(ours, plain(n, dtype, "step(p, m, v, g)", {"step": step}))
+    if peer == BUFFER_PER_NAME:
+        buffers = {"step": with_buffers, "b": [np.zeros(n, dtype) for _ in range(11)]}
+        return Sides(ours, plain(n, dtype, "step(p, m, v, g, b)", buffers))
     scratch = {"s": np.empty(n, dtype), "t": np.empty(n, dtype)}
     hand = {"step": by_hand, **scratch}
     return Sides(ours, plain(n, dtype, "step(p, m, v, g, s, t)", hand))
