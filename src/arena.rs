@@ -193,7 +193,8 @@ impl Arena {
     /// The death of a request, in any order, of a spilled one too.
     #[inline]
     pub fn free(&mut self, ticket: Ticket) {
-        if ticket.is_of(self.cycle) && !self.plan.death(&mut self.letter, ticket.index()) {
+        if !self.plan.death(&mut self.letter, ticket.number(self.cycle)) && ticket.is_of(self.cycle)
+        {
             self.free_aside(ticket);
         }
     }

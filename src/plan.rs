@@ -9,7 +9,7 @@
 mod log;
 mod shapes;
 
-use log::{Life, halves, narrow, pair};
+use log::{Life, halves, narrow};
 
 pub use log::{Event, Log};
 pub use shapes::Shapes;
@@ -25,18 +25,18 @@ struct Step {
     offset: u64,
     /// Deaths before it, in the cycle that was planned.
     deaths: usize,
-    /// Where in the plan's list the requests stand that had its place last; those before them died
-    /// earlier.
-    owners: (u32, u32),
 }
 
 /// Fixed offsets for the requests of one cycle.
 #[derive(Debug, Default)]
 pub struct Plan {
     steps: Vec<Step>,
+    /// Where in the list of owners those stand who had the place of a request last; those before them died
+    /// earlier.
+    spans: Vec<(u32, u32)>,
     owners: Vec<u32>,
-    /// The deaths of the cycle that was planned: requests made before, in the lower half whose it is.
-    deaths: Vec<u64>,
+    /// Whose deaths they were in the cycle that was planned, one after the other.
+    deaths: Vec<u32>,
     height: u64,
 }
 
@@ -72,10 +72,11 @@ impl Plan {
         Some(step.offset)
     }
 
-    /// Whether the death of the i-th request is the planned one in every respect.
+    /// Whether the next death is that of the i-th request, as planned. If it comes before its turn, the next
+    /// birth is not the planned one.
     #[inline]
-    pub fn death(&self, at: &mut Progress, index: usize) -> bool {
-        if self.deaths.get(at.deaths) != Some(&pair(at.births, index)) {
+    pub fn death(&self, at: &mut Progress, index: u64) -> bool {
+        if self.deaths.get(at.deaths).is_none_or(|&next| u64::from(next) != index) {
             return false;
         }
         at.deaths += 1;
@@ -84,15 +85,14 @@ impl Plan {
 
     /// Writes the progress into an empty log.
     pub fn write(&self, at: Progress, log: &mut Log) {
-        let mut deaths = self.deaths.iter().take(at.deaths).peekable();
-        for made in 0..=at.births {
-            while let Some(&death) = deaths.next_if(|&&death| halves(death).0 as usize == made) {
-                log.end(halves(death).1 as usize);
+        let mut deaths = self.deaths.iter().take(at.deaths).enumerate().peekable();
+        for step in self.steps.iter().take(at.births) {
+            while let Some((_, &death)) = deaths.next_if(|&(died, _)| died < step.deaths) {
+                log.end(death as usize);
             }
-            if made < at.births {
-                log.push(self.steps[made].len);
-            }
+            log.push(step.len);
         }
+        deaths.for_each(|(_, &death)| _ = log.end(death as usize));
     }
 
     /// The lowest of several layouts of `log`, never higher than the one given, which has `height`.
@@ -118,16 +118,20 @@ impl Plan {
     }
 
     fn of(log: &Log, lives: &[Life], layout: &Layout) -> Self {
-        let mut plan = Self { height: layout.height, deaths: log.deaths(), ..Self::default() };
+        let deaths = log.deaths();
+        let mut plan = Self { height: layout.height, ..Self::default() };
         plan.steps.reserve_exact(lives.len());
+        plan.spans.reserve_exact(lives.len());
         let mut places = Places::default();
         for (index, (life, &offset)) in (0..).zip(lives.iter().zip(&layout.offsets)) {
             let first = plan.owners.len();
             places.take(offset, offset + life.len, index, &mut plan.owners);
             let owners = (narrow(first), narrow(plan.owners.len()));
-            let deaths = plan.deaths.partition_point(|&death| halves(death).0 <= index);
-            plan.steps.push(Step { len: life.len, offset, deaths, owners });
+            let deaths = deaths.partition_point(|&death| halves(death).0 <= index);
+            plan.steps.push(Step { len: life.len, offset, deaths });
+            plan.spans.push(owners);
         }
+        plan.deaths = deaths.into_iter().map(|death| halves(death).1).collect();
         plan
     }
 
@@ -135,7 +139,8 @@ impl Plan {
     /// still in use, or if it would end beyond `limit`. It may be shorter than planned.
     pub fn follow(&self, log: &Log, len: u64, limit: u64) -> Option<u64> {
         let step = self.steps.get(log.len())?;
-        let owners = &self.owners[step.owners.0 as usize..step.owners.1 as usize];
+        let (first, end) = self.spans[log.len()];
+        let owners = &self.owners[first as usize..end as usize];
         let fits = len <= step.len && step.offset + len <= limit;
         let is_free = fits && owners.iter().all(|&owner| !log.is_alive(owner as usize));
         is_free.then_some(step.offset)
@@ -276,6 +281,40 @@ mod tests {
         let before = [birth(64)];
         assert_eq!(plan.follow(&log(&before), 16, u64::MAX), Some(0));
         assert_eq!(plan.follow(&log(&before), 65, u64::MAX), None);
+    }
+
+    #[test]
+    fn a_death_before_its_turn_is_found_at_the_next_birth() {
+        let plan =
+            Plan::lay_out(&log(&[birth(64), birth(64), death(0), birth(64)]), &[0, 64, 0], 128);
+        let mut at = Progress::START;
+        assert_eq!(plan.birth(&mut at, 64, u64::MAX), Some(0));
+        assert!(plan.death(&mut at, 0), "the next one, too early");
+        assert_eq!(plan.birth(&mut at, 64, u64::MAX), None);
+        let (mut written, mut events) = (Log::default(), Vec::new());
+        plan.write(at, &mut written);
+        written.events(&mut events);
+        assert_eq!(events, [Event::Birth(0), Event::Death(0)]);
+    }
+
+    #[test]
+    fn a_log_is_written_as_far_as_the_plan_was_followed() {
+        let cycle =
+            [birth(64), birth(32), death(1), birth(16), death(0), death(2), birth(8), death(3)];
+        let whole = log(&cycle);
+        let plan = Plan::lay_out(&whole, &[0, 64, 64, 0], 128);
+        let (mut at, mut expected, mut events) = (Progress::START, Vec::new(), Vec::new());
+        whole.events(&mut expected);
+        for (count, (len, died)) in cycle.into_iter().enumerate() {
+            let mut written = Log::default();
+            plan.write(at, &mut written);
+            written.events(&mut events);
+            assert_eq!(events, expected[..count]);
+            match died {
+                Some(index) => assert!(plan.death(&mut at, index as u64)),
+                None => assert!(plan.birth(&mut at, len, u64::MAX).is_some()),
+            }
+        }
     }
 
     #[test]

@@ -27,9 +27,15 @@ impl Ticket {
         usize::try_from(self.name & u64::from(u32::MAX)).unwrap_or(usize::MAX)
     }
 
+    /// The same; more than any request has, if it is of another cycle.
+    #[inline]
+    pub(super) fn number(self, cycle: u64) -> u64 {
+        self.name ^ cycle
+    }
+
     #[inline]
     pub(super) fn is_of(self, cycle: u64) -> bool {
-        (self.name ^ cycle) >> 32 == 0
+        self.number(cycle) >> 32 == 0
     }
 }
 

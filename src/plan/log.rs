@@ -181,7 +181,7 @@ impl Log {
 
 /// Two small numbers in one word.
 #[inline]
-pub(super) fn pair(upper: usize, lower: usize) -> u64 {
+fn pair(upper: usize, lower: usize) -> u64 {
     (upper as u64) << 32 | lower as u64
 }
 
