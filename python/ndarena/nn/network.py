@@ -128,7 +128,8 @@ class MultiLayerNetwork(Evaluating):
         ValueError
             Workspace and ``out`` are both given, or the features do not fit.
         """
-        check_target(workspace, out)
+        if workspace is not None or out is not None:
+            check_target(workspace, out)
         if isinstance(x, DataSetIterator):
             joined = self._output_of_all(x, training=training)
             return joined if workspace is None and out is None else delivered(joined, workspace, out)
@@ -137,7 +138,7 @@ class MultiLayerNetwork(Evaluating):
         def deliver(_: Node, result: Array) -> Array:
             return delivered(result, workspace, out, batch.features)
 
-        return self._outputs(batch, deliver, training=training)[0]
+        return self._ask(batch, InferencePass.outputs, deliver, training=training)[0]
 
     def _output_of_all(self, batches: DataSetIterator, *, training: bool) -> Flat:
         parts = [
