@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import sys
+import threading
 import warnings
 
 import numpy as np
@@ -248,11 +249,15 @@ def profile_hook(events):
 
 @contextlib.contextmanager
 def collector_hook(events):
-    """Collect at every allocation of a container, and act in the hook of the collector."""
+    """Collect at every allocation of a container, and act in the hook of the collector.
+
+    Another thread of the process (a test runner's) collects too: what it does is no event of the operation.
+    """
     threshold, kept = gc.get_threshold(), [[]]
+    thread = threading.get_ident()
 
     def hook(phase, _info):
-        if phase == "stop":
+        if phase == "stop" and threading.get_ident() == thread:
             kept.append([])  # one that is alive: the next one is the second, and more than the threshold
             with contextlib.suppress(LookupError):
                 events()
