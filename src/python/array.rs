@@ -3,7 +3,7 @@
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PySlice, PyString, PyTuple};
+use pyo3::types::{PySlice, PyString, PyTuple};
 
 use super::arguments::Msg;
 use super::config::policy_member;
@@ -14,7 +14,6 @@ use super::handle::WorkspaceArray;
 use super::indexing;
 use super::loops::picking;
 use super::naming::{Call, Place};
-use super::npy::numpy;
 use super::place::Operands;
 use super::steady;
 use super::view;
@@ -220,10 +219,8 @@ impl WorkspaceArray {
 pub fn detached<'py>(slf: Slf<'_, 'py>, operation: &str) -> Object<'py> {
     let py = slf.py();
     let view = slf.get().lend_for(py, operation)?;
-    let kwargs = PyDict::new(py);
-    kwargs.set_item(intern!(py, "order"), "K")?;
     let _plain = registry::plain_results();
-    foreign::call_method(numpy(py)?, "array", (view.object(),), Some(&kwargs))
+    foreign::call(&view.object().getattr(intern!(py, "copy"))?, (intern!(py, "K"),), None)
 }
 
 /// NumPy's text of a plain array, under our name and aligned with it.

@@ -89,6 +89,15 @@ struct Known {
     workspace: ManuallyDrop<Workspace>,
 }
 
+impl Known {
+    /// Whether the registry of the calling thread still has what it had. Otherwise what this leads to may be
+    /// gone (invariant 5).
+    #[inline(always)]
+    fn is_there(&self) -> bool {
+        self.changes == registry::changes() && self.thread == registry::owner_number()
+    }
+}
+
 impl Found {
     /// Nothing was looked up yet.
     pub const fn nothing() -> Self {
@@ -103,6 +112,16 @@ impl Found {
         let known = workspace.map(|workspace| Known { thread, changes, workspace });
         // SAFETY: invariant 6.
         unsafe { self.0.with(py, |place| *place = known) };
+    }
+
+    /// Whether a look-up in the calling thread would find that one; `false` says nothing.
+    #[inline]
+    pub fn is(&self, py: Python<'_>, workspace: &Workspace) -> bool {
+        let is_it = |place: &mut Option<Known>| {
+            place.as_ref().is_some_and(|known| known.is_there() && *known.workspace == *workspace)
+        };
+        // SAFETY: invariant 6.
+        unsafe { self.0.with(py, is_it) }
     }
 
     /// The next look-up may find something else.
@@ -121,10 +140,8 @@ impl Found {
         test: impl FnOnce(&Workspace) -> bool,
     ) -> Option<Piece> {
         let known = |place: &mut Option<Known>| {
-            let Known { thread, changes, workspace } = place.as_ref()?;
-            // Otherwise what it leads to may be gone (invariant 5).
-            let is_there = *changes == registry::changes() && *thread == registry::owner_number();
-            is_there.then(|| uncounted(workspace))
+            let known = place.as_ref()?;
+            known.is_there().then(|| uncounted(&known.workspace))
         };
         // SAFETY: invariant 6.
         let workspace = unsafe { self.0.with(py, known) }?;

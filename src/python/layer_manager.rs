@@ -21,6 +21,7 @@ use super::create::create;
 use super::error::to_pyerr;
 use super::fast;
 use super::faults;
+use super::handle::WorkspaceArray;
 use super::holding::Found;
 use super::npy::numpy;
 use super::scope::PyScope;
@@ -197,9 +198,38 @@ impl<const ZEROED: bool> Shortcut for Quick<ZEROED> {
     }
 }
 
+/// `validate_array_location` of an array at hand that lies where arrays of its type were made last.
+struct Validation;
+
+impl Shortcut for Validation {
+    fn original() -> &'static PyOnceLock<Py<PyAny>> {
+        static ORIGINAL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        &ORIGINAL
+    }
+
+    #[inline]
+    fn take<'py>(
+        slf: &Bound<'py, PyAny>,
+        args: Args<'_, 'py>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let (Ok(manager), Some(t), Some(a), 2) =
+            (slf.cast_exact::<PyLayerWorkspaceMgr>(), args.get(0), args.get(1), args.len())
+        else {
+            return Ok(None);
+        };
+        let Ok(array) = a.cast_exact::<WorkspaceArray>() else { return Ok(None) };
+        let found = &manager.get().found[array_type(&t)? as usize];
+        let array = array.get();
+        let is_right =
+            fast::is_on() && array.is_at_hand() && found.is(slf.py(), array.workspace());
+        Ok(is_right.then(|| a.to_owned()))
+    }
+}
+
 /// Puts the shortcuts in their places.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let class = module.py().get_type::<PyLayerWorkspaceMgr>();
+    shortcut::of_method::<Validation>(&class, "validate_array_location")?;
     shortcut::of_method::<Quick<true>>(&class, "create")?;
     shortcut::of_method::<Quick<false>>(&class, "create_uninitialized")
 }

@@ -184,7 +184,12 @@ pub fn set_default_workspace_configuration(configuration: &Any<'_>) -> PyResult<
 /// The process-wide debug mode.
 #[pyfunction]
 pub fn get_debug_mode(py: Python<'_>) -> PyResult<Py<PyAny>> {
-    policy_member(py, "DebugMode", registry::debug_mode().name())
+    static MEMBERS: [PyOnceLock<Py<PyAny>>; DebugMode::ALL.len()] =
+        [const { PyOnceLock::new() }; DebugMode::ALL.len()];
+    let mode = registry::debug_mode();
+    let member = MEMBERS[mode as usize]
+        .get_or_try_init(py, || policy_member(py, "DebugMode", mode.name()))?;
+    Ok(member.clone_ref(py))
 }
 
 /// Set the process-wide debug mode: a member of `DebugMode`, or its name.

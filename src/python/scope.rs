@@ -116,10 +116,14 @@ impl PyScope {
 
     /// Closes the scope wherever it stands; scopes inside it stay open. What one layer hands to the next
     /// lives in two workspaces in turn, neither inside the other.
-    fn _leave_apart(&self, py: Python<'_>) -> PyResult<()> {
-        let left = self.token.leave_apart().map_err(to_pyerr)?;
-        self.closed.store(true, Ordering::Relaxed);
-        settle(py, &left, None)
+    fn _leave_apart(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let left = slf.get().token.leave_apart().map_err(to_pyerr)?;
+        slf.get().closed.store(true, Ordering::Relaxed);
+        if is_quiet(&left) {
+            Self::spare(slf, None);
+            return Ok(());
+        }
+        settle(slf.py(), &left, None)
     }
 
     fn __enter__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {

@@ -167,6 +167,11 @@ impl PyWorkspace {
         Ok(scope)
     }
 
+    /// Not used for three cycles: networks open workspaces for layers that may need none.
+    fn _allow_unused(&self) {
+        self.core.allow_unused();
+    }
+
     /// Make the open workspace current, in its running cycle.
     fn notify_scope_borrowed<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyScope>> {
         faults::at_boundary(slf.py())?;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -134,6 +134,10 @@ class Batch(NamedTuple):
             )
 
 
+_batch: Callable[[tuple[list[Array], ...]], Batch] = partial(tuple.__new__, Batch)
+"""Makes one of its parts, in half the time."""
+
+
 def inputs_of(
     features: Sequence[Array],
     wiring: Wiring,
@@ -152,7 +156,7 @@ def inputs_of(
     if wiring.is_simple and len(features) == 1 and features_masks is labels_masks is None:
         (x,) = features
         simple = type(x) is np.ndarray and x.ndim and x.dtype.kind in "buif"
-        return Batch([x if simple else _features(x)], [None], [None], [None])
+        return _batch(([x if simple else _features(x)], [None], [None], [None]))
     inputs, outputs = len(wiring.inputs), len(wiring.outputs)
     arrays = [_features(x) for x in _counted(features, inputs, "features")]
     for name, kind, x in zip(wiring.inputs, wiring.input_types, arrays, strict=False):
@@ -230,7 +234,7 @@ def _simple(data: DataSet | MultiDataSet, wiring: Wiring, dtype: np.dtype[Any]) 
         return None
     if data.features_mask is not None or data.labels_mask is not None:
         return None
-    return Batch([x], [y], [None], [None]) if x.dtype == y.dtype == dtype and len(x) else None
+    return _batch(([x], [y], [None], [None])) if x.dtype == y.dtype == dtype and len(x) else None
 
 
 def _several(data: DataSet | MultiDataSet) -> Any:

@@ -207,7 +207,7 @@ class Learner(Network):
         """Set gradient and score of a batch; return the epsilons of the inputs if they are asked for."""
         self._remember(batch)
         with memory.whole():
-            work = kind(self.wiring, memory, self.dtype, batch, training=True)
+            work = kind(self.wiring, memory, self.dtype, batch)
             work.forward_hidden()
             if tells:
                 self._tell("on_forward_pass", self._heard(work, batch))
@@ -252,7 +252,7 @@ class Learner(Network):
     def _forward_in_training(self, batch: Batch) -> TrainingPass:
         self._forget()
         memory = TrainingMemory(self.wiring, WorkspaceMode.NONE)
-        work = TrainingPass(self.wiring, memory, self.dtype, batch, training=True)
+        work = TrainingPass(self.wiring, memory, self.dtype, batch)
         work.forward_hidden()
         work.forward_outputs()
         return work
@@ -282,8 +282,10 @@ class Learner(Network):
         memory = self._inference(training=training)
         own = not training and self._outside is None and self._claim.get()
         try:
-            wiring = self.wiring if own else self.wiring.apart()
-            results = use(kind(wiring, memory, self.dtype, batch, training=training), *facts)
+            work = kind(self.wiring if own else self.wiring.apart(), memory, self.dtype, batch)
+            if training:
+                work.training = True
+            results = use(work, *facts)
         finally:
             if own:
                 self._claim.leave()
@@ -342,7 +344,8 @@ class Learner(Network):
     def _scored(self, data: Any, score: Callable[[Node], Any], *, training: bool) -> list[Any]:
         batch = batch_of(data, self.wiring, self.dtype)
         memory = self._inference(training=training)
-        work = InferencePass(self.wiring.apart(), memory, self.dtype, batch, training=training)
+        work = InferencePass(self.wiring.apart(), memory, self.dtype, batch)
+        work.training = training
         return work.scored(batch.labels, score)
 
     # Series, piece by piece.

@@ -34,6 +34,8 @@ class _Pass:
     """Whether every layer is given its input in the place of inputs."""
     carries_states = False
     """Whether recurrent layers go on where they stopped."""
+    training = False
+    """Whether layers behave as in training."""
 
     def __init__(
         self,
@@ -41,16 +43,20 @@ class _Pass:
         memory: TrainingMemory | InferenceMemory,
         dtype: np.dtype[Any],
         batch: Batch,
-        *,
-        training: bool = False,
     ) -> None:
-        self.wiring, self.memory, self.dtype, self.batch = wiring, memory, dtype, batch
-        self.training = training
-        self._work, self._tolerant, self._inputs = memory.work, not memory.enabled, memory.inputs
+        self.wiring = wiring
+        self.memory = memory
+        self.dtype = dtype
+        self.batch = batch
+        self._work = memory.work
+        self._inputs = memory.inputs
         unknown = wiring.unknown
         self.values: list[Array] = batch.features + unknown
         self.masks: list[Array] = batch.features_masks + unknown
-        self.examples: list[Any] = [*map(len, batch.features), *unknown]
+        self.examples: list[Any] = []
+        for x in batch.features:  # one, mostly
+            self.examples.append(len(x))
+        self.examples += unknown
 
     def run(self, node: Node, call: Callable[[Node, Any], Any], fact: object = None) -> Any:
         """Call something inside the scratch of a node; a scope left open there is closed, and an error."""
@@ -62,7 +68,7 @@ class _Pass:
         except ScopeError as error:
             if not returned:
                 raise
-            if not self._tolerant:
+            if self.memory.enabled:
                 raise left_open(node.twin, error) from None
         return result  # it is there: what did not return was raised
 
@@ -122,6 +128,7 @@ class _Pass:
 class TrainingPass(_Pass):
     """One batch forward and backward, inside ``memory.whole()``."""
 
+    training = True
     memory: TrainingMemory
     score = 0.0
     """Of the outputs that have gone backward, with what the parameters add to it."""

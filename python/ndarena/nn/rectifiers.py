@@ -77,7 +77,7 @@ class ActivationReLU(IActivation):
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
         """Return ``max(x, 0)``, with the bounds of this object."""
         if self.keeps_slope:
-            return functions.maximum(x, zeros_for(x), out=out)
+            return functions.maximum(x, 0.0 if x.size < MANY else zeros_for(x), out=out)
         if self.threshold == self.negative_slope == 0.0:
             out = functions.maximum(x, 0.0, out=out)
         else:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["add_up_rows", "sums_along_rows"]
 
+FEW = 64
+"""So few elements NumPy has added up before ones are found."""
 LONGEST = 4096
 """Longer sums are NumPy's own, which adds pairwise and needs no ones."""
 
@@ -43,7 +45,7 @@ def add_up_rows(rows: Array, out: np.ndarray[Any, Any]) -> None:
 
 def sums_along_rows(x: Array) -> Array:
     """Return the sums along axis 1, which stays."""
-    ones = _column_of_ones(x.shape[1:], x.dtype)
+    ones = None if x.size <= FEW else _column_of_ones(x.shape[1:], x.dtype)
     if ones is None:
         return x.sum(axis=1, keepdims=True)
     return x.dot(ones) if type(x) is np.ndarray else functions.matmul(x, ones)
