@@ -411,6 +411,13 @@ impl State {
     }
 
     /// Never again tells that nothing was allocated.
+    /// Of a ring between two cycles: the next one gets the first block that is free.
+    pub(crate) fn turn_back(&mut self) {
+        if let Shelf::Circular(ring) = &mut self.shelf {
+            ring.turn_back();
+        }
+    }
+
     pub(crate) fn allow_unused(&mut self) {
         self.warned_unused = true;
     }

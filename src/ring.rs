@@ -90,6 +90,12 @@ impl Ring {
         self.fresh = true;
     }
 
+    /// The next cycle gets the first block that is not leased, instead of the one whose turn it is.
+    pub(crate) fn turn_back(&mut self) {
+        self.wrapped |= self.offset > 0;
+        self.offset = 0;
+    }
+
     /// A full cycle that used less than a block moves on to the next one.
     pub(crate) fn end_cycle(&mut self, used: u64) {
         if self.block_size > used && self.offset > 0 {

@@ -300,6 +300,8 @@ class Workspace:
         `DestroyedWorkspaceError` after the end of the workspace, `WorkspaceFullError` if the system refuses the
         arena; nothing is entered then.
         """
+    def _turn_back(self) -> None:
+        """Give the next cycle of a ring the first block that is not leased: it is in the processor's caches."""
     def _allow_unused(self) -> None:
         """Do not warn about cycles without an allocation: networks open it for layers that may need none."""
     def notify_scope_borrowed(self) -> Scope:

@@ -220,8 +220,7 @@ impl Shortcut for Validation {
         let Ok(array) = a.cast_exact::<WorkspaceArray>() else { return Ok(None) };
         let found = &manager.get().found[array_type(&t)? as usize];
         let array = array.get();
-        let is_right =
-            fast::is_on() && array.is_at_hand() && found.is(slf.py(), array.workspace());
+        let is_right = fast::is_on() && array.is_at_hand() && found.is(slf.py(), array.workspace());
         Ok(is_right.then(|| a.to_owned()))
     }
 }

@@ -172,6 +172,11 @@ impl PyWorkspace {
         self.core.allow_unused();
     }
 
+    /// Of a ring: the next cycle gets the first block that is not leased.
+    fn _turn_back(&self) -> PyResult<()> {
+        self.core.turn_back().map_err(to_pyerr)
+    }
+
     /// Make the open workspace current, in its running cycle.
     fn notify_scope_borrowed<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyScope>> {
         faults::at_boundary(slf.py())?;

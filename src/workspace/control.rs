@@ -39,6 +39,22 @@ impl Workspace {
         )))
     }
 
+    /// Gives the next cycle of a ring the first block that is not leased, not the one whose turn it is: what
+    /// was used last is in the processor's caches. Other workspaces have nothing to turn back. Refused while
+    /// the workspace is open.
+    pub fn turn_back(&self) -> Result<()> {
+        let mut state = self.owned_state("turn_back")?;
+        if !self.is_scope_active() {
+            state.turn_back();
+            return Ok(());
+        }
+        drop(state);
+        Err(self.refuse(format!(
+            "turn_back of workspace [{}], which is open: leave it first",
+            self.0.id
+        )))
+    }
+
     /// Switches the use of the arena off (arrays made meanwhile are external) or on again.
     pub fn toggle_workspace_use(&self, in_use: bool) -> Result<()> {
         self.owned_state("toggle_workspace_use")?.set_in_use(in_use);

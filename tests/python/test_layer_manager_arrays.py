@@ -284,6 +284,22 @@ class TestValidateArrayLocation:
             plain = np.ones(3)
             assert mgr.validate_array_location(INPUT, plain) is plain
 
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda mgr: mgr.set_workspace(ACT, "OTHER", CONF),
+            lambda mgr: mgr.set_workspace_name(ACT, "OTHER"),
+            lambda mgr: mgr.set_scoped_out_for(ACT),
+        ],
+    )
+    def test_what_was_right_is_wrong_once_the_type_belongs_elsewhere(self, mgr, other, change):
+        with mgr.notify_scope_entered(ACT), other:
+            a = mgr.create(ACT, 3)
+            for _ in range(2):
+                assert mgr.validate_array_location(ACT, a) is a
+            change(mgr)
+            refused(ArrayLocationError, mgr.validate_array_location, ACT, a)
+
     def test_y33_a_scoped_out_type_with_an_attached_array(self, mgr, other):
         with other:
             a = other.ones(3)

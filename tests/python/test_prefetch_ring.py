@@ -23,7 +23,9 @@ from ndarena.data import (
     DataSet,
     DataSetIterator,
     MultiDataSet,
+    prefetch,
 )
+from ndarena.data.ring import Ring
 
 BATCHES = int(os.environ.get("RING_BATCHES", "2000"))
 KINDS = pytest.mark.parametrize(
@@ -87,6 +89,42 @@ class Reader:
                     assert (part == i + shift).all()
                 except OverwrittenArrayError:
                     self.refused += 1
+
+
+@pytest.mark.parametrize("in_use", [0, 1, 2])
+def test_batches_lie_in_as_few_blocks_as_are_in_use_besides_the_one_that_is_filled(in_use):
+    ring, data = Ring("R"), DataSet(np.ones((4, 3)), np.ones((4, 2)))
+    leases, places = deque(maxlen=in_use), set()
+    for _ in range(20):
+        batch = ring.fill(data, 8, data.copy_to)
+        places.add(batch.features.numpy().__array_interface__["data"][0])
+        leases.append(batch.leases())
+        del batch
+    assert len(places) == in_use + 1
+
+
+@pytest.mark.parametrize("in_use", [1, 2, 5])
+def test_a_thread_may_use_as_many_batches_at_once_as_there_are_consumers(in_use):
+    batches = AsyncDataSetIterator(Numbered([3] * 60), 2, consumers=in_use)
+    kept = deque(maxlen=in_use)
+    for data in batches:
+        kept.append(data)
+        for one in kept:
+            assert is_whole(one, number_of(one))
+    assert len(kept) == in_use
+
+
+@pytest.mark.parametrize(("size", "gives_way"), [(1, False), (4, True)])
+def test_who_is_ahead_lets_others_have_the_interpreter(monkeypatch, size, gives_way):
+    times = []
+    monkeypatch.setattr(prefetch, "_give_way", lambda: times.append(None))
+    batches = AsyncDataSetIterator(Numbered([3] * 10), size)
+    epoch = iter(batches)
+    handover = epoch._handover  # noqa: SLF001 - whose queue fills
+    assert eventually(lambda: handover.ready.qsize() == size)
+    assert eventually(lambda: len(times) == max(0, size - 1))
+    assert bool(times) is gives_way
+    batches.close()
 
 
 @KINDS

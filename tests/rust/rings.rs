@@ -51,6 +51,55 @@ fn a_block_is_taken_again_when_the_ring_comes_round() {
 }
 
 #[test]
+fn turned_back_it_takes_the_first_block_that_is_not_leased() {
+    let ws = three_blocks(SpillPolicy::External);
+    let turn = |value| {
+        ws.turn_back().unwrap();
+        turn(&ws, 100, value)
+    };
+    let first = turn(0);
+    let start = first.buffer().address();
+    let again = turn(1);
+    assert_eq!(again.buffer().address(), start);
+    assert_eq!(validities(&[first, again.clone()]), [Overwritten, Valid]);
+    let held = lease(&again);
+    let second = turn(2).buffer().address();
+    let others: Vec<Array> = (3..6).map(turn).collect();
+    for other in &others {
+        assert_eq!(other.buffer().address(), second, "the leased one is stepped over");
+    }
+    assert_ne!(second, start);
+    drop(held);
+    assert_eq!(turn(6).buffer().address(), start);
+    assert_eq!(ws.stats().number_of_external_allocations, 0);
+}
+
+#[test]
+fn turned_back_it_gives_back_what_was_external() {
+    let ws = three_blocks(SpillPolicy::External);
+    let held: Vec<Lease> = (0..3).map(|v| lease(&turn(&ws, 100, v))).collect();
+    let spilled = turn(&ws, 100, 3);
+    assert_eq!(ws.stats().number_of_external_allocations, 1);
+    drop((held, spilled));
+    ws.turn_back().unwrap();
+    turn(&ws, 100, 4);
+    assert_eq!(ws.stats().number_of_external_allocations, 0);
+}
+
+#[test]
+fn it_turns_back_between_two_cycles_alone() {
+    let ws = three_blocks(SpillPolicy::External);
+    cycle(&ws, || {
+        let refused = ws.turn_back().unwrap_err().to_string();
+        assert!(refused.contains("turn_back of workspace [W], which is open"), "{refused}");
+    });
+    ws.destroy_workspace().unwrap();
+    let refused = ws.turn_back().unwrap_err().to_string();
+    assert!(refused.contains("destroyed"), "{refused}");
+    workspace(|_| {}).turn_back().unwrap();
+}
+
+#[test]
 fn a_block_serves_the_whole_cycle_and_ends_as_a_whole() {
     let ws = three_blocks(SpillPolicy::External);
     let first = cycle(&ws, || [1, 2, 3].map(|v| bytes(&ws, 64, v)));

@@ -59,8 +59,14 @@ class DataSet(Examples):
 
     def arrays(self) -> list[Array]:
         """Return the arrays that are there: features, labels, and their masks."""
-        parts = self.features, self.labels, self.features_mask, self.labels_mask
-        return [part for part in parts if part is not None]
+        arrays = [self.features]
+        if self.labels is not None:
+            arrays.append(self.labels)
+        if self.features_mask is not None:
+            arrays.append(self.features_mask)
+        if self.labels_mask is not None:
+            arrays.append(self.labels_mask)
+        return arrays
 
     def _parts(self) -> dict[str, Array]:
         return {name: part for name in PARTS if (part := getattr(self, name)) is not None}

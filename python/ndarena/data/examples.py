@@ -70,14 +70,20 @@ class Examples:
 
     def _check_lengths(self) -> None:
         """Refuse parts that do not have the same number of examples."""
-        lengths = {len(part) for part in self.arrays()}
-        if self.metadata is not None and not hasattr(self.metadata, "__len__"):
-            raise TypeError(
-                f"metadata must be a sequence, of something of every example, not {self.metadata!r:.100}"
-            )
-        if len(lengths) == 1 and (self.metadata is None or len(self.metadata) in lengths):
+        arrays, metadata = self.arrays(), self.metadata
+        if metadata is not None:
+            if not hasattr(metadata, "__len__"):
+                raise TypeError(
+                    f"metadata must be a sequence, of something of every example, not {metadata!r:.100}"
+                )
+            arrays.append(metadata)
+        count = len(arrays[0])
+        for part in arrays:
+            if len(part) != count:
+                break
+        else:
             return
-        parts = {**self._parts(), **({} if self.metadata is None else {"metadata": self.metadata})}
+        parts = {**self._parts(), **({} if metadata is None else {"metadata": metadata})}
         (first, features), *others = parts.items()
         for name, part in others:
             if len(part) != len(features):
@@ -129,11 +135,18 @@ class Examples:
     @property
     def footprint(self) -> int:
         """Bytes that copies of all arrays take in a workspace of the default alignment."""
-        return sum([part.nbytes + ALIGNMENT - 1 & -ALIGNMENT for part in self.arrays()])
+        footprint: int = 0
+        for part in self.arrays():
+            footprint += part.nbytes + ALIGNMENT - 1 & -ALIGNMENT
+        return footprint
 
     def leases(self) -> list[np.ndarray[Any, Any]]:
         """Return views of the arrays in workspaces; their memory is nobody else's while the views exist."""
-        return [part.numpy() for part in self.arrays() if isinstance(part, WorkspaceArray)]
+        leases = []
+        for part in self.arrays():
+            if isinstance(part, WorkspaceArray):
+                leases.append(part.numpy())  # noqa: PERF401 - a comprehension is a call of its own
+        return leases
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the arrays to a NumPy ``.npz`` file of that name. Metadata is not written."""

@@ -10,6 +10,7 @@ import time
 import warnings
 import weakref
 from functools import partial
+from itertools import islice, repeat
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
@@ -57,6 +58,8 @@ class Handover:
     def __init__(self, size: int, consumers: int = 1) -> None:
         self.ready: Final[SimpleQueue[Any]] = SimpleQueue()
         self.room: Final[SimpleQueue[None]] = SimpleQueue()
+        self.coming: Final = map(partial(self.ready.get, timeout=PATIENCE), repeat(object=True))
+        """What becomes ready, for ever; `Empty` is raised where that takes long."""
         self.is_closed = False
         self.consumers = consumers
         """How many batches are in use at once: at least one, and one for every thread that has asked."""
@@ -145,19 +148,20 @@ def _end_all() -> None:
 
 
 class _Hold:
-    """What a thread has taken: a batch that it is still to be given, and what keeps the last one whole."""
+    """What a thread has taken: a batch that it is still to be given, and what keeps the last ones whole."""
 
     __slots__ = ("__weakref__", "leases", "taken")
 
     def __init__(self) -> None:
-        self.leases: Any = ()
+        self.leases: list[Any] = []
         self.taken: list[Any] = []
 
 
 class Epoch:
     """The batches of one epoch, for any number of threads; the reading ends with it.
 
-    The memory of the batch that a thread took last is leased until it asks for another one, or ends.
+    The memory of the batch that a thread took last is leased until it asks for another one, or ends. Where
+    more are in use at once than there are threads that ask, each thread has its share.
     """
 
     def __init__(self, handover: Handover) -> None:
@@ -185,28 +189,31 @@ class Epoch:
                 raise StopIteration if error is None else error
             finally:
                 del error  # whose traceback has this frame
-        batch, hold.leases = item
+        batch, leases = item
+        hold.leases.append(leases)
         handover.room.put(None)
         del hold.taken[:]  # no call, after which a signal might come
         return batch
 
     def _hold(self) -> _Hold:
-        """Return what this thread holds: nothing any more."""
+        """Return what this thread holds: one batch less than it may have in use."""
         hold: _Hold | None = getattr(self._here, "hold", None)
         if hold is None:
             hold = self._here.hold = _Hold()
             self._holds.add(hold)
             self._handover.consumers = max(self._handover.consumers, len(self._holds))
-        hold.leases = ()
+        share = self._handover.consumers
+        if share > 1:
+            share //= len(self._holds)
+        del hold.leases[: max(0, len(hold.leases) - share + 1)]
         return hold
 
     @staticmethod
     def _next(handover: Handover, taken: list[Any]) -> Any:
         """Wait for what comes next; it is kept, as a signal that raises may come before it is handed on."""
-        get = partial(handover.ready.get, timeout=PATIENCE)
         while not taken:
             try:
-                taken.extend(map(get, (True,)))  # one call of C: what was got is in the list
+                taken.extend(islice(handover.coming, 1))  # one call of C: what was got is in the list
             except Empty:
                 if handover.thread is not None and not handover.thread.is_alive() and handover.ready.empty():
                     return _End(RuntimeError(f"{handover.thread.name} ended without a word"))
@@ -216,7 +223,7 @@ class Epoch:
         """End the reading, and wait for it."""
         self._handover.end()
         for hold in snapshot(self._holds):
-            hold.leases = ()
+            hold.leases.clear()
 
     def __del__(self) -> None:
         """End the reading when nobody can ask any more."""

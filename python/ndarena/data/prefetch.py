@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import time
 import uuid
 import weakref
 from collections.abc import Generator
 from contextlib import nullcontext, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from ndarena._core import (
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncDataSetIterator", "AsyncMultiDataSetIterator"]
 
+_give_way = getattr(os, "sched_yield", partial(time.sleep, 0))
+"""Lets who waits have the interpreter now, while what is ready lies in the processor's caches."""
+
 SPARE_BLOCKS = 2  # besides those of batches that wait or are worked on: one is filled, one is slack
 
 
@@ -37,9 +43,9 @@ class AsyncDataSetIterator(WrappingIterator):
     the sequence. Several threads may share what ``iter()`` returns: each batch goes to one of them.
 
     Batches are copied into a ring of blocks of the thread before the source is asked for the next one, so
-    that a source may use its arrays again. The batch that a thread has taken last is never overwritten; who
-    keeps one longer calls its ``detach()``, and later use of another is an `OverwrittenArrayError`. A block
-    that a NumPy view still looks at is left alone.
+    that a source may use its arrays again. The batch that a thread has taken last is never overwritten, nor
+    are those before it as far as ``consumers`` says; who keeps one longer calls its ``detach()``, and later
+    use of another is an `OverwrittenArrayError`. A block that a NumPy view still looks at is left alone.
 
     Parameters
     ----------
@@ -53,8 +59,8 @@ class AsyncDataSetIterator(WrappingIterator):
     callback : DataSetCallback, optional
         Its ``call(dataset)`` is called in the thread with every batch.
     consumers : int
-        How many batches will be in use at once; the ring has blocks for so many, or for more if more threads
-        ask.
+        How many batches will be in use at once, in all threads that ask; the ring has blocks for so many, or
+        for more if more threads ask.
 
     Raises
     ------
@@ -123,6 +129,8 @@ class AsyncDataSetIterator(WrappingIterator):
                     mine = batch if pre_processor is None else pre_processed(batch, pre_processor)
                     handover.ready.put(_made_ready(mine, ring, blocks + handover.consumers, callback))
                     del batch, mine
+                    if handover.ready.qsize() > 1:
+                        _give_way()
             finally:
                 if isinstance(batches, Generator):
                     batches.close()

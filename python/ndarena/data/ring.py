@@ -20,8 +20,9 @@ T = TypeVar("T")
 class Ring:
     """Blocks for the batches of one thread, each as large as the largest batch so far.
 
-    A block is used again in its turn unless it is leased. Where batches need larger blocks, or more of them
-    than there are, another workspace takes over; the one before lasts as long as what lies in it.
+    A batch goes to the first block that is not leased: what was used last is in the processor's caches. Where
+    batches need larger blocks, or more of them than there are, another workspace takes over; the one before
+    lasts as long as what lies in it.
 
     Parameters
     ----------
@@ -42,6 +43,7 @@ class Ring:
         workspace = self._workspace
         if workspace is None or need > self.block or blocks > self._blocks:
             workspace = self._made(need, blocks)
+        workspace._turn_back()  # noqa: SLF001 - the core's, for this
         with workspace:
             made = copy(workspace)
         if workspace.number_of_external_allocations:  # no block is free

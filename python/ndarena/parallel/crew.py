@@ -59,15 +59,14 @@ class Crew:
         """Wait until another round can be handed over; ``False``: there is no use in one."""
         return self._agenda.wait_for_room()
 
-    def hand_over(self, batches: Sequence[Any], *, due: bool) -> None:
-        """Give each trainer a batch, in their order, as far as there are any."""
+    def hand_over(self, batches: Sequence[Any], leases: Sequence[Any], *, due: bool) -> None:
+        """Give each trainer a batch, in their order, as far as there are any, with its leases."""
         missing = [None] * (self._size - len(batches))
-        leases = [batch.leases() for batch in batches]
         self._agenda.put(Round([*batches, *missing], [*leases, *missing], due))
 
     def average(self) -> bool:
         """Average, and wait until that is done; ``False``: a trainer has failed."""
-        self.hand_over([], due=True)
+        self.hand_over([], [], due=True)
         return self._agenda.wait_until_done()
 
     def _run(self, trainer: Any) -> None:

@@ -254,12 +254,14 @@ class ParallelWrapper:
     def _hand_over_round(self, crew: Crew, batches: Iterator[Any], *, due: bool) -> bool:
         """Hand over the next batches, also those before one that cannot be read; tell if there were any."""
         read: list[Any] = []
+        leases: list[Any] = []  # the next batch goes to a block that is free
         try:
             for data in islice(batches, self.workers):
-                read.append(data)  # noqa: PERF402 - it stays where the next one fails
+                read.append(data)
+                leases.append(data.leases())
         finally:
             if read:
-                crew.hand_over(read, due=due)
+                crew.hand_over(read, leases, due=due)
         return bool(read)
 
     def _team(self, stack: ExitStack) -> Team:

@@ -41,6 +41,7 @@ pub enum Step {
     Initialize(usize),
     Reset(usize),
     Trim(usize),
+    TurnBack(usize),
     Destroy(usize),
     Recreate(usize),
 }
@@ -97,6 +98,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => slot.clone().prop_map(Initialize),
         1 => slot.clone().prop_map(Reset),
         1 => slot.clone().prop_map(Trim),
+        1 => slot.clone().prop_map(TurnBack),
         1 => slot.clone().prop_map(Destroy),
         4 => slot.prop_map(Recreate),
     ]

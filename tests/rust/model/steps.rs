@@ -245,7 +245,8 @@ impl World {
         | Step::Debug(slot, _)
         | Step::Initialize(slot)
         | Step::Reset(slot)
-        | Step::Trim(slot)) = step
+        | Step::Trim(slot)
+        | Step::TurnBack(slot)) = step
         else {
             return Ok(false);
         };
@@ -256,6 +257,7 @@ impl World {
             Step::Debug(_, on) => ws.enable_debug(on),
             Step::Initialize(_) => ws.initialize_workspace(),
             Step::Reset(_) => ws.reset(),
+            Step::TurnBack(_) => ws.turn_back(),
             _ => {
                 ws.trim().unwrap();
                 return Ok(false);
@@ -265,7 +267,11 @@ impl World {
             prop_assert!(is_destroyed(&done.unwrap_err()));
             return Ok(true);
         }
-        let refuses = matches!(step, Step::Initialize(_) | Step::Reset(_)) && self.alive(i) > 0;
+        let refuses = match step {
+            Step::Initialize(_) | Step::Reset(_) => self.alive(i) > 0,
+            Step::TurnBack(_) => self.spaces[i].open,
+            _ => false,
+        };
         if refuses {
             prop_assert!(is_scope(&done.unwrap_err()));
             return Ok(true);

@@ -80,6 +80,7 @@ impl Tape<'_> {
             59 => Step::Reset(self.slot()?),
             60 => Step::Trim(self.slot()?),
             61 => Step::Destroy(self.slot()?),
+            62 => Step::TurnBack(self.slot()?),
             _ => Step::Recreate(self.slot()?),
         })
     }
