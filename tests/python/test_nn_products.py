@@ -13,7 +13,15 @@ import ndarena
 from ndarena import ArrayType, LayerWorkspaceMgr, WorkspaceConfiguration, nn
 from ndarena._core import _multiply_in_tiles, _set_fast_paths
 from ndarena.nn import blas_kernels, products
-from ndarena.nn.products import EACH, ELEMENTS, LONG_ENOUGH, MULTIPLICATIONS, ROWS_OF_A_THREAD
+from ndarena.nn.products import (
+    EACH,
+    ELEMENTS,
+    LONG_ENOUGH,
+    MULTIPLICATIONS,
+    ROWS_BACK_OF_INTEL,
+    ROWS_OF_A_THREAD,
+    ROWS_OF_INTEL,
+)
 from ndarena.nn.recurrent import OFTEN, by_rows
 
 PLAIN = LayerWorkspaceMgr.no_workspaces()
@@ -22,9 +30,10 @@ SINGLE, DOUBLE = 4, 8
 
 @pytest.fixture
 def kernels(monkeypatch):
-    """Let there be kernels for small products or not, whatever the processor, and so many threads."""
+    """Let there be kernels for small products or not, a processor of Intel's or not, and so many threads."""
 
-    def pretend(*, small, threads=1):
+    def pretend(*, small, intel=False, threads=1):
+        monkeypatch.setattr(products, "is_of_intel", lambda: intel)
         monkeypatch.setattr(products, "takes_small_products", lambda: small)
         monkeypatch.setattr(products, "threads", lambda: threads)
 
@@ -90,6 +99,7 @@ def test_pieces_are_as_small_as_openblas_wants_them(shape, itemsize):
     n, n_in, n_out = shape
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(products, "takes_small_products", lambda: True)
+        patch.setattr(products, "is_of_intel", lambda: False)
         patch.setattr(products, "threads", lambda: 1)
         forward = products.forward_tile(n, n_in, n_out, itemsize=itemsize)
         backward = products.backward_tile(n, n_in, n_out, itemsize=itemsize)
@@ -120,6 +130,16 @@ def test_the_tiles_of_known_layers(kernels):
     assert products.forward_tile(62, 4096, 4096, itemsize=DOUBLE) is None
     assert products.backward_tile(128, 1000, 10, itemsize=SINGLE) == (64, 1000)
     assert products.gradient_tile(128, 1000, 784, itemsize=SINGLE) == (24, 196)
+
+
+def test_on_a_processor_of_intel_s_fewer_rows_are_cut(kernels):
+    kernels(small=True, intel=True)
+    assert products.forward_tile(ROWS_OF_INTEL, 784, 1000, itemsize=SINGLE) == (ROWS_OF_INTEL, 24)
+    assert products.forward_tile(ROWS_OF_INTEL + 1, 784, 1000, itemsize=SINGLE) is None
+    assert products.backward_tile(ROWS_BACK_OF_INTEL, 256, 256, itemsize=SINGLE) == (8, 256)
+    assert products.backward_tile(ROWS_BACK_OF_INTEL + 1, 256, 256, itemsize=SINGLE) is None
+    assert products.gradient_tile(ROWS_OF_INTEL, 1000, 784, itemsize=SINGLE) == (24, 196)
+    assert products.gradient_tile(ROWS_OF_INTEL + 1, 1000, 784, itemsize=SINGLE) is None
 
 
 @pytest.mark.parametrize("tile", [products.forward_tile, products.backward_tile, products.gradient_tile])
@@ -207,7 +227,12 @@ def test_openblas_says_its_kernels_and_threads():
 @pytest.fixture
 def known_anew():
     """Forget what the library said, before and after."""
-    remembered = (blas_kernels.core_name, blas_kernels.takes_small_products, blas_kernels.of_openblas)
+    remembered = (
+        blas_kernels.core_name,
+        blas_kernels.is_of_intel,
+        blas_kernels.of_openblas,
+        blas_kernels.takes_small_products,
+    )
     for function in remembered:
         function.cache_clear()
     yield
@@ -226,6 +251,20 @@ def test_another_library_is_asked_nothing(monkeypatch):
 def test_a_library_that_cannot_be_opened_is_none(monkeypatch, tmp_path):
     monkeypatch.setattr(_umath_linalg, "__file__", str(tmp_path / "nothing.so"))
     assert (blas_kernels.core_name(), blas_kernels.threads()) == ("", 1)
+
+
+@pytest.mark.usefixtures("known_anew")
+@pytest.mark.parametrize("has_file", [True, False])
+@pytest.mark.parametrize(("said", "is_it"), [("GenuineIntel", True), ("AuthenticAMD", False), ("", False)])
+def test_the_system_says_whose_processor_it_is(monkeypatch, tmp_path, has_file, said, is_it):
+    info = tmp_path / "cpuinfo"
+    monkeypatch.setattr(blas_kernels, "CPU_INFO", info)
+    monkeypatch.delenv("PROCESSOR_IDENTIFIER", raising=False)
+    if has_file:
+        info.write_text(f"processor : 0\nvendor_id : {said}\n")
+    elif said:
+        monkeypatch.setenv("PROCESSOR_IDENTIFIER", f"x Family 6 Model 1, {said}")
+    assert blas_kernels.is_of_intel() is is_it
 
 
 @pytest.mark.parametrize("times", [1, OFTEN - 1, OFTEN, 10 * OFTEN])

@@ -1,9 +1,11 @@
-"""What NumPy's OpenBLAS says about itself: the kernels it takes on this processor, and its threads."""
+"""What NumPy's OpenBLAS says about itself, and the system about the processor."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numpy.linalg import _umath_linalg
@@ -11,8 +13,9 @@ from numpy.linalg import _umath_linalg
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["core_name", "of_openblas", "takes_small_products", "threads"]
+__all__ = ["core_name", "is_of_intel", "of_openblas", "takes_small_products", "threads"]
 
+CPU_INFO = Path("/proc/cpuinfo")
 SPELLINGS = ("scipy_openblas_{}64_", "scipy_openblas_{}", "openblas_{}64_", "openblas_{}")
 """How its functions are called in NumPy's wheels and in builds against the system's library."""
 SMALL_PRODUCTS = ("SkylakeX", "Cooperlake", "SapphireRapids")
@@ -33,6 +36,16 @@ def core_name() -> str:
 def takes_small_products() -> bool:
     """Return whether small products of single and double precision have kernels of their own."""
     return core_name() in SMALL_PRODUCTS
+
+
+@cache
+def is_of_intel() -> bool:
+    """Return whether the system says that the processor is one of Intel's."""
+    try:
+        said = CPU_INFO.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        said = os.environ.get("PROCESSOR_IDENTIFIER", "")  # Windows
+    return "GenuineIntel" in said
 
 
 def threads() -> int:

@@ -3,6 +3,9 @@
 OpenBLAS arranges both matrices anew before it multiplies them, and its kernels for AVX-512 take long to do so
 with weights, whose columns lie together. Beside them are some that take a small product as it lies. How a
 product is cut into tiles depends on shapes, dtype, processor and the threads of BLAS: not on the numbers.
+
+Sizes were found by measuring on AMD's Zen 4 and Intel's Granite Rapids, which is sooner better off with the
+whole product.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ndarena._core import _multiply_in_tiles, functions
-from ndarena.nn.blas_kernels import takes_small_products, threads
+from ndarena.nn.blas_kernels import is_of_intel, takes_small_products, threads
 
 if TYPE_CHECKING:
     from ndarena.nn.words import Array
@@ -30,6 +33,8 @@ LANES = 8
 """Columns that a kernel takes at a time; four are as good as eight."""
 GRADIENT = 24, 256
 """Units that are a multiple of what kernels take at a time, and as many features as stay near."""
+ROWS_OF_INTEL, ROWS_BACK_OF_INTEL = 48, 16
+"""With more rows a processor of Intel's is quicker with the whole."""
 ROWS_OF_A_THREAD = 32
 """Threads share a whole product, and not a small one: two of them lose up to half as many rows."""
 EACH, LONG_ENOUGH = 3, 1 << 16
@@ -74,7 +79,7 @@ def multiply_gradient(delta: Array, rows: Array, out: Array) -> None:
 
 def forward_tile(n: int, n_in: int, n_out: int, *, itemsize: int) -> Tile | None:
     """Return the tiles of ``[n, n_out]``; ``None``: it is quicker whole."""
-    if n_in < DEPTH or not _pieces_have_kernels(n):
+    if n_in < DEPTH or not _pieces_are_quicker(n, ROWS_OF_INTEL):
         return None
     elements = min(ELEMENTS, 4 * MULTIPLICATIONS // (n_in * itemsize))  # half as many doubles stay near
     if elements // n_out >= LANES:
@@ -89,22 +94,22 @@ def forward_tile(n: int, n_in: int, n_out: int, *, itemsize: int) -> Tile | None
 def backward_tile(n: int, n_in: int, n_out: int, *, itemsize: int) -> Tile | None:
     """Return the tiles of ``[n, n_in]``; ``None``: it is quicker whole, as in double precision."""
     height = MULTIPLICATIONS // (n_in * n_out)
-    if height <= 1 or itemsize != SINGLE or not _pieces_have_kernels(n):
+    if height <= 1 or itemsize != SINGLE or not _pieces_are_quicker(n, ROWS_BACK_OF_INTEL):
         return None
     return _evenly(n, height), n_in
 
 
 def gradient_tile(n: int, n_out: int, n_in: int, *, itemsize: int) -> Tile | None:
     """Return the tiles of ``[n_out, n_in]``; ``None``: it is quicker whole, as in double precision."""
-    if n > DEPTH or itemsize != SINGLE or not _pieces_have_kernels(n):
+    if n > DEPTH or itemsize != SINGLE or not _pieces_are_quicker(n, ROWS_OF_INTEL):
         return None
     height, width = GRADIENT
     return min(height, n_out), _evenly(n_in, width)
 
 
-def _pieces_have_kernels(n: int) -> bool:
-    """Return whether there are some that are quicker with so many rows than all threads with the whole."""
-    if n == 1 or not takes_small_products():
+def _pieces_are_quicker(n: int, rows_of_intel: int) -> bool:
+    """Return whether kernels for them are, with so many rows, than all threads with the whole."""
+    if n == 1 or not takes_small_products() or (n > rows_of_intel and is_of_intel()):
         return False
     count = threads()
     return count == 1 or n * count <= ROWS_OF_A_THREAD
