@@ -411,7 +411,7 @@ impl State {
     }
 
     /// Never again tells that nothing was allocated.
-    /// Of a ring between two cycles: the next one gets the first block that is free.
+    /// Of a ring between two cycles: what is not leased ends, and the next one gets the first free block.
     pub(crate) fn turn_back(&mut self) {
         if let Shelf::Circular(ring) = &mut self.shelf {
             ring.turn_back();

@@ -90,8 +90,9 @@ impl Ring {
         self.fresh = true;
     }
 
-    /// The next cycle gets the first block that is not leased, instead of the one whose turn it is.
+    /// Ends all that is not leased: the next cycle gets the first of those blocks, whoever's turn it is.
     pub(crate) fn turn_back(&mut self) {
+        self.stretches.retain(|s| s.tenure.leases.count() > 0 || !s.tenure.end());
         self.wrapped |= self.offset > 0;
         self.offset = 0;
     }

@@ -301,7 +301,7 @@ class Workspace:
         arena; nothing is entered then.
         """
     def _turn_back(self) -> None:
-        """Give the next cycle of a ring the first block that is not leased: it is in the processor's caches."""
+        """End what is not leased in a ring, whose next cycle gets the first block of it."""
     def _allow_unused(self) -> None:
         """Do not warn about cycles without an allocation: networks open it for layers that may need none."""
     def notify_scope_borrowed(self) -> Scope:

@@ -172,7 +172,7 @@ impl PyWorkspace {
         self.core.allow_unused();
     }
 
-    /// Of a ring: the next cycle gets the first block that is not leased.
+    /// Of a ring: what is not leased ends, and the next cycle gets the first block of it.
     fn _turn_back(&self) -> PyResult<()> {
         self.core.turn_back().map_err(to_pyerr)
     }

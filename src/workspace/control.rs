@@ -39,9 +39,9 @@ impl Workspace {
         )))
     }
 
-    /// Gives the next cycle of a ring the first block that is not leased, not the one whose turn it is: what
-    /// was used last is in the processor's caches. Other workspaces have nothing to turn back. Refused while
-    /// the workspace is open.
+    /// Ends all arrays of a ring that are not leased, and gives the next cycle the first of their blocks, not
+    /// the one whose turn it is: what was used last is in the processor's caches. Other workspaces have
+    /// nothing to turn back. Refused while the workspace is open.
     pub fn turn_back(&self) -> Result<()> {
         let mut state = self.owned_state("turn_back")?;
         if !self.is_scope_active() {

@@ -7,7 +7,7 @@ import sys
 import pytest
 from async_support import FORMS
 from hypothesis import HealthCheck, settings
-from support import assert_nothing_left
+from support import assert_no_scope_is_lost, assert_nothing_left
 
 import ndarena
 
@@ -53,6 +53,7 @@ def clean_thread(request):
     yield
     try:
         ndarena.assert_no_workspaces_open("after the test")
+        assert_no_scope_is_lost()
     finally:
         close_open_scopes()
         ndarena.set_current_workspace(None)

@@ -9,8 +9,10 @@ import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 import ndarena
-from ndarena import WorkspaceConfiguration
+from ndarena import DebugMode, ScopeError, Workspace, WorkspaceConfiguration
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -44,6 +46,16 @@ def held_bytes():
     """Give the bytes held for workspaces, without those that wait for the collector."""
     gc.collect()
     return ndarena.allocated_bytes()
+
+
+def assert_no_scope_is_lost():
+    """Assert that no scope is open, whose object died: also of those in which no workspace is current."""
+    ndarena.set_debug_mode(DebugMode.DISABLED)
+    with Workspace(fixed(64), "AFTER") as ws:
+        with pytest.raises(ScopeError) as refused:
+            ndarena.assert_no_workspaces_open("after the test")
+        ws.destroy_workspace()
+    assert "without an object" not in str(refused.value)
 
 
 def assert_nothing_left(held, alive, seconds=5):

@@ -75,6 +75,17 @@ fn turned_back_it_takes_the_first_block_that_is_not_leased() {
 }
 
 #[test]
+fn turning_back_ends_what_is_not_leased() {
+    let ws = three_blocks(SpillPolicy::External);
+    let arrays: Vec<Array> = (0..3).map(|v| turn(&ws, 100, v)).collect();
+    let held = lease(&arrays[1]);
+    ws.turn_back().unwrap();
+    assert_eq!(validities(&arrays), [Overwritten, Valid, Overwritten]);
+    assert_eq!(bytes_of(&held), [1; 100]);
+    assert!(arrays[0].buffer().lease().is_err(), "no lease brings it back");
+}
+
+#[test]
 fn turned_back_it_gives_back_what_was_external() {
     let ws = three_blocks(SpillPolicy::External);
     let held: Vec<Lease> = (0..3).map(|v| lease(&turn(&ws, 100, v))).collect();

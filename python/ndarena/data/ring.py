@@ -20,9 +20,9 @@ T = TypeVar("T")
 class Ring:
     """Blocks for the batches of one thread, each as large as the largest batch so far.
 
-    A batch goes to the first block that is not leased: what was used last is in the processor's caches. Where
-    batches need larger blocks, or more of them than there are, another workspace takes over; the one before
-    lasts as long as what lies in it.
+    A batch goes to the first block that is not leased: what was used last is in the processor's caches. All
+    others that are not leased end then. Where batches need larger blocks, or more of them than there are,
+    another workspace takes over; the one before lasts as long as what lies in it.
 
     Parameters
     ----------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
@@ -14,6 +13,7 @@ from ndarena._core import (
     check_if_workspace_exists,
     get_debug_mode,
     get_workspace_for_current_thread,
+    scope_out_of_workspaces,
 )
 from ndarena.errors import DestroyedWorkspaceError
 from ndarena.nn.choices import WorkspaceMode
@@ -95,8 +95,8 @@ class _Memory:
         self.inputs: dict[LayerWorkspaceMgr, Workspace] = {}
         """Where inputs belong, by manager; those without are plain."""
         self._entrances = {name: ws.notify_scope_entered for name, ws in self.workspaces.items()}
-        self.work = self._entrances.get(self._name(WORK), nullcontext)
-        """Enters the scratch of one call of a layer."""
+        self.work = self._entrances.get(self._name(WORK), scope_out_of_workspaces)
+        """Enters the scratch of one call of a layer; in mode NONE a scope without a workspace."""
 
     def _wishes(self) -> dict[str, WorkspaceConfiguration]:
         """Return what the mode and the network need."""
