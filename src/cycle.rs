@@ -410,7 +410,6 @@ impl State {
         arena + self.spills.iter().map(|s| s.block.leased_arrays.count()).sum::<usize>()
     }
 
-    /// Never again tells that nothing was allocated.
     /// Of a ring between two cycles: what is not leased ends, and the next one gets the first free block.
     pub(crate) fn turn_back(&mut self) {
         if let Shelf::Circular(ring) = &mut self.shelf {
@@ -418,6 +417,7 @@ impl State {
         }
     }
 
+    /// Never again tells that nothing was allocated.
     pub(crate) fn allow_unused(&mut self) {
         self.warned_unused = true;
     }

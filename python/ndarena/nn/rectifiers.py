@@ -36,9 +36,10 @@ def _zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]
 
 def zeros_for(x: Array) -> Array:
     """Return what ``x`` is compared with for its sign: zeros like it or like a row of it, or just 0."""
-    size, shape = x.size, x.shape
-    if size < MANY or len(shape) != 2:
+    size = x.size
+    if size < MANY or x.ndim != 2:
         return 0.0
+    shape = x.shape
     if size <= LARGE:
         return _zeros(shape, x.dtype)
     return _zeros(shape[1:], x.dtype) if 64 <= shape[1] <= LARGE else 0.0
@@ -77,7 +78,7 @@ class ActivationReLU(IActivation):
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
         """Return ``max(x, 0)``, with the bounds of this object."""
         if self.keeps_slope:
-            return functions.maximum(x, 0.0 if x.size < MANY else zeros_for(x), out=out)
+            return functions.maximum(x, zeros_for(x), out=out)
         if self.threshold == self.negative_slope == 0.0:
             out = functions.maximum(x, 0.0, out=out)
         else:
