@@ -15,7 +15,11 @@ from ndarena._core import _multiply_in_tiles, _set_fast_paths
 from ndarena.nn import blas_kernels, products
 from ndarena.nn.products import (
     EACH,
+    EACH_DOUBLE,
     ELEMENTS,
+    FOUR,
+    FOURS,
+    LARGE,
     LONG_ENOUGH,
     MULTIPLICATIONS,
     ROWS_BACK_OF_INTEL,
@@ -30,10 +34,11 @@ SINGLE, DOUBLE = 4, 8
 
 @pytest.fixture
 def kernels(monkeypatch):
-    """Let there be kernels for small products or not, a processor of Intel's or not, and so many threads."""
+    """Let there be such kernels, a processor of Intel's or not, and so many threads."""
 
-    def pretend(*, small, intel=False, threads=1):
+    def pretend(*, small, fours=False, intel=False, threads=1):
         monkeypatch.setattr(products, "is_of_intel", lambda: intel)
+        monkeypatch.setattr(products, "takes_rows_by_fours", lambda: fours)
         monkeypatch.setattr(products, "takes_small_products", lambda: small)
         monkeypatch.setattr(products, "threads", lambda: threads)
 
@@ -66,6 +71,8 @@ def numbers(shape, dtype, seed):
     [
         (1, 300, 400),
         (EACH, 300, 400),
+        (7, 300, 500),
+        (15, 300, 500),
         (16, 300, 401),
         (97, 515, 33),
         (128, 700, 10),
@@ -74,7 +81,7 @@ def numbers(shape, dtype, seed):
     ],
 )
 def test_a_dense_layer_is_the_same_in_pieces(kernels, shape, dtype, small):
-    kernels(small=small)
+    kernels(small=small, fours=not small)
     rows, inputs, units = shape
     layer = nn.DenseLayer(n_in=inputs, n_out=units, activation="identity", bias_init=0.5)
     twin = layer.instantiate(rng=np.random.default_rng(1), dtype=dtype)
@@ -130,6 +137,26 @@ def test_the_tiles_of_known_layers(kernels):
     assert products.forward_tile(62, 4096, 4096, itemsize=DOUBLE) is None
     assert products.backward_tile(128, 1000, 10, itemsize=SINGLE) == (64, 1000)
     assert products.gradient_tile(128, 1000, 784, itemsize=SINGLE) == (24, 196)
+
+
+def test_rows_beside_whole_fours_are_multiplied_one_by_one(kernels):
+    kernels(small=False, fours=True)
+    at_once = {n: products.rows_at_once(n, LARGE, itemsize=SINGLE) for n in (1, 2, 3, 4, 5, 7, 15, FOURS - 1)}
+    assert at_once == {1: 1, 2: 0, 3: 0, 4: 4, 5: 4, 7: 4, 15: 12, FOURS - 1: FOURS - FOUR}
+    assert products.rows_at_once(FOURS + 1, LARGE, itemsize=SINGLE) == FOURS + 1
+    assert products.rows_at_once(7, LARGE - 1, itemsize=SINGLE) == 7
+    assert products.rows_at_once(EACH_DOUBLE, LARGE, itemsize=DOUBLE) == 0
+    assert products.rows_at_once(EACH_DOUBLE + 2, LARGE, itemsize=DOUBLE) == EACH_DOUBLE + 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "three"),
+    [({"fours": False}, 0), ({"fours": True, "threads": 2}, 0), ({"small": True, "fours": True}, 3)],
+)
+def test_other_kernels_and_threads_take_all_rows_but_the_fewest(kernels, kind, three):
+    kernels(**{"small": False} | kind)
+    assert products.rows_at_once(EACH, LARGE, itemsize=SINGLE) == three
+    assert products.rows_at_once(7, LARGE, itemsize=SINGLE) == 7
 
 
 def test_on_a_processor_of_intel_s_fewer_rows_are_cut(kernels):
@@ -201,12 +228,13 @@ def test_a_tile_without_rows_or_columns_is_refused(tile):
         _multiply_in_tiles(a, a, a.copy(), *tile)
 
 
-@pytest.mark.parametrize("rows", [EACH, 16])
-def test_the_general_paths_have_the_same_bits(kernels, rows):
-    kernels(small=True)
-    x, weights = numbers((rows, 300), "f4", 5), np.asfortranarray(numbers((300, 400), "f4", 6))
-    assert x.size * 400 >= LONG_ENOUGH
-    fast, general = np.empty((2, rows, 400), "f4")
+@pytest.mark.parametrize("small", [False, True])
+@pytest.mark.parametrize("rows", [EACH, 15, 16])
+def test_the_general_paths_have_the_same_bits(kernels, rows, small):
+    kernels(small=small, fours=not small)
+    x, weights = numbers((rows, 300), "f4", 5), np.asfortranarray(numbers((300, 500), "f4", 6))
+    assert x.size * 500 >= LONG_ENOUGH
+    fast, general = np.empty((2, rows, 500), "f4")
     products.multiply(x, weights, fast)
     was_on = _set_fast_paths(False)
     try:
@@ -231,6 +259,7 @@ def known_anew():
         blas_kernels.core_name,
         blas_kernels.is_of_intel,
         blas_kernels.of_openblas,
+        blas_kernels.takes_rows_by_fours,
         blas_kernels.takes_small_products,
     )
     for function in remembered:
@@ -245,6 +274,7 @@ def test_another_library_is_asked_nothing(monkeypatch):
     monkeypatch.setattr(blas_kernels, "SPELLINGS", ("no_such_{}",))
     assert (blas_kernels.core_name(), blas_kernels.threads()) == ("", 1)
     assert not blas_kernels.takes_small_products()
+    assert not blas_kernels.takes_rows_by_fours()
 
 
 @pytest.mark.usefixtures("known_anew")

@@ -31,6 +31,8 @@ __all__ = ["AsyncDataSetIterator", "AsyncMultiDataSetIterator"]
 _give_way = getattr(os, "sched_yield", partial(time.sleep, 0))
 """Lets who waits have the interpreter now, while what is ready lies in the processor's caches."""
 
+AHEAD = 2
+"""So many batches are made ready before a consumer who waits is let in: to let it in takes its time, too."""
 SPARE_BLOCKS = 2  # besides those of batches that wait or are worked on: one is filled, one is slack
 
 
@@ -129,7 +131,7 @@ class AsyncDataSetIterator(WrappingIterator):
                     mine = batch if pre_processor is None else pre_processed(batch, pre_processor)
                     handover.ready.put(_made_ready(mine, ring, blocks + handover.consumers, callback))
                     del batch, mine
-                    if handover.ready.qsize() > 1:
+                    if handover.ready.qsize() > AHEAD:
                         _give_way()
             finally:
                 if isinstance(batches, Generator):

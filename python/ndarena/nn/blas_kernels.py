@@ -13,13 +13,22 @@ from numpy.linalg import _umath_linalg
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["core_name", "is_of_intel", "of_openblas", "takes_small_products", "threads"]
+__all__ = [
+    "core_name",
+    "is_of_intel",
+    "of_openblas",
+    "takes_rows_by_fours",
+    "takes_small_products",
+    "threads",
+]
 
 CPU_INFO = Path("/proc/cpuinfo")
 SPELLINGS = ("scipy_openblas_{}64_", "scipy_openblas_{}", "openblas_{}64_", "openblas_{}")
 """How its functions are called in NumPy's wheels and in builds against the system's library."""
 SMALL_PRODUCTS = ("SkylakeX", "Cooperlake", "SapphireRapids")
 """Kernels for AVX-512; beside them lie those that take the matrices of a small product as they are."""
+ROWS_BY_FOURS = ("Haswell", "Zen")
+"""Kernels for AVX2."""
 
 
 @cache
@@ -36,6 +45,12 @@ def core_name() -> str:
 def takes_small_products() -> bool:
     """Return whether small products of single and double precision have kernels of their own."""
     return core_name() in SMALL_PRODUCTS
+
+
+@cache
+def takes_rows_by_fours() -> bool:
+    """Return whether a product takes for one to three rows as long as for four, or longer."""
+    return core_name() in ROWS_BY_FOURS
 
 
 @cache

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ndarena._core import _multiply_in_tiles, functions
-from ndarena.nn.blas_kernels import is_of_intel, takes_small_products, threads
+from ndarena.nn.blas_kernels import is_of_intel, takes_rows_by_fours, takes_small_products, threads
 
 if TYPE_CHECKING:
     from ndarena.nn.words import Array
@@ -39,6 +39,10 @@ ROWS_OF_A_THREAD = 32
 """Threads share a whole product, and not a small one: two of them lose up to half as many rows."""
 EACH, LONG_ENOUGH = 3, 1 << 16
 """So few rows, with so many multiplications, are done one by one: a vector needs no arranging."""
+FOUR, FOURS, LARGE = 4, 64, 1 << 17
+"""Of so many rows, and as large weights, what is left over beside whole fours is done one by one, too."""
+EACH_DOUBLE = 7
+"""In double precision so many rows: kernels take eight."""
 
 
 def multiply(rows: Array, weights: Array, out: Array) -> None:
@@ -47,31 +51,34 @@ def multiply(rows: Array, weights: Array, out: Array) -> None:
     multiplications = n * weights.size
     if multiplications < LONG_ENOUGH:
         functions.matmul(rows, weights, out=out)
-    elif 1 < n <= EACH and not takes_small_products():
-        np.matmul(rows[:, None], weights, out=out[:, None])
     elif multiplications > MULTIPLICATIONS and (
         tile := forward_tile(n, *weights.shape, itemsize=out.itemsize)
     ):
         _in_tiles(rows, weights, out, tile)
     else:
-        functions.matmul(rows, weights, out=out)
+        _by_rows(rows, weights, out)
 
 
 def multiply_back(delta: Array, weights: Array, out: Array) -> None:
     """Set ``out [n, n_in]`` to ``delta [n, n_out] @ weights.T``, of weights that lie column by column."""
     n = len(delta)
-    if n * weights.size > MULTIPLICATIONS and (
+    multiplications = n * weights.size
+    if multiplications < LONG_ENOUGH:
+        functions.matmul(delta, weights.T, out=out)
+    elif multiplications > MULTIPLICATIONS and (
         tile := backward_tile(n, *weights.shape, itemsize=out.itemsize)
     ):
         _in_tiles(delta, weights.T, out, tile)
     else:
-        functions.matmul(delta, weights.T, out=out)
+        _by_rows(delta, weights.T, out)
 
 
 def multiply_gradient(delta: Array, rows: Array, out: Array) -> None:
     """Set ``out [n_out, n_in]`` to ``delta.T @ rows``, of ``[n, n_out]`` and ``[n, n_in]``."""
     n = len(rows)
-    if n * out.size > MULTIPLICATIONS and (tile := gradient_tile(n, *out.shape, itemsize=out.itemsize)):
+    if n == 1:  # nothing to add up, of which NumPy's matmul makes a slow loop
+        np.multiply(delta.T, rows, out=out)
+    elif n * out.size > MULTIPLICATIONS and (tile := gradient_tile(n, *out.shape, itemsize=out.itemsize)):
         _in_tiles(delta.T, rows, out, tile)
     else:
         functions.matmul(delta.T, rows, out=out)
@@ -105,6 +112,30 @@ def gradient_tile(n: int, n_out: int, n_in: int, *, itemsize: int) -> Tile | Non
         return None
     height, width = GRADIENT
     return min(height, n_out), _evenly(n_in, width)
+
+
+def rows_at_once(n: int, elements: int, *, itemsize: int) -> int:
+    """Return how many of some rows to multiply in one go; those behind them are quicker one by one."""
+    if n == 1 or takes_small_products():
+        return n
+    if n <= EACH:
+        return 0
+    if n > FOURS or elements < LARGE or not takes_rows_by_fours() or threads() > 1:
+        return n
+    if itemsize == SINGLE:
+        return n - n % FOUR
+    return 0 if n <= EACH_DOUBLE else n
+
+
+def _by_rows(left: Array, right: Array, out: Array) -> None:
+    n = len(left)
+    whole = rows_at_once(n, right.size, itemsize=out.itemsize) if n % FOUR else n
+    if whole == n:
+        functions.matmul(left, right, out=out)
+        return
+    if whole:
+        functions.matmul(left[:whole], right, out=out[:whole])
+    np.matmul(left[whole:, None], right, out=out[whole:, None])
 
 
 def _pieces_are_quicker(n: int, rows_of_intel: int) -> bool:
