@@ -112,11 +112,13 @@ cross-free-threaded: # an interpreter without the global lock, as PyO3 is told o
 docs: $(VENV)/.docs ## the documentation, as pages in target/docs
 	$(python) -m sphinx --fail-on-warning --keep-going --fresh-env --quiet docs target/docs
 
+# The kernels that OpenBLAS takes by itself for this processor: torch's cannot be told to be slower either.
+own_kernels := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE
 bench: $(VENV)/.bench ## every benchmark, with a report and a picture in target/bench
 	mkdir -p target/bench
 	cargo bench --locked --bench core
 	cargo bench --locked --bench bars -- --out target/bench/core.json
-	$(python) -m benches.python --core target/bench/core.json --out target/bench
+	$(own_kernels) $(python) -m benches.python --core target/bench/core.json --out target/bench
 
 bench-smoke: $(VENV)/.bench ## every benchmark once: does it run, are the results equal
 	cargo bench --locked -- --test

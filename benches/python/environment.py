@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import ndarena
+from ndarena.nn.blas_kernels import core_name
 
 
 def describe() -> dict[str, str]:
@@ -19,10 +20,16 @@ def describe() -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()}, {' '.join(platform.libc_ver()) or 'no glibc'}",
         "huge pages": str(ndarena.memory.host_report().huge_page_policy),
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
-        "NumPy": f"{np.__version__}, one BLAS thread",
+        "NumPy": f"{np.__version__}, one BLAS thread, {kernels()}",
         "ndarena": ndarena.__version__,
         "torch": version("torch"),
     }
+
+
+def kernels() -> str:
+    """Return for which processor the kernels of NumPy's OpenBLAS are, and whether it was told to take them."""
+    wish = os.environ.get("OPENBLAS_CORETYPE")
+    return f"kernels for {core_name() or 'unknown'}" + (f" (OPENBLAS_CORETYPE={wish})" if wish else "")
 
 
 def load() -> str:

@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
-from benches.python import instructions
+from benches.python import environment, instructions
 from benches.python.core import core_row
 from benches.python.measure import Effort, measure
 from benches.python.model import Bar, Check, Figures, Result, Row, Side, Sides
@@ -44,6 +44,14 @@ def test_sides_that_differ_are_a_failure(code, check, message):
     names = {"a": np.arange(3.0)}
     sides = Sides(Side(code, names), Side("a", names), check=check)
     assert message in measure(row_of(sides), QUICK).failed
+
+
+def test_a_report_says_which_kernels_were_taken_and_whether_they_were_asked_for(monkeypatch):
+    monkeypatch.setattr(environment, "core_name", lambda: "Haswell")
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    assert environment.describe()["NumPy"].endswith("kernels for Haswell (OPENBLAS_CORETYPE=Haswell)")
+    monkeypatch.delenv("OPENBLAS_CORETYPE")
+    assert environment.describe()["NumPy"].endswith("kernels for Haswell")
 
 
 def test_equal_sides_are_measured_in_turns():
