@@ -75,8 +75,11 @@ class Team:
         iterations = max(trainer.replica.iteration_count for trainer in self.trainers)
         return Agreed(iterations, float(sum(trainer.replica.score() * share for trainer, share in shares)))
 
-    def _go_on(self, trainer: DefaultTrainer, agreed: Agreed | None) -> None:
-        """Begin to count anew; the model takes over, a part of what is common from every trainer."""
+    def _go_on(self, trainer: DefaultTrainer, agreed: Agreed | None, *, has_common: bool = False) -> None:
+        """Begin to count anew; the model takes over, a part of what is common from every trainer.
+
+        It may have what is common already.
+        """
         trainer.examples = 0
         if agreed is None:
             return
@@ -84,6 +87,8 @@ class Team:
         for vector in (PARAMS, STATE):
             theirs, ours = vector(self.model), vector(trainer.replica)
             if vector in self._common:
+                if has_common:
+                    continue
                 where = self._part(trainer, len(ours))
                 np.copyto(theirs[where], ours[where])
             elif trainer.index == 0:
@@ -122,16 +127,17 @@ class Averaging(Team):
         """Do one's part of the averaging: of every vector the own part, for all."""
         self._meeting.wait()
         shares, agreed = self._shares(), None
+        updater = trainer.replica.updater
+        changes_again = len(shares) > 1 and updater.is_constrained  # one alone has been
         if shares:
             agreed = self._agreed(shares)
             for vector in self._common:
-                self._average_part(trainer, vector, shares)
+                self._average_part(trainer, vector, shares, with_model=not changes_again)
         self._meeting.wait()
-        updater = trainer.replica.updater
-        if len(shares) > 1 and updater.is_constrained:  # one alone has been
+        if changes_again:
             updater.constrain()
             self._meeting.wait()
-        self._go_on(trainer, agreed)
+        self._go_on(trainer, agreed, has_common=not changes_again)
         if agreed is not None and trainer.index == 0:
             if self._report:
                 LOG.info("Averaged score: %s", agreed.score)
@@ -142,9 +148,13 @@ class Averaging(Team):
         trainer: DefaultTrainer,
         vector: Callable[[Any], Flat],
         shares: list[tuple[DefaultTrainer, float]],
+        *,
+        with_model: bool,
     ) -> None:
-        """Set a part of a vector to the weighted mean, in all replicas, piece by piece."""
+        """Set a part of a vector to the weighted mean, in all replicas and the model, piece by piece."""
         vectors = [vector(other.replica) for other in self.trainers]
+        if with_model:
+            vectors.append(vector(self.model))
         learned = [(vector(other.replica), share) for other, share in shares]
         part = self._part(trainer, len(vectors[0]))
         for start in range(part.start, part.stop, PIECE):
