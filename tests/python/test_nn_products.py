@@ -22,6 +22,8 @@ from ndarena.nn.products import (
     LARGE,
     LONG_ENOUGH,
     MULTIPLICATIONS,
+    PIECES_BACK,
+    ROWS_BACK,
     ROWS_BACK_OF_INTEL,
     ROWS_OF_A_THREAD,
     ROWS_OF_INTEL,
@@ -136,6 +138,10 @@ def test_the_tiles_of_known_layers(kernels):
     assert products.forward_tile(200, 4096, 4096, itemsize=SINGLE) is None
     assert products.forward_tile(62, 4096, 4096, itemsize=DOUBLE) is None
     assert products.backward_tile(128, 1000, 10, itemsize=SINGLE) == (64, 1000)
+    assert products.backward_tile(PIECES_BACK * 4, 400, 400, itemsize=SINGLE) == (4, 400)
+    assert products.backward_tile(PIECES_BACK * 4 + 1, 400, 400, itemsize=SINGLE) is None
+    assert products.backward_tile(ROWS_BACK + 1, 256, 200, itemsize=SINGLE) is None
+    assert products.backward_tile(8, 512, 512, itemsize=SINGLE) is None
     assert products.gradient_tile(128, 1000, 784, itemsize=SINGLE) == (24, 196)
 
 

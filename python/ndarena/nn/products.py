@@ -4,8 +4,8 @@ OpenBLAS arranges both matrices anew before it multiplies them, and its kernels 
 with weights, whose columns lie together. Beside them are some that take a small product as it lies. How a
 product is cut into tiles depends on shapes, dtype, processor and the threads of BLAS: not on the numbers.
 
-Sizes were found by measuring on AMD's Zen 4 and Intel's Granite Rapids, which is sooner better off with the
-whole product.
+Sizes were found by measuring on AMD's Zen 4 and Zen 5, and Intel's Granite Rapids, which is sooner better off
+with the whole product.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ GRADIENT = 24, 256
 """Units that are a multiple of what kernels take at a time, and as many features as stay near."""
 ROWS_OF_INTEL, ROWS_BACK_OF_INTEL = 48, 16
 """With more rows a processor of Intel's is quicker with the whole."""
+PIECES_BACK, ROWS_BACK, SHORT = 8, 64, 64
+"""Going back, more pieces or rows are sooner done whole, unless there are few units to add up."""
 ROWS_OF_A_THREAD = 32
 """Threads share a whole product, and not a small one: two of them lose up to half as many rows."""
 EACH, LONG_ENOUGH = 3, 1 << 16
@@ -100,10 +102,12 @@ def forward_tile(n: int, n_in: int, n_out: int, *, itemsize: int) -> Tile | None
 
 def backward_tile(n: int, n_in: int, n_out: int, *, itemsize: int) -> Tile | None:
     """Return the tiles of ``[n, n_in]``; ``None``: it is quicker whole, as in double precision."""
-    height = MULTIPLICATIONS // (n_in * n_out)
-    if height <= 1 or itemsize != SINGLE or not _pieces_are_quicker(n, ROWS_BACK_OF_INTEL):
+    height = MULTIPLICATIONS // (n_in * n_out) // FOUR * FOUR
+    if not height or itemsize != SINGLE or not _pieces_are_quicker(n, ROWS_BACK_OF_INTEL):
         return None
-    return _evenly(n, height), n_in
+    if n > min(PIECES_BACK * height, ROWS_BACK) and n_out > SHORT:
+        return None
+    return min(n, -(-_evenly(n, height) // FOUR) * FOUR), n_in
 
 
 def gradient_tile(n: int, n_out: int, n_in: int, *, itemsize: int) -> Tile | None:
