@@ -135,8 +135,9 @@ def test_the_tiles_of_known_layers(kernels):
     assert products.forward_tile(128, 1000, 10, itemsize=SINGLE) == (64, 10)
     assert products.forward_tile(60, 4096, 4096, itemsize=SINGLE) == (60, 4)
     assert products.forward_tile(100, 4096, 4096, itemsize=SINGLE) == (50, 4)
-    assert products.forward_tile(200, 4096, 4096, itemsize=SINGLE) is None
-    assert products.forward_tile(62, 4096, 4096, itemsize=DOUBLE) is None
+    assert products.forward_tile(129, 784, 1000, itemsize=SINGLE) is None
+    assert products.forward_tile(32, 784, 1000, itemsize=DOUBLE) == (32, 16)
+    assert products.forward_tile(33, 784, 1000, itemsize=DOUBLE) is None
     assert products.backward_tile(128, 1000, 10, itemsize=SINGLE) == (64, 1000)
     assert products.backward_tile(PIECES_BACK * 4, 400, 400, itemsize=SINGLE) == (4, 400)
     assert products.backward_tile(PIECES_BACK * 4 + 1, 400, 400, itemsize=SINGLE) is None

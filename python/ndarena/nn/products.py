@@ -29,6 +29,8 @@ MULTIPLICATIONS, ELEMENTS = 10**6, 1200
 """Small is for OpenBLAS what has so few multiplications; of rows with columns, so few elements."""
 DEPTH = 128
 """With fewer features to add up there is little to arrange, and with more examples to add up enough to do."""
+HIGH, HIGH_DOUBLE = 128, 32
+"""Of more rows, in single and double precision, a piece has few columns, and the whole is quicker."""
 LANES = 8
 """Columns that a kernel takes at a time; four are as good as eight."""
 GRADIENT = 24, 256
@@ -93,6 +95,8 @@ def forward_tile(n: int, n_in: int, n_out: int, *, itemsize: int) -> Tile | None
     elements = min(ELEMENTS, 4 * MULTIPLICATIONS // (n_in * itemsize))  # half as many doubles stay near
     if elements // n_out >= LANES:
         return _evenly(n, elements // n_out), n_out
+    if n > (HIGH if itemsize == SINGLE else HIGH_DOUBLE):
+        return None
     for height in (n, -(-n // 2)):
         width = elements // height
         if width >= LANES // 2:
