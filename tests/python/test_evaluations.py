@@ -411,6 +411,23 @@ def test_evaluations_of_other_sizes_are_not_merged(name):
     assert evaluation.to_json() == before
 
 
+@pytest.mark.parametrize("name", NOTHING)
+def test_objects_of_other_classes_are_not_merged(name):
+    make, kind = MAKERS[name]
+    evaluation = fed(make, drawn(0, kind))
+    before = evaluation.to_json()
+    for other in (None, "text", type(evaluation), *(MAKERS[each][0]() for each in NOTHING if each != name)):
+        message = f"other must be an object of {name}, as this one is, not of {type(other).__name__}$"
+        with pytest.raises(TypeError, match=message):
+            evaluation.merge(other)
+    assert evaluation.to_json() == before
+    derived = evaluation.new_instance()
+    derived.__class__ = type("Derived", (type(evaluation),), {})
+    derived.merge(evaluation)
+    evaluation.merge(derived)
+    assert plain_sums(evaluation) == plain_sums(fed(make, *[drawn(0, kind)] * 2))
+
+
 @pytest.mark.parametrize(
     "make",
     [

@@ -71,6 +71,14 @@ class JsonForm:
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"the JSON of {cls.java_class} is incomplete: {error!r:.100}") from error
 
+    def _check_mergeable(self, other: object) -> None:
+        """Refuse what is no object of this class, or of one derived from it: `TypeError`."""
+        if not isinstance(other, JsonForm) or other.java_class != self.java_class:
+            expected = self.java_class.rpartition(".")[2]
+            raise TypeError(
+                f"other must be an object of {expected}, as this one is, not of {type(other).__name__}"
+            )
+
 
 def at_least(least: int, value: Any, name: str) -> int:
     """Return a whole number; anything else, or one below the least, is a `ValueError` that names it."""

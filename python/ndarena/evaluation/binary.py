@@ -116,7 +116,16 @@ class EvaluationBinary(Counted, JsonForm):
         return self._counted
 
     def merge(self, other: EvaluationBinary) -> None:
-        """Count what the other object counted as well; it stays as it is."""
+        """Count what the other object counted as well; it stays as it is.
+
+        Raises
+        ------
+        TypeError
+            An object of another class.
+        ValueError
+            One of another number of outputs, or with other ``roc_binary_steps``.
+        """
+        self._check_mergeable(other)
         if self.roc_binary_steps != other.roc_binary_steps:
             raise ValueError("only evaluations with the same roc_binary_steps can be merged")
         if other._counted is None:

@@ -137,7 +137,16 @@ class EvaluationCalibration(JsonForm):
         )
 
     def merge(self, other: EvaluationCalibration) -> None:
-        """Count what the other object counted as well; it stays as it is."""
+        """Count what the other object counted as well; it stays as it is.
+
+        Raises
+        ------
+        TypeError
+            An object of another class.
+        ValueError
+            One of another number of classes, or of bins.
+        """
+        self._check_mergeable(other)
         mine, theirs = ((e.reliability_bins, e.histogram_bins) for e in (self, other))
         if mine != theirs:
             raise ValueError(f"{theirs[0]} and {theirs[1]} bins, where there are {mine[0]} and {mine[1]}")

@@ -165,7 +165,16 @@ class Evaluation(Counted, WithRecords, JsonForm):
         return greatest
 
     def merge(self, other: Evaluation) -> None:
-        """Count what the other object counted as well; it stays as it is."""
+        """Count what the other object counted as well; it stays as it is.
+
+        Raises
+        ------
+        TypeError
+            An object of another class.
+        ValueError
+            One of another number of classes.
+        """
+        self._check_mergeable(other)
         if other._matrix is None:
             return
         matrix = self._begin(len(other._matrix))

@@ -104,7 +104,16 @@ class RegressionEvaluation(JsonForm):
         self._add(sums, origin)
 
     def merge(self, other: RegressionEvaluation) -> None:
-        """Count what the other object counted as well; it stays as it is."""
+        """Count what the other object counted as well; it stays as it is.
+
+        Raises
+        ------
+        TypeError
+            An object of another class.
+        ValueError
+            One of another number of columns.
+        """
+        self._check_mergeable(other)
         if other._sums:
             self._add(other._sums, other._first)
 

@@ -78,7 +78,16 @@ class BaseROC(JsonForm):
         return self._scores
 
     def merge(self, other: Self) -> None:
-        """Take in what the other object has seen; it stays as it is."""
+        """Take in what the other object has seen; it stays as it is.
+
+        Raises
+        ------
+        TypeError
+            An object of another class.
+        ValueError
+            One of another number of columns, or of steps; or an exact one that was read from DL4J's JSON.
+        """
+        self._check_mergeable(other)
         if other.threshold_steps != self.threshold_steps:
             raise ValueError(
                 f"a ROC of {other.threshold_steps} steps cannot be merged into one of {self.threshold_steps}"
