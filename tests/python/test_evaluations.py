@@ -436,8 +436,6 @@ def test_objects_of_other_classes_are_not_merged(name):
         lambda: EvaluationCalibration(histogram_bins=0),
         lambda: EvaluationBinary(decision_threshold=1.5),
         lambda: EvaluationBinary(decision_threshold=[0.5]).eval(np.ones((1, 2)), np.ones((1, 2))),
-        lambda: RegressionEvaluation(columns=0),
-        lambda: RegressionEvaluation(columns="ab"),
         lambda: ROC().eval(np.ones((2, 3)), np.ones((2, 3))),
         lambda: ROC().merge(ROC(threshold_steps=3)),
         lambda: EvaluationCalibration().merge(EvaluationCalibration(reliability_bins=3)),

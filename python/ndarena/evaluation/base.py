@@ -16,6 +16,7 @@ __all__ = [
     "at_least",
     "binary_tree_of",
     "given_numbers",
+    "is_whole",
     "numbers_of",
     "tree_of",
 ]
@@ -80,9 +81,14 @@ class JsonForm:
             )
 
 
+def is_whole(value: Any) -> bool:
+    """Tell a whole number, Python's or NumPy's; a bool is none."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
 def at_least(least: int, value: Any, name: str) -> int:
     """Return a whole number; anything else, or one below the least, is a `ValueError` that names it."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+    if not is_whole(value) or value < least:
         raise ValueError(f"{name} must be a whole number from {least} on, not {value!r}")
     return int(value)
 

@@ -96,23 +96,29 @@ class EvaluationBinary(Counted, JsonForm):
         """
         y, p, keep = kept_elements(labels, predictions, mask)
         check_probabilities(y[keep], "labels")
-        threshold = 0.5 if self.decision_threshold is None else self.decision_threshold
-        if np.ndim(threshold) and np.shape(threshold) != (y.shape[1],):
-            raise ValueError(f"{y.shape[1]} outputs, where there are {np.size(threshold)} thresholds")
         if not keep.any():
             return
+        self._check_outputs(y.shape[1])
+        threshold = 0.5 if self.decision_threshold is None else self.decision_threshold
         on, said = y > 0.5, p > threshold
         kinds = (on & said, ~on & ~said, ~on & said, on & ~said)
-        counted = self._begin(y.shape[1])
         if self.roc_binary is not None:
             self.roc_binary.eval(labels, predictions, mask)
+        counted = self._begin(y.shape[1])
         counted += np.array([(kind & keep).sum(axis=0) for kind in kinds])
 
+    def _check_outputs(self, outputs: int) -> None:
+        """Refuse another number of outputs than have thresholds or were there."""
+        threshold = self.decision_threshold
+        if threshold is not None and threshold.ndim and threshold.size != outputs:
+            raise ValueError(f"{outputs} outputs, where there are {threshold.size} thresholds")
+        if self._counted is not None and self._counted.shape[1] != outputs:
+            raise ValueError(f"{outputs} outputs, where there were {self._counted.shape[1]}")
+
     def _begin(self, outputs: int) -> Matrix:
+        """Return the counts, made for so many outputs if there are none."""
         if self._counted is None:
             self._counted = np.zeros((len(COUNTS), outputs), np.int64)
-        elif self._counted.shape[1] != outputs:
-            raise ValueError(f"{outputs} outputs, where there were {self._counted.shape[1]}")
         return self._counted
 
     def merge(self, other: EvaluationBinary) -> None:
@@ -130,10 +136,11 @@ class EvaluationBinary(Counted, JsonForm):
             raise ValueError("only evaluations with the same roc_binary_steps can be merged")
         if other._counted is None:
             return
-        counted = self._begin(other._counted.shape[1])
-        counted += other._counted
+        self._check_outputs(other._counted.shape[1])
         if self.roc_binary is not None and other.roc_binary is not None:
             self.roc_binary.merge(other.roc_binary)
+        counted = self._begin(other._counted.shape[1])
+        counted += other._counted
 
     # Counts.
 

@@ -102,6 +102,13 @@ class Evaluation(Counted, WithRecords, JsonForm):
             axis=self.axis,
         )
 
+    def _check_settings(self, classes: int) -> None:
+        """Refuse costs and a threshold that are not for so many classes."""
+        if self.cost_array is not None and self.cost_array.shape != (classes,):
+            raise ValueError(f"cost_array must have shape {(classes,)}, not {self.cost_array.shape}")
+        if self.binary_decision_threshold is not None and classes > TWO:
+            raise ValueError(f"binary_decision_threshold is for two classes, not for {classes}")
+
     def _begin(self, classes: int) -> Matrix:
         """Return the matrix, made for so many classes if there is none."""
         if self._matrix is None:
@@ -141,10 +148,7 @@ class Evaluation(Counted, WithRecords, JsonForm):
             return
         records = None if metadata is None else examples_of(labels, mask, metadata, self.axis)
         classes = max(y.shape[1], TWO)
-        if self.cost_array is not None and self.cost_array.shape != (classes,):
-            raise ValueError(f"cost_array must have shape {(classes,)}, not {self.cost_array.shape}")
-        if self.binary_decision_threshold is not None and classes > TWO:
-            raise ValueError(f"binary_decision_threshold is for two classes, not for {classes}")
+        self._check_settings(classes)
         matrix = self._begin(classes)
         actual = (y[:, 0] > 0.5).astype(np.intp) if y.shape[1] == 1 else y.argmax(axis=1)
         predicted = self._predicted(p)
@@ -165,25 +169,26 @@ class Evaluation(Counted, WithRecords, JsonForm):
         return greatest
 
     def merge(self, other: Evaluation) -> None:
-        """Count what the other object counted as well; it stays as it is.
+        """Count what the other object counted as well; it stays as it is. Without names it takes the other's.
 
         Raises
         ------
         TypeError
             An object of another class.
         ValueError
-            One of another number of classes.
+            One of another number of classes, or of more than costs and threshold are for.
         """
         self._check_mergeable(other)
         if other._matrix is None:
             return
+        self._check_settings(len(other._matrix))
         matrix = self._begin(len(other._matrix))
         matrix += other._matrix
         self._top_n_correct += other._top_n_correct
         self._top_n_total += other._top_n_total
         self._predictions += other._predictions
-        if self._names is None:
-            self._names = other._names
+        if self._names is None and other._names is not None:
+            self._names, self._asked = other._names, len(other._names)
 
     # Counts.
 

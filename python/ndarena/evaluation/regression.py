@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ndarena.evaluation import plots, text
-from ndarena.evaluation.base import JsonForm, array_of, tree_of
+from ndarena.evaluation.base import JsonForm, array_of, is_whole, tree_of
 from ndarena.evaluation.rows import kept_elements
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["RegressionEvaluation"]
 
 Row = np.ndarray[Any, np.dtype[np.float64]]
+NAME = str | int | float | np.generic
 PRECISION = 5
 SUMS = (
     "count",
@@ -50,15 +51,13 @@ class RegressionEvaluation(JsonForm):
     Raises
     ------
     ValueError
-        In every metric: nothing was evaluated yet, or there is no such column.
+        Columns that are neither; in every metric: nothing was evaluated yet, or there is no such column.
     """
 
     java_class = "org.nd4j.evaluation.regression.RegressionEvaluation"
 
     def __init__(self, *, columns: Sequence[str] | int | None = None) -> None:
-        if isinstance(columns, str) or (isinstance(columns, int) and columns < 1):
-            raise ValueError(f"columns must be names, or a number from 1 on, not {columns!r}")
-        self._columns = [f"col_{i}" for i in range(columns)] if isinstance(columns, int) else columns
+        self._columns = None if columns is None else _names(columns)
         self.reset()
 
     def reset(self) -> None:
@@ -89,10 +88,9 @@ class RegressionEvaluation(JsonForm):
             Shapes that do not agree, or NaN among the predictions.
         """
         y, p, keep = kept_elements(labels, predictions, mask)
-        if self._columns is not None and y.shape[1] != len(self._columns):
-            raise ValueError(f"{y.shape[1]} columns, where {len(self._columns)} are named")
         if not keep.any():
             return
+        self._check_columns(y.shape[1])
         first = keep.argmax(axis=0)
         column = np.arange(y.shape[1])
         origin = y[first, column], p[first, column]
@@ -104,7 +102,7 @@ class RegressionEvaluation(JsonForm):
         self._add(sums, origin)
 
     def merge(self, other: RegressionEvaluation) -> None:
-        """Count what the other object counted as well; it stays as it is.
+        """Count what the other object counted as well; it stays as it is. Without names it takes the other's.
 
         Raises
         ------
@@ -114,16 +112,26 @@ class RegressionEvaluation(JsonForm):
             One of another number of columns.
         """
         self._check_mergeable(other)
+        for known in (other._columns, other._sums.get("count")):
+            if known is not None:
+                self._check_columns(len(known))
         if other._sums:
             self._add(other._sums, other._first)
+        if self._columns is None:
+            self._columns = other._columns
+
+    def _check_columns(self, columns: int) -> None:
+        """Refuse another number of columns than are named or were there."""
+        if self._columns is not None and columns != len(self._columns):
+            raise ValueError(f"{columns} columns, where {len(self._columns)} are named")
+        if self._sums and columns != len(self._sums["count"]):
+            raise ValueError(f"{columns} columns, where there were {len(self._sums['count'])}")
 
     def _add(self, sums: dict[str, Row], origin: tuple[Row, Row]) -> None:
         if not self._sums:
             self._sums = {name: np.zeros_like(value) for name, value in sums.items()}
             self._first = origin[0].copy(), origin[1].copy()
         mine = self._sums
-        if len(mine["count"]) != len(sums["count"]):
-            raise ValueError(f"{len(sums['count'])} columns, where there were {len(mine['count'])}")
         for own, new in zip(self._first, origin, strict=True):
             np.copyto(own, new, where=mine["count"] == 0)
         moved = _moved(sums, *(new - own for own, new in zip(self._first, origin, strict=True)))
@@ -269,6 +277,17 @@ class RegressionEvaluation(JsonForm):
         evaluation._sums = dict(zip(SUMS, (count, *others), strict=True))
         evaluation._first = np.zeros_like(count), np.zeros_like(count)
         return evaluation
+
+
+def _names(columns: Any) -> list[str]:
+    """Return the names that were given, or those of so many columns."""
+    if is_whole(columns) and columns > 0:
+        return [f"col_{i}" for i in range(columns)]
+    row = hasattr(columns, "__len__") and not isinstance(columns, str | bytes)
+    row = row and getattr(columns, "ndim", 1) == 1
+    if not row or not len(columns) or not all(isinstance(name, NAME) for name in columns):
+        raise ValueError(f"columns must be names, or a number from 1 on, not {columns!r:.100}")
+    return [str(name) for name in columns]
 
 
 def _moved(sums: dict[str, Row], y: Row, p: Row) -> dict[str, Row]:

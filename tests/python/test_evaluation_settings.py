@@ -1,0 +1,128 @@
+"""Settings of evaluations: refused where they are wrong, and looked at where objects are merged."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ndarena.evaluation import Evaluation, EvaluationBinary, RegressionEvaluation
+
+THREE = np.eye(3)
+
+
+def fed(evaluation, y=THREE, p=THREE):
+    evaluation.eval(y, p)
+    return evaluation
+
+
+# Columns of a regression.
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [0, -1, np.int64(0), 2.5, np.float64(2), True, np.True_, "ab", b"ab", [], [None], [["a"]], ["a", ["b"]],
+     [np.zeros(2)], np.array(2), np.eye(2), (f"c{i}" for i in range(2)), object()],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_columns_are_names_or_how_many_there_are(columns):
+    with pytest.raises(ValueError, match=r"^columns must be names, or a number from 1 on, not "):
+        RegressionEvaluation(columns=columns)
+
+
+@pytest.mark.parametrize(
+    ("columns", "names"),
+    [
+        (2, ["col_0", "col_1"]),
+        (np.int64(2), ["col_0", "col_1"]),
+        (np.array(["a", "b"]), ["a", "b"]),
+        (("a", 7), ["a", "7"]),
+        (np.array([5, 6]), ["5", "6"]),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_names_of_columns_are_texts_of_their_own(columns, names):
+    evaluation = fed(RegressionEvaluation(columns=columns), np.eye(2), np.eye(2))
+    assert evaluation.column_names == names
+    assert json.loads(evaluation.to_json())["columnNames"] == names
+    assert evaluation.new_instance().column_names == names
+    given = ["a", "b"]
+    evaluation = RegressionEvaluation(columns=given)
+    given.append("c")
+    assert evaluation.column_names == ["a", "b"]
+
+
+# Merging.
+
+
+@pytest.mark.parametrize(
+    ("into", "other", "message"),
+    [
+        (
+            RegressionEvaluation(columns=["x", "y"]),
+            fed(RegressionEvaluation()),
+            "3 columns, where 2 are named",
+        ),
+        (RegressionEvaluation(columns=2), RegressionEvaluation(columns=3), "3 columns, where 2 are named"),
+        (fed(RegressionEvaluation()), RegressionEvaluation(columns=2), "2 columns, where there were 3"),
+        (
+            EvaluationBinary(decision_threshold=[0.2, 0.3]),
+            fed(EvaluationBinary()),
+            "3 outputs, where there are 2 thresholds",
+        ),
+        (Evaluation(2), fed(Evaluation()), "3 classes, where there were 2"),
+        (Evaluation(cost_array=[1, 2]), fed(Evaluation()), r"cost_array must have shape \(3,\)"),
+        (Evaluation(binary_decision_threshold=0.3), fed(Evaluation()), "for two classes, not for 3"),
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, str) else value,
+)
+def test_an_object_with_settings_merges_only_what_it_would_evaluate(into, other, message):
+    before = into.to_json(), other.to_json()
+    with pytest.raises(ValueError, match=message):
+        into.merge(other)
+    if other.to_json() != other.new_instance().to_json():
+        with pytest.raises(ValueError, match=message):
+            into.eval(THREE, THREE)
+    assert (into.to_json(), other.to_json()) == before
+
+
+@pytest.mark.parametrize("seen", [False, True])
+@pytest.mark.parametrize("kind", [Evaluation, RegressionEvaluation])
+def test_an_object_without_names_takes_those_of_what_it_merges(kind, seen):
+    setting, names = ("labels", "class_names") if kind is Evaluation else ("columns", "column_names")
+    named = fed(kind(**{setting: ["a", "b", "c"]}))
+    merged = fed(kind()) if seen else kind()
+    merged.merge(named)
+    assert getattr(merged, names) == ["a", "b", "c"]
+    whole = kind(**{setting: ["a", "b", "c"]})
+    for _ in range(1 + seen):
+        fed(whole)
+    assert merged.stats() == whole.stats()
+    again = kind.from_json(merged.to_json())
+    assert (again.stats(), again.to_json()) == (merged.stats(), merged.to_json())
+    merged.merge(fed(kind(**{setting: ["x", "y", "z"]})))
+    assert getattr(merged, names) == ["a", "b", "c"]
+    merged.reset()
+    with pytest.raises(ValueError, match=r"2 (classes|columns), where"):
+        merged.eval(np.eye(2), np.eye(2))
+    assert fed(merged).stats() == named.stats() == fed(merged.new_instance()).stats()
+
+
+def test_an_object_without_names_takes_those_of_an_empty_one():
+    merged = fed(RegressionEvaluation())
+    merged.merge(RegressionEvaluation(columns=["a", "b", "c"]))
+    assert merged.column_names == ["a", "b", "c"]
+
+
+def test_a_binary_evaluation_stays_as_it_was_where_its_roc_refuses():
+    evaluation = EvaluationBinary(roc_binary_steps=0)
+    with pytest.raises(ValueError, match="predictions must be probabilities"):
+        evaluation.eval(THREE, 2 * THREE)
+    tree = json.loads(fed(evaluation.new_instance()).to_json())
+    for column in tree["rocBinary"]["underlying"]:
+        del column["scores"]  # which DL4J does not write
+    for into in (evaluation, fed(evaluation.new_instance())):
+        before = into.to_json()
+        with pytest.raises(ValueError, match="holds no scores"):
+            into.merge(EvaluationBinary.from_json(json.dumps(tree)))
+        assert into.to_json() == before
+    assert evaluation.to_json() == EvaluationBinary(roc_binary_steps=0).to_json()
