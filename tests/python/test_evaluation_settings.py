@@ -113,6 +113,20 @@ def test_an_object_without_names_takes_those_of_an_empty_one():
     assert merged.column_names == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize("empty", [False, True])
+def test_an_evaluation_of_another_top_n_is_not_merged(empty):
+    evaluation, other = fed(Evaluation(top_n=2)), Evaluation(top_n=1)
+    if not empty:
+        fed(other)
+    with pytest.raises(ValueError, match=r"an Evaluation of top_n=1 cannot be merged into one of top_n=2"):
+        evaluation.merge(other)
+    with pytest.raises(ValueError, match=r"an Evaluation of top_n=2 cannot be merged into one of top_n=1"):
+        other.merge(evaluation)
+    assert (evaluation.row_count, evaluation.top_n_total_count, other.row_count) == (3, 3, 3 * (not empty))
+    evaluation.merge(fed(Evaluation(top_n=2)))
+    assert (evaluation.row_count, evaluation.top_n_total_count, evaluation.top_n_accuracy()) == (6, 6, 1)
+
+
 def test_a_binary_evaluation_stays_as_it_was_where_its_roc_refuses():
     evaluation = EvaluationBinary(roc_binary_steps=0)
     with pytest.raises(ValueError, match="predictions must be probabilities"):

@@ -176,9 +176,14 @@ class Evaluation(Counted, WithRecords, JsonForm):
         TypeError
             An object of another class.
         ValueError
-            One of another number of classes, or of more than costs and threshold are for.
+            One of another ``top_n`` (an empty one, too), or of another number of classes than there are, or
+            than costs and threshold are for.
         """
         self._check_mergeable(other)
+        if other.top_n != self.top_n:
+            raise ValueError(
+                f"an Evaluation of top_n={other.top_n} cannot be merged into one of top_n={self.top_n}"
+            )
         if other._matrix is None:
             return
         self._check_settings(len(other._matrix))
