@@ -1,6 +1,7 @@
 """Settings of evaluations: refused where they are wrong, and looked at where objects are merged."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -13,6 +14,103 @@ THREE = np.eye(3)
 def fed(evaluation, y=THREE, p=THREE):
     evaluation.eval(y, p)
     return evaluation
+
+
+# Thresholds, costs, and the axis of classes.
+
+NO_PROBABILITIES = [True, np.True_, "0.5", math.nan, math.inf, 5, -0.1, {}, 1j]
+
+
+@pytest.mark.parametrize("threshold", [*NO_PROBABILITIES, [0.5], np.array([0.5]), np.array(0.5)], ids=str)
+def test_a_binary_decision_threshold_is_one_number_from_0_to_1(threshold):
+    with pytest.raises(ValueError, match=r"^binary_decision_threshold must be a number from 0 to 1, not "):
+        Evaluation(binary_decision_threshold=threshold)
+
+
+@pytest.mark.parametrize("threshold", [0, 1, 0.25, np.float32(0.25), np.int64(1)])
+def test_a_binary_decision_threshold_may_be_any_number_from_0_to_1(threshold):
+    for evaluation in (
+        Evaluation(2, binary_decision_threshold=threshold),
+        Evaluation(binary_decision_threshold=threshold),
+    ):
+        fed(evaluation, np.eye(2), np.eye(2))
+        assert type(evaluation).from_json(evaluation.to_json()).binary_decision_threshold == threshold
+
+
+@pytest.mark.parametrize("classes", [{"num_classes": 3}, {"labels": ["a", "b", "c"]}], ids=str)
+def test_thresholds_and_costs_for_other_classes_are_refused_at_once(classes):
+    with pytest.raises(ValueError, match="binary_decision_threshold is for two classes, not for 3"):
+        Evaluation(**classes, binary_decision_threshold=0.3)
+    with pytest.raises(ValueError, match=r"cost_array must have shape \(3,\), not \(2,\)"):
+        Evaluation(**classes, cost_array=[1, 2])
+    assert Evaluation(**classes, cost_array=[1, 2, 0]).cost_array.tolist() == [1, 2, 0]
+
+
+@pytest.mark.parametrize(
+    "threshold", [*NO_PROBABILITIES, [0.5, 5], [0.5, math.nan], [], [[0.5]], [True], ["0.5"]], ids=str
+)
+def test_decision_thresholds_are_numbers_from_0_to_1(threshold):
+    with pytest.raises(ValueError, match=r"^decision_threshold must be "):
+        EvaluationBinary(decision_threshold=threshold)
+
+
+@pytest.mark.parametrize("threshold", [0.25, np.float32(0.25), np.array(0.25), [0.25, 0.5, 1]], ids=str)
+def test_a_binary_evaluation_with_thresholds_comes_back_from_json(threshold):
+    evaluation = fed(EvaluationBinary(decision_threshold=threshold))
+    read = EvaluationBinary.from_json(evaluation.to_json())
+    assert (read.stats(), read.to_json()) == (evaluation.stats(), evaluation.to_json())
+    assert fed(read).total_count(2) == 6
+
+
+@pytest.mark.parametrize(
+    "costs",
+    [
+        3,
+        [],
+        [[1, 2]],
+        [1, -1],
+        [1, math.nan],
+        [1, math.inf],
+        [True, False],
+        ["1", "2"],
+        [1, None],
+        "12",
+        [1, [2]],
+    ],
+    ids=str,
+)
+def test_costs_are_a_row_of_finite_numbers_from_0_on(costs):
+    with pytest.raises(ValueError, match=r"^cost_array must be "):
+        Evaluation(cost_array=costs)
+
+
+def test_costs_are_copied():
+    costs = np.ones(2)
+    evaluation = Evaluation(cost_array=costs)
+    costs[0] = -1
+    assert evaluation.cost_array.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("axis", [0, True, 1.0, "1", None, [1]], ids=str)
+def test_the_axis_of_classes_is_a_whole_number_and_not_that_of_examples(axis):
+    with pytest.raises(ValueError, match=r"^axis must be a whole number from 1 on, or below 0 from the end"):
+        Evaluation(axis=axis)
+
+
+@pytest.mark.parametrize("axis", [2, -1, np.int64(2), np.int8(-1)])
+def test_classes_may_be_on_any_other_axis(axis):
+    y = np.eye(3)[[[0, 1], [2, 2]]]
+    evaluation = Evaluation(axis=axis)
+    evaluation.eval(y, y, np.array([[1, 1], [1, 0]]), ["a", "b"])
+    assert evaluation.confusion_matrix.tolist() == np.eye(3).tolist()
+    assert evaluation.predictions_by_actual_class(2) == [(2, 2, "b")]
+    assert Evaluation.from_json(evaluation.to_json()).axis == axis
+
+
+@pytest.mark.parametrize("axis", [2, 7, -2, -7])
+def test_an_axis_that_the_labels_do_not_have_is_refused(axis):
+    with pytest.raises(ValueError, match=rf"labels \[3, 3\] have no axis {axis} of classes"):
+        fed(Evaluation(axis=axis))
 
 
 # Columns of a regression.

@@ -209,7 +209,7 @@ def test_the_result_of_an_evaluation_is_printed_as_its_report():
         (lambda: evaluation.Evaluation(cost_array=["a"]), r"cost_array must be numbers, not \['a'\]"),
         (
             lambda: evaluation.Evaluation(binary_decision_threshold="x"),
-            "binary_decision_threshold must be num",
+            "binary_decision_threshold must be a number from 0 to 1, not 'x'",
         ),
         (lambda: evaluation.EvaluationBinary(decision_threshold="x"), "decision_threshold must be numbers"),
         (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from typing import Any, Self
 
 import numpy as np
@@ -15,7 +16,10 @@ __all__ = [
     "array_of",
     "at_least",
     "binary_tree_of",
+    "class_axis",
     "given_numbers",
+    "given_probability",
+    "given_row",
     "is_whole",
     "numbers_of",
     "tree_of",
@@ -93,12 +97,39 @@ def at_least(least: int, value: Any, name: str) -> int:
     return int(value)
 
 
+def class_axis(value: Any) -> int:
+    """Return the axis of classes; what is none, and that of the examples, is a `ValueError`."""
+    if not is_whole(value) or value == 0:
+        raise ValueError(
+            f"axis must be a whole number from 1 on, or below 0 from the end, not {value!r:.100}"
+        )
+    return int(value)
+
+
 def given_numbers(value: Any, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Return what a caller gave as an array of numbers; anything else is a `ValueError` that names it."""
     try:
         return np.asarray(value, np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be numbers, not {value!r:.100}") from error
+
+
+def given_probability(value: Any, name: str) -> float:
+    """Return one number from 0 to 1; anything else is a `ValueError` that names it."""
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not number or not 0 <= value <= 1:
+        raise ValueError(f"{name} must be a number from 0 to 1, not {value!r:.100}")
+    return float(value)
+
+
+def given_row(value: Any, name: str, most: float = math.inf) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return a copy of finite numbers from 0 to ``most``, ``[n]``; else: `ValueError` that names it."""
+    row = given_numbers(value, name).copy()
+    fits = np.asarray(value).dtype.kind in "iuf" and row.ndim == 1 and row.size
+    if not fits or not np.isfinite(row).all() or row.min() < 0 or row.max() > most:
+        end = "on" if most == math.inf else f"to {most}"
+        raise ValueError(f"{name} must be a row of finite numbers from 0 {end}, not {value!r:.100}")
+    return row
 
 
 def tree_of(array: np.ndarray[Any, Any]) -> Tree:
@@ -113,9 +144,9 @@ def binary_tree_of(array: np.ndarray[Any, Any]) -> Tree:
     return {"array": "".join(f"{text[i : i + LINE]}\r\n" for i in range(0, len(text), LINE))}
 
 
-def numbers_of(tree: Tree | list[float] | None) -> np.ndarray[Any, Any] | None:
-    """Return a row of numbers, if there is one."""
-    return None if tree is None else array_of(tree).ravel()
+def numbers_of(tree: Tree | list[float] | float | None) -> np.ndarray[Any, Any] | float | None:
+    """Return a row of numbers, or a single one, if there is any."""
+    return tree if tree is None or isinstance(tree, int | float) else array_of(tree).ravel()
 
 
 def array_of(tree: Tree | list[float]) -> np.ndarray[Any, Any]:

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ndarena.evaluation import plots, ratios, text
-from ndarena.evaluation.base import JsonForm, at_least, given_numbers, numbers_of
+from ndarena.evaluation.base import (
+    JsonForm,
+    at_least,
+    given_numbers,
+    given_probability,
+    given_row,
+    numbers_of,
+)
 from ndarena.evaluation.counted import Counted
 from ndarena.evaluation.roc_per_class import ROCBinary
 from ndarena.evaluation.rows import check_probabilities, kept_elements
@@ -46,20 +53,14 @@ class EvaluationBinary(Counted, JsonForm):
     Raises
     ------
     ValueError
-        A threshold that is no probability; in every metric: nothing was evaluated yet, or there is no such
-        output.
+        A threshold that is no number from 0 to 1; in every metric: nothing was evaluated yet, or there is no
+        such output.
     """
 
     java_class = "org.nd4j.evaluation.classification.EvaluationBinary"
 
     def __init__(self, *, decision_threshold: Any = None, roc_binary_steps: int | None = None) -> None:
-        self.decision_threshold = (
-            None
-            if decision_threshold is None
-            else given_numbers(decision_threshold, "decision_threshold").copy()
-        )
-        if self.decision_threshold is not None:
-            check_probabilities(self.decision_threshold, "decision_threshold")
+        self.decision_threshold = None if decision_threshold is None else _thresholds(decision_threshold)
         if roc_binary_steps is not None:
             at_least(0, roc_binary_steps, "roc_binary_steps")
         self.roc_binary_steps = roc_binary_steps
@@ -264,3 +265,11 @@ class EvaluationBinary(Counted, JsonForm):
         if tree[COUNTS[0]] is not None:
             evaluation._counted = np.array([tree[name] for name in COUNTS], np.int64)
         return evaluation
+
+
+def _thresholds(value: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return a threshold for all outputs, ``[]``, or those of each, ``[outputs]``."""
+    name = "decision_threshold"
+    if given_numbers(value, name).ndim:
+        return given_row(value, name, 1)
+    return np.array(given_probability(np.asarray(value)[()], name))

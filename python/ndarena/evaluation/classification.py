@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from ndarena.evaluation import matrix_json, plots, ratios, text
-from ndarena.evaluation.base import JsonForm, at_least, given_numbers, numbers_of
+from ndarena.evaluation.base import JsonForm, at_least, class_axis, given_probability, given_row, numbers_of
 from ndarena.evaluation.counted import Counted
 from ndarena.evaluation.records import WithRecords
 from ndarena.evaluation.rows import examples_of, kept_rows
@@ -37,18 +37,20 @@ class Evaluation(Counted, WithRecords, JsonForm):
     top_n : int
         For `top_n_accuracy`: a prediction is right if fewer than ``top_n`` classes score higher.
     binary_decision_threshold : float, optional
-        With two classes: the second one is predicted above it; default: the greater of two, or above 0.5.
+        From 0 to 1, with two classes: the second one is predicted above it; default: the greater of two, or
+        above 0.5.
     cost_array : array_like, optional
-        ``[classes]``, factors for the predictions.
+        ``[classes]``, factors for the predictions: finite numbers from 0 on.
     binary_positive_class : int, optional
         With two classes: the one whose values metrics give; ``None``: averages.
     axis : int
-        The axis of the classes.
+        The axis of the classes: from 1 on, or below 0, counted from the last one.
 
     Raises
     ------
     ValueError
-        A setting out of its range; in every metric: nothing was evaluated yet.
+        A setting out of its range, costs or a threshold for another number of classes; in every
+        metric: nothing was evaluated yet.
     """
 
     java_class = "org.nd4j.evaluation.classification.Evaluation"
@@ -70,16 +72,20 @@ class Evaluation(Counted, WithRecords, JsonForm):
             raise ValueError(f"labels must be a sequence of names, one per class, not {labels!r}")
         if num_classes is not None:
             num_classes = at_least(1, num_classes, "num_classes")
-        if binary_decision_threshold is not None:
-            given_numbers(binary_decision_threshold, "binary_decision_threshold")
         if labels is not None and num_classes is not None and len(labels) != num_classes:
             raise ValueError(f"{len(labels)} labels for {num_classes} classes")
         self._names = None if labels is None else [str(name) for name in labels]
         self._asked = num_classes if labels is None else len(labels)
-        self.top_n, self.axis = at_least(1, top_n, "top_n"), axis
-        self.binary_decision_threshold = binary_decision_threshold
+        self.top_n, self.axis = at_least(1, top_n, "top_n"), class_axis(axis)
+        self.binary_decision_threshold = (
+            None
+            if binary_decision_threshold is None
+            else given_probability(binary_decision_threshold, "binary_decision_threshold")
+        )
         self.binary_positive_class = binary_positive_class
-        self.cost_array = None if cost_array is None else given_numbers(cost_array, "cost_array")
+        self.cost_array = None if cost_array is None else given_row(cost_array, "cost_array")
+        if self._asked is not None:
+            self._check_settings(self._asked)
         self.reset()
 
     def reset(self) -> None:

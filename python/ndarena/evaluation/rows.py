@@ -99,6 +99,10 @@ def _rows(labels: Any, predictions: Any, axis: int) -> tuple[Matrix, Matrix, tup
         raise ValueError(
             f"labels {list(y.shape)} and predictions {list(p.shape)} must be rows of the same shape{cure}"
         )
+    if not -y.ndim < axis < y.ndim:
+        raise ValueError(
+            f"labels {list(y.shape)} have no axis {axis} of classes: the first is that of examples"
+        )
     places = np.moveaxis(y, axis, -1).shape[:-1]
     y, p = (np.moveaxis(a, axis, -1).reshape(-1, a.shape[axis]) for a in (y, p))
     return y, p, places
