@@ -127,6 +127,18 @@ def test_E01_E02_pieces_give_what_whole_series_give(case, kind, mode, masked):  
 
 
 @pytest.mark.parametrize("kind", ["chain", "graph"])
+@pytest.mark.parametrize("length", [None, 2])
+def test_steps_of_weights_are_not_evaluated(length, kind):
+    (data,) = series((4,), 5, 6, masked=False)
+    mask = np.random.default_rng(3).choice(np.array([0, 0.5, 1, 2], np.float32), (4, 5))
+    only = DataSet(data.features, data.labels, None, mask)
+    kept = DataSet(data.features, data.labels, None, (mask == 1).astype(np.float32))
+    weighed, wanted = (evaluated_series(series_network(kind, length), each) for each in (only, kept))
+    assert weighed[0].row_count == (mask == 1).sum() > 0
+    assert [each.to_json() for each in weighed] == [each.to_json() for each in wanted]
+
+
+@pytest.mark.parametrize("kind", ["chain", "graph"])
 def test_E03_pieces_without_a_labelled_step_are_no_mistake(kind):  # noqa: N802 - ids
     net = series_network(kind, 10, loss="xent", activation="sigmoid", n_out=1)
     x = np.random.default_rng(0).normal(size=(4, 4, 30)).astype(np.float32)

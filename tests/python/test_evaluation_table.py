@@ -131,6 +131,49 @@ def test_E15_E21_masked_series_are_their_kept_steps(kind):  # noqa: N802 - ids
     assert masked.to_json() == flat.to_json()
 
 
+WEIGHTS = np.array([[1, 0, 0.5, 1, 2], [0.9999, 1, -1, np.nan, 1], [0.5, 2, 0, 0, 0.5]])
+
+
+@each_class
+@pytest.mark.parametrize("form", ["[N, T]", "[N, 1, T]"])
+def test_steps_of_series_count_where_their_mask_is_exactly_1(kind, form):
+    y, p = (a[:, :1] if kind is ROC else a for a in drawn(15))
+    shaped = [a.reshape(3, 5, -1).transpose(0, 2, 1) for a in (y, p)]
+    keep = WEIGHTS.ravel() == 1
+    assert keep.sum() == 4
+    wanted = fed(kind(), (y[keep], p[keep]))
+    mask = WEIGHTS if form == "[N, T]" else WEIGHTS[:, None]
+    assert fed(kind(), (*shaped, mask)).to_json() == wanted.to_json()
+    weightless = fed(kind(), (*shaped, np.where(mask == 1, 0.5, mask)))  # no step is left
+    assert weightless.to_json() == kind().to_json()
+
+
+@each_class
+@pytest.mark.parametrize("places", [(), (2, 2)], ids=["rows", "images"])
+def test_rows_and_points_of_images_count_where_their_mask_is_not_0(kind, places):
+    y, p = (a[:, :1] if kind is ROC else a for a in drawn(12))
+    shaped = [np.moveaxis(a.reshape(-1, *places, a.shape[1]), -1, 1) for a in (y, p)]
+    mask = np.array([1, 0, 0.5, 2, -1, 0] * 2)
+    wanted = fed(kind(), (y[mask != 0], p[mask != 0]))
+    assert fed(kind(), (*shaped, mask.reshape(-1, *(places or (1,))))).to_json() == wanted.to_json()
+
+
+def test_records_are_those_of_the_steps_whose_mask_is_exactly_1():
+    y, p = (a.reshape(3, 5, 2).transpose(0, 2, 1) for a in drawn(15))
+    evaluation = fed(Evaluation(), (y, p, WEIGHTS, ["a", "b", "c"]))
+    found = [each.record_metadata for i in range(2) for each in evaluation.predictions_by_actual_class(i)]
+    assert sorted(found) == ["a", "a", "b", "b"]
+
+
+@pytest.mark.parametrize("kind", [EvaluationBinary, ROCBinary, RegressionEvaluation])
+def test_elements_of_series_count_where_their_mask_is_not_0(kind):
+    y, p = (a.reshape(3, 5, 2).transpose(0, 2, 1) for a in drawn(15))
+    mask = np.random.default_rng(1).choice([0, 0.5, 1, 2], y.shape)
+    assert fed(kind(), (y, p, mask)).to_json() == fed(kind(), (y, p, mask != 0)).to_json()
+    one = y[:, :1], p[:, :1]  # of one column they are its steps
+    assert fed(kind(), (*one, mask[:, :1])).to_json() == fed(kind(), (*one, mask[:, 0])).to_json()
+
+
 @each_class
 def test_E16_E19_E24_parts_that_are_merged_are_the_whole(kind):  # noqa: N802 - ids
     y, p = drawn(40)

@@ -103,8 +103,8 @@ class EvaluationCalibration(JsonForm):
         labels, predictions : array_like
             ``[N, classes]``, ``[N, classes, T]`` or ``[N, classes, H, W]``, both probabilities.
         mask : array_like, optional
-            ``[N, 1]``, ``[N, T]`` or ``[N, H, W]``, 0 where a row does not count. A batch that is masked as a
-            whole is ignored.
+            ``[N, 1]`` or ``[N, H, W]``, 0 where a row does not count; ``[N, T]``, exactly 1 where a step
+            counts. A batch that is masked as a whole is ignored.
 
         Raises
         ------

@@ -139,8 +139,8 @@ class Evaluation(Counted, WithRecords, JsonForm):
         labels, predictions : array_like
             ``[N, classes]`` or ``[N, classes, T]``; of labels the greatest is true. One column: two classes.
         mask : array_like, optional
-            ``[N, 1]`` or ``[N, T]``, 0 where a row does not count. A batch that is masked as a whole is
-            ignored.
+            ``[N, 1]``, 0 where a row does not count; ``[N, T]``, exactly 1 where a step counts. A batch that
+            is masked as a whole is ignored.
         metadata : sequence, optional
             ``[N]``, something of every example, for `prediction_errors` and its relatives.
 

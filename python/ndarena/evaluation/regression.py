@@ -79,8 +79,9 @@ class RegressionEvaluation(JsonForm):
         labels, predictions : array_like
             ``[N, columns]``, ``[N, columns, T]`` or ``[N, columns, H, W]``.
         mask : array_like, optional
-            ``[N, 1]``, ``[N, T]`` or ``[N, H, W]``, 0 where a row does not count; or of the labels' shape, 0
-            where a value does not count. A batch that is masked as a whole is ignored.
+            ``[N, 1]`` or ``[N, H, W]``, 0 where a row does not count; ``[N, T]``, exactly 1 where a step
+            counts; or of the labels' shape, 0 where a value does not count. A batch that is masked as a whole
+            is ignored.
 
         Raises
         ------

@@ -54,8 +54,9 @@ class BaseROC(JsonForm):
             ``[N, columns]``, ``[N, columns, T]`` or ``[N, columns, H, W]``, both probabilities; a row is
             positive above 0.5.
         mask : array_like, optional
-            ``[N, 1]``, ``[N, T]`` or ``[N, H, W]``, 0 where a row does not count; for `ROCBinary` also of the
-            labels' shape. A batch that is masked as a whole is ignored.
+            ``[N, 1]`` or ``[N, H, W]``, 0 where a row does not count; ``[N, T]``, exactly 1 where a step
+            counts; for `ROCBinary` also of the labels' shape, 0 where a value does not count. A batch that is
+            masked as a whole is ignored.
 
         Raises
         ------

@@ -15,10 +15,13 @@ __all__ = ["check_probabilities", "examples_of", "kept_elements", "kept_rows"]
 
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
 Kept = np.ndarray[Any, np.dtype[np.bool_]]
+SERIES = 2  # axes of places: examples and steps
 
 
 def kept_rows(labels: Any, predictions: Any, mask: Any, axis: int = 1) -> tuple[Matrix, Matrix]:
     """Return labels and predictions as ``[rows, classes]`` without the masked rows.
+
+    Steps of series count where their mask is 1 and nothing else, as in DL4J; other rows where it is not 0.
 
     Raises
     ------
@@ -40,7 +43,7 @@ def kept_rows(labels: Any, predictions: Any, mask: Any, axis: int = 1) -> tuple[
 def kept_elements(labels: Any, predictions: Any, mask: Any, axis: int = 1) -> tuple[Matrix, Matrix, Kept]:
     """Return labels, predictions and what of them counts, all ``[rows, columns]``.
 
-    A mask may have a value per row, or one per element.
+    A mask may have a value per row, as in `kept_rows`, or one per element, which counts where it is not 0.
 
     Raises
     ------
@@ -51,14 +54,14 @@ def kept_elements(labels: Any, predictions: Any, mask: Any, axis: int = 1) -> tu
     keep = np.ones(y.shape, np.bool_)
     if mask is not None:
         m = np.asarray(mask)
-        if m.shape == np.shape(labels):
+        rows = _kept(m, places)
+        if rows is not None:
+            keep &= rows[:, None]
+        elif m.shape == np.shape(labels):
             keep = np.moveaxis(m, axis, -1).reshape(y.shape) != 0
         else:
-            rows = _kept(m, places)
-            if rows is None:
-                shapes = f"{list(places)} or {list(np.shape(labels))}"
-                raise ValueError(f"the mask must have shape {shapes}, not {list(m.shape)}")
-            keep &= rows[:, None]
+            shapes = f"{list(places)} or {list(np.shape(labels))}"
+            raise ValueError(f"the mask must have shape {shapes}, not {list(m.shape)}")
     _refuse_nan(p if keep.all() else p[keep])
     return y, p, keep
 
@@ -109,12 +112,18 @@ def _rows(labels: Any, predictions: Any, axis: int) -> tuple[Matrix, Matrix, tup
 
 
 def _kept(mask: Any, places: tuple[int, ...]) -> Kept | None:
-    """Return which rows count; ``None`` if the mask does not fit. That of images may be one per example."""
+    """Return which rows count; ``None`` if the mask does not fit. That of images may be one per example.
+
+    DL4J pulls those steps of series whose mask is exactly 1, and ignores those of weights between 0 and 1.
+    """
     if mask.ndim == len(places) + 1 and mask.shape[1] == 1:
         mask = mask[:, 0]
     if len(places) == 3 and mask.shape == (places[0], 1):
         mask = np.broadcast_to(mask[:, :, None], places)
-    return mask.reshape(-1) != 0 if mask.shape == places else None
+    if mask.shape != places:
+        return None
+    kept: Kept = mask == 1 if len(places) == SERIES else mask != 0
+    return kept.reshape(-1)
 
 
 def _refuse_nan(predictions: Matrix) -> None:
