@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["BinaryReader", "array_bytes", "text_bytes"]
+__all__ = ["BinaryReader", "UnknownTypeError", "array_bytes", "text_bytes"]
 
 MODE = "MIXED_DATA_TYPES"
 LONG_MODES = frozenset({MODE, "LONG_SHAPE"})  # in all others the number of elements has four bytes
@@ -25,6 +25,10 @@ NAMES = {"float64": "DOUBLE", "float32": "FLOAT", "int64": "LONG"}
 C_ORDER = ord("c")
 
 Flat = np.ndarray[Any, np.dtype[Any]]
+
+
+class UnknownTypeError(ValueError):
+    """Elements of a type that there is not here, in bytes that may be whole."""
 
 
 def text_bytes(text: str) -> bytes:
@@ -103,6 +107,6 @@ class BinaryReader:
         count = self.number(">q" if mode in LONG_MODES else ">i")
         kind = self.text()
         if kind not in TYPES:
-            raise ValueError(f"elements of type {kind[:40]!r}; {', '.join(TYPES)} can be read")
+            raise UnknownTypeError(f"elements of type {kind[:40]!r}; {', '.join(TYPES)} can be read")
         dtype = np.dtype(TYPES[kind])
         return np.frombuffer(self._bytes(count * dtype.itemsize), dtype).astype(dtype.newbyteorder("="))

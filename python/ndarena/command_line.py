@@ -216,7 +216,8 @@ def _evaluate_options(parser: argparse.ArgumentParser) -> None:
         "--evaluation",
         action="append",
         choices=EVALUATIONS,
-        help="what is asked; may be given several times (default: classification)",
+        help="what is asked; may be given several times (default: classification, or regression "
+        "where outputs are no probabilities)",
     )
     parser.add_argument(
         "--output",
@@ -372,7 +373,8 @@ def train(options: argparse.Namespace) -> None:
 def evaluate(options: argparse.Namespace) -> None:
     """Print what evaluations say of a network."""
     source, net = _source(options.data), load_model(options.model_path)
-    evaluations = [EVALUATIONS[name]() for name in options.evaluation or ["classification"]]
+    names = options.evaluation or [_evaluation_of(net, options.output)]
+    evaluations = [EVALUATIONS[name]() for name in names]
     is_graph = isinstance(net, ComputationGraph)
     if options.output and not is_graph:
         raise ValueError(f"{options.model_path} has one output: there is no output {options.output}")
@@ -385,6 +387,14 @@ def evaluate(options: argparse.Namespace) -> None:
     say(f"{time.monotonic() - began:.1f} s")
     for evaluation in evaluations:
         sys.stdout.write(f"{evaluation.stats()}\n")
+
+
+def _evaluation_of(net: Any, output: int) -> str:
+    """Return what fits an output: numbers that are no probabilities are not counted as classes."""
+    layers = [node.twin for node in net.wiring.outputs][output : output + 1]
+    return (
+        "classification" if all(getattr(layer, "is_classifier", True) for layer in layers) else "regression"
+    )
 
 
 def report(options: argparse.Namespace) -> None:

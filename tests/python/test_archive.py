@@ -246,3 +246,22 @@ def test_statistics_are_written_in_the_shape_that_was_read(shape, dtype):
     normalizer = Normalizer.from_bytes(data)
     assert normalizer.to_bytes() == data
     np.testing.assert_array_equal(normalizer.max, [10, 11, 12])
+
+
+def test_elements_that_there_are_not_here_are_no_damage(tmp_path):
+    params = PARAMS.replace(b"\0\6DOUBLE", b"\0\4HALF").replace(b"\0\5FLOAT", b"\0\4HALF")
+    assert params != PARAMS
+    with pytest.raises(ConfigurationError, match=r"coefficients\.bin cannot be represented: .*'HALF'"):
+        nn.load_model(rewritten(tmp_path / "half.zip", coefficients__bin=params))
+
+
+@pytest.mark.parametrize("count", ["iteration_count", "epoch_count"])
+def test_counts_are_whole_numbers(count, tmp_path):
+    net = chain(4, 5, 3)
+    setattr(net, count, np.int64(4))
+    net.save(tmp_path / "net.zip")
+    assert getattr(nn.load_model(tmp_path / "net.zip"), count) == 4
+    for wrong in (1.5, -3, "a", True, None):
+        with pytest.raises(ConfigurationError, match=f"{count}=.* whole number from 0 on"):
+            setattr(net, count, wrong)
+    assert getattr(net, count) == 4

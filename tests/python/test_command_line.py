@@ -320,3 +320,15 @@ def test_the_commands_of_the_page_work_as_it_shows(tmp_path):
         if "evaluate" in command:
             assert float(re.search(r"Accuracy: +(\S+)", done.stdout)[1]) > 0.85
     assert (tmp_path / "trained.zip").is_file()
+
+
+def test_a_network_of_numbers_is_evaluated_as_one(tmp_path, monkeypatch, factories, capsys):
+    monkeypatch.chdir(tmp_path)
+    conf = nn.MultiLayerConfiguration(
+        layers=[nn.OutputLayer(n_in=6, n_out=3, activation="identity", loss="mse")], seed=1
+    )
+    nn.MultiLayerNetwork(conf).save("net.zip")
+    assert status_of("evaluate", "--model-path", "net.zip", "--data", "factories:batches") == 0
+    out = capsys.readouterr().out
+    assert "MSE" in out
+    assert "Accuracy" not in out

@@ -14,6 +14,7 @@ from ndarena.data import (
     DataSet,
     DataSetIterator,
     ListDataSetIterator,
+    MultiDataSet,
 )
 
 X = np.arange(20.0).reshape(10, 2)
@@ -196,3 +197,25 @@ def test_batches_of_a_workspace_die_with_its_scope():
     with pytest.raises(StaleArrayError):
         batch.features.sum()
     assert ndarena.get_current_workspace() is None
+
+
+@pytest.mark.parametrize("wanted", [True, float("nan"), 1.5, "3", None])
+def test_a_split_that_is_no_number_is_refused(wanted):
+    with pytest.raises(ValueError, match="n_or_fraction must be"):
+        full().split_test_and_train(wanted)
+
+
+def test_a_split_may_be_a_number_of_numpy():
+    data = full()
+    for wanted in (np.float32(0.5), np.int64(len(data) // 2)):
+        assert len(data.split_test_and_train(wanted).train) == len(data) // 2
+
+
+def test_only_what_can_be_read_again_is_saved(tmp_path):
+    path = tmp_path / "data.npz"
+    with pytest.raises(TypeError, match="features of dtype object cannot be saved"):
+        DataSet(np.array([[None], [1]])).save(path)
+    assert not path.exists()
+    MultiDataSet([X], [Y]).save(path)
+    with pytest.raises(ValueError, match=r"no file of a DataSet: it holds features\[0\], labels\[0\]"):
+        DataSet.load(path)

@@ -376,3 +376,45 @@ def test_a_steady_evaluation_takes_no_memory_from_the_system(name):
     net, evaluation = chain(4, 5, 3), COUNTING[name]()
     data = DataSet(X, Y)
     assert_steady(lambda: net.do_evaluation(data, evaluation))
+
+
+def test_a_source_of_one_epoch_is_not_evaluated_twice():
+    net, once = chain(4, 5, 3), iter(batches())
+    assert net.evaluate(once).row_count == 150
+    for call in (net.evaluate, lambda source: net.do_evaluation(source, Evaluation())):
+        with pytest.raises(ValueError, match="gave no batch: it is empty or used up"):
+            call(once)
+    assert net.evaluate([]).row_count == 0
+    listener = nn.EvaluativeListener(iter(batches()), output=lambda _: None)
+    net.set_listeners(listener)
+    with pytest.raises(ValueError, match="used up"):
+        net.fit(batches())
+    assert (listener.invocation_count, net.iteration_count) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "evaluations",
+    [{0: Evaluation()}, {0: (e for e in [Evaluation()])}, [Evaluation()], Evaluation(), {0: None}],
+    ids=["one", "generator", "list", "object", "none"],
+)
+def test_a_graph_is_told_evaluations_in_lists_by_output(evaluations):
+    data = MultiDataSet([X], [Y, X[:, :2]])
+    with pytest.raises(TypeError, match="evaluations must be lists by index of the output"):
+        graph_of_two().do_evaluation(data, evaluations)
+
+
+def test_a_listener_takes_its_evaluations_when_it_is_made():
+    for wrong in (Evaluation(), [Evaluation], [5]):
+        with pytest.raises(TypeError, match="evaluation"):
+            nn.EvaluativeListener(batches(), evaluations=wrong)
+    listener = nn.EvaluativeListener(batches(), evaluations=(e for e in [Evaluation()]), output=len)
+    net = chain(4, 5, 3)
+    net.set_listeners(listener)
+    net.fit(DataSet(X, Y))
+    net.fit(DataSet(X, Y))
+    assert [e.row_count for e in listener.evaluations] == [150]
+
+
+def test_labels_that_are_missing_are_called_labels():
+    with pytest.raises(ValueError, match="expected 2 arrays of labels, not 1"):
+        graph_of_two().fit(DataSet(X, Y))

@@ -473,3 +473,24 @@ def test_vertices_of_all_kinds_are_written():
     assert again.topological_order == conf.topological_order
     assert written(anew(again)) == written(conf)
     np.testing.assert_equal(written(conf)["vertices"]["sum"]["op"], "Average")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"updater": nn.Sgd(nn.CycleSchedule("iteration", 0.1, 0.2, np.int64(10), np.int64(2)))},
+        {"loss": nn.LossMCXENT(softmax_clip_eps=np.float32(0.5**10))},
+        {"loss": nn.LossBinaryXENT(clip_eps=np.float32(0.5**10)), "activation": "sigmoid"},
+        {
+            "activation": nn.ActivationReLU(
+                max=np.float32(3), threshold=np.float32(0.5), negative_slope=np.float32(0)
+            )
+        },
+        {"constraints": [nn.MaxNormConstraint(1.0, dimensions=(np.int64(1),))]},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_numbers_of_numpy_are_written(fields):
+    conf = nn.MultiLayerConfiguration(layers=[nn.OutputLayer(n_in=3, n_out=2, **fields)], seed=1)
+    again = nn.MultiLayerConfiguration.from_json(conf.to_json())
+    assert again.to_json() == conf.to_json()

@@ -85,3 +85,10 @@ def test_weights_of_losses_are_arrays_and_have_been_lists(kind):
         conf = nn.MultiLayerConfiguration.from_json(json.dumps(tree))
         assert conf.layers[0].loss == kind(weights=(1.0, 2.0, 0.5))
         assert json.loads(conf.to_json()) == tree
+
+
+def test_a_graph_of_an_older_release_is_told_so():
+    tree = copy.deepcopy(GRAPH["merge-adam"])
+    tree["vertices"] = {"0": {"LayerVertex": {"layerConf": {}}}}
+    with pytest.raises(ConfigurationError, match=r"none in \['LayerVertex'\]: DL4J 1\.0\.0-beta2 and older"):
+        nn.ComputationGraphConfiguration.from_json(json.dumps(tree))

@@ -9,6 +9,7 @@ from nn_support import differences
 import ndarena
 from ndarena import ArrayType, ConfigurationError, LayerWorkspaceMgr, WorkspaceConfiguration, nn
 from ndarena.nn import LSTM, Bidirectional, GravesLSTM, LastTimeStep, SimpleRnn
+from ndarena.parallel import ParallelInference
 
 MGR = LayerWorkspaceMgr.no_workspaces()
 SIZES = {"n_in": 3, "n_out": 2}
@@ -414,3 +415,37 @@ def test_a_dropout_layer_is_its_dropout_only():
         nn.DropoutLayer()
     with pytest.raises(ConfigurationError, match="dropout"):
         nn.DropoutLayer(1.5)
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.int64])
+def test_indices_beyond_what_floats_tell_apart(kind):
+    many = (1 << 24) + 4
+    conf = nn.MultiLayerConfiguration(
+        layers=[
+            nn.EmbeddingLayer(n_in=many, n_out=1, weight_init="zero"),
+            nn.OutputLayer(n_in=1, n_out=1, loss="mse", activation="identity", has_bias=False),
+        ],
+        seed=1,
+    )
+    net = nn.MultiLayerNetwork(conf)
+    params = np.zeros(net.num_params(), np.float32)
+    params[1 << 24 :][:4], params[-1] = [7.0, 5.0, 3.0, 2.0], 1.0
+    net.set_params(params)
+    x = np.arange(1 << 24, many, dtype=kind)[:, None]
+    assert net.output(x).ravel().tolist() == [7.0, 5.0, 3.0, 2.0]
+    given, *_, last = net.feed_forward(x)
+    assert (given.dtype, last.ravel().tolist()) == (np.float32, [7.0, 5.0, 3.0, 2.0])
+    with ParallelInference(net) as inference:
+        assert inference.output(x[1:2]).ravel().tolist() == [5.0]
+
+
+def test_a_layer_is_named_by_a_number_of_numpy_too():
+    net = nn.MultiLayerNetwork(
+        nn.MultiLayerConfiguration(
+            layers=[nn.LSTM(n_in=2, n_out=3), nn.RnnOutputLayer(n_in=3, n_out=2)], seed=1
+        )
+    )
+    net.rnn_time_step(np.ones((1, 2)))
+    assert net.rnn_get_previous_state(np.int64(0)).keys() == net.rnn_get_previous_state(0).keys()
+    with pytest.raises(ValueError, match="no layer True"):
+        net.rnn_get_previous_state(True)

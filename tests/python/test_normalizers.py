@@ -10,6 +10,7 @@ from ndarena.data import (
     DataSet,
     ImagePreProcessingScaler,
     ListDataSetIterator,
+    MultiDataSet,
     Normalizer,
     NormalizerMinMaxScaler,
     NormalizerStandardize,
@@ -139,3 +140,48 @@ def test_bytes_come_back(normalizer):
 def test_what_does_not_fit_is_refused(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "uint16"])
+def test_a_column_that_does_not_vary_goes_to_the_least(dtype):
+    x = np.array([[1000, 0], [1000, 1]], dtype)
+    data = DataSet(x)
+    scaled = NormalizerMinMaxScaler(-1.0, 1.0).fit(data).transform(data)
+    assert scaled.features.tolist() == [[-1.0, -1.0], [-1.0, 1.0]]
+
+
+@pytest.mark.parametrize("kind", [NormalizerStandardize, NormalizerMinMaxScaler])
+def test_batches_of_other_columns_are_refused(kind):
+    normalizer = kind().fit(DataSet(ROWS))
+    before = normalizer.to_bytes()
+    for columns in (1, 3):
+        with pytest.raises(ValueError, match=rf"features of shape \[N, 4, ...\], .*\[50, {columns}\]"):
+            normalizer.fit([DataSet(ROWS), DataSet(ROWS[:, :columns])])
+    assert normalizer.to_bytes() == before
+
+
+@pytest.mark.parametrize("shape", [(6, 1), (6, 6), (6, 3, 5), (5, 6)])
+@pytest.mark.parametrize("kind", [NormalizerStandardize, NormalizerMinMaxScaler])
+def test_a_mask_of_series_has_a_number_for_every_step(kind, shape):
+    data = DataSet(SERIES)
+    data.features_mask = np.ones(shape)
+    for call in (kind().fit, kind().fit(DataSet(SERIES)).transform):
+        with pytest.raises(ValueError, match=r"features_mask must have shape \[6, 5\]"):
+            call(data)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_set_of_several_features_is_refused(kind):
+    several = MultiDataSet([ROWS], [LABELS])
+    normalizer = kind().fit(DataSet(ROWS))
+    fits = [] if kind is ImagePreProcessingScaler else [normalizer.fit]
+    for call in (*fits, normalizer.transform, normalizer.revert):
+        with pytest.raises(TypeError, match="expected a DataSet, not MultiDataSet"):
+            call(several)
+
+
+def test_bits_of_a_pixel_may_be_a_number_of_numpy():
+    assert ImagePreProcessingScaler(max_bits=np.int64(8)).max_bits == 8
+    for bits in (65, True, 8.0):
+        with pytest.raises(ValueError, match=r"max_bits=.* from 1 to 64"):
+            ImagePreProcessingScaler(max_bits=bits)

@@ -17,6 +17,7 @@ from ndarena.data import (
     AsyncDataSetIterator,
     AsyncMultiDataSetIterator,
     DataSet,
+    DefaultCallback,
     MultiDataSet,
     handover,
 )
@@ -311,3 +312,9 @@ def test_a_network_learns_the_same_bits():
 def test_what_does_not_fit_is_refused(make, error, words):
     with pytest.raises(error, match=words):
         make()
+
+
+@pytest.mark.parametrize("callback", [5, DefaultCallback, lambda data: None])
+def test_a_callback_that_cannot_be_called_is_refused_at_once(callback):
+    with pytest.raises(TypeError, match=r"callback must be an object with call\(dataset\)"):
+        AsyncDataSetIterator([], callback=callback)

@@ -323,3 +323,29 @@ def test_a_vertex_is_configuration_until_it_is_instantiated():
         twin.do_backward(A, workspace_mgr=PLAIN)
     with pytest.raises(TypeError):
         nn.L2Vertex(1e-8)
+
+
+@pytest.mark.parametrize("kind", [int, np.int32, np.int64])
+def test_whole_numbers_may_be_numpy_s(kind):
+    """They are kept as Python's: JSON takes no others."""
+    two = kind(2)
+    assert nn.SubsetVertex(kind(1), kind(3)) == nn.SubsetVertex(1, 3)
+    assert nn.UnstackVertex(kind(1), two) == nn.UnstackVertex(1, 2)
+    assert nn.L2NormalizeVertex(dimension=kind(1)).dimension == (1,)
+    assert nn.MergeVertex(merge_axis=two).merge_axis == 2
+    fields = [*vars(nn.SubsetVertex(kind(0), two)).values(), nn.MergeVertex(merge_axis=two).merge_axis]
+    assert {type(value) for value in fields if value is not None} == {int}
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: nn.SubsetVertex(-1, 2), "from_=-1: must be a whole number from 0 on"),
+        (lambda: nn.SubsetVertex(2, 1), "to=1: must be a whole number from 2 on"),
+        (lambda: nn.UnstackVertex(-1, 2), "from_=-1: must be a whole number from 0 on"),
+        (lambda: nn.L2NormalizeVertex(dimension=1.5), "dimension=1.5"),
+    ],
+)
+def test_what_is_no_such_number_is_named_as_it_was_given(make, words):
+    with pytest.raises(ConfigurationError, match=words):
+        make()

@@ -93,6 +93,8 @@ class DataSet(Examples):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> DataSet:
-        """Read what `save` wrote."""
+        """Read what `save` wrote; the file of something else is a `ValueError`."""
         with np.load(path, allow_pickle=False) as file:
+            if "features" not in file:
+                raise ValueError(f"this is no file of a DataSet: it holds {', '.join(file) or 'nothing'}")
             return cls(**{name: file[name] for name in PARTS if name in file})

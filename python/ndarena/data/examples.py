@@ -149,7 +149,13 @@ class Examples:
         return leases
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the arrays to a NumPy ``.npz`` file of that name. Metadata is not written."""
+        """Write the arrays to a NumPy ``.npz`` file of that name. Metadata is not written.
+
+        Arrays of objects, which `load` would not read, are a `TypeError`, and nothing is written.
+        """
+        for name, part in self._parts().items():
+            if part.dtype.hasobject:
+                raise TypeError(f"{name} of dtype {part.dtype} cannot be saved: only numbers can")
         with open(os.fspath(path), "wb") as file:  # noqa: PTH123 - a name of any kind, but no descriptor
             arrays: dict[str, Any] = {name: np.asarray(part) for name, part in self._parts().items()}
             np.savez(file, **arrays)
@@ -167,8 +173,13 @@ class Examples:
         ValueError
             One of the two would be empty.
         """
-        fraction = isinstance(n_or_fraction, float)
-        n = round(n_or_fraction * len(self)) if fraction else int(n_or_fraction)
+        wanted: Any = n_or_fraction
+        fraction = isinstance(wanted, float | np.floating)
+        if not fraction and (isinstance(wanted, bool) or not isinstance(wanted, int | np.integer)):
+            raise ValueError(f"n_or_fraction must be a number of examples or a part of them, not {wanted!r}")
+        if fraction and not 0.0 <= wanted <= 1.0:
+            raise ValueError(f"n_or_fraction must be a part from 0 to 1, not {wanted!r}")
+        n = round(wanted * len(self)) if fraction else int(wanted)
         if not 0 < n < len(self):
             raise ValueError(f"{n_or_fraction!r} splits {len(self)} examples into {n} and {len(self) - n}")
         return SplitTestAndTrain(self.rows(slice(None, n)), self.rows(slice(n, None)))

@@ -21,6 +21,7 @@ Array = Any  # an ndarray or a WorkspaceArray
 Flat = np.ndarray[Any, np.dtype[Any]]
 HEADER, VERSION = "NORMALIZER", 1
 FLOOR = 1e-5  # the least spread of a column
+MOST_BITS = 64  # of a pixel
 
 
 class Normalizer:
@@ -93,7 +94,7 @@ class Normalizer:
 
 
 def _check(data: object) -> None:
-    if not hasattr(data, "features"):
+    if not hasattr(data, "features_mask"):  # a MultiDataSet has several
         raise TypeError(f"expected a DataSet, not {type(data).__name__}: DataSet(features, labels) is one")
 
 
@@ -102,17 +103,21 @@ def _floating(x: Array) -> np.dtype[Any]:
     return np.result_type(x.dtype, np.float32)
 
 
-def _masked(x: Array, mask: Array) -> Array:
-    """Set the steps that a mask leaves out to 0, in place."""
-    if mask is not None and x.ndim == 3:
-        x *= (np.asarray(detach(mask)) != 0)[:, None, :]
-    return x
+def _kept(x: Array, mask: Array, part: str) -> Flat | None:
+    """Return which steps of a series a mask keeps, ``[N, T]``; ``None``: all, or there are no steps."""
+    if mask is None or x.ndim != 3:
+        return None
+    if mask.shape != (steps := (x.shape[0], x.shape[2])):
+        raise ValueError(f"{part}_mask must have shape {list(steps)}, not {list(mask.shape)}")
+    kept: Flat = np.asarray(detach(mask)) != 0
+    return kept
 
 
 class _Columns:
-    """Statistics of the columns of one array after the other."""
+    """Statistics of the columns of one array after the other, which ``part`` names."""
 
-    def __init__(self) -> None:
+    def __init__(self, part: str) -> None:
+        self.part = part
         self.count = 0
         self.mean: Any = 0.0
         self.squares: Any = 0.0  # of the distances from the mean
@@ -123,9 +128,12 @@ class _Columns:
         plain = np.asarray(detach(x), np.float64)
         if plain.ndim < 2:
             raise ValueError(f"columns are wanted along axis 1, not an array of shape {list(plain.shape)}")
+        if self.count and len(self.mean) != plain.shape[1]:
+            wanted = f"[N, {len(self.mean)}, ...], as those before"
+            raise ValueError(f"expected {self.part} of shape {wanted}, not {list(plain.shape)}")
         values = np.moveaxis(plain, 1, 0).reshape(plain.shape[1], -1)
-        if mask is not None and plain.ndim == 3:
-            values = values[:, np.asarray(detach(mask)).ravel() != 0]
+        if (kept := _kept(plain, mask, self.part)) is not None:
+            values = values[:, kept.ravel()]
         if not values.size:
             return
         count, mean = values.shape[1], values.mean(axis=1)
@@ -176,11 +184,13 @@ class _OfColumns(Normalizer):
         Raises
         ------
         ValueError
-            There are no data, or no labels where they are wanted.
+            There are no data, or no labels where they are wanted; other columns than before, or a mask that
+            does not fit.
         TypeError
             What is no data set.
         """
-        parts = {"features": _Columns()} | ({"labels": _Columns()} if self.fit_labels else {})
+        names = ("features", "labels") if self.fit_labels else ("features",)
+        parts = {name: _Columns(name) for name in names}
         for batch in data if hasattr(data, "__iter__") else [data]:
             _check(batch)
             for part, columns in parts.items():
@@ -206,15 +216,23 @@ class _OfColumns(Normalizer):
 
     def _change(self, x: Array, mask: Array, part: str, *, back: bool) -> Array:
         first, second = self._of(part).shaped(x, type(self).__name__, part)
+        kept = _kept(x, mask, part)
         dtype = _floating(x)
         change = self._back if back else self._there
-        return _masked(change(x.astype(dtype), first.astype(dtype), second.astype(dtype)), mask)
+        changed = change(x.astype(dtype), first.astype(dtype), self._spread(first, second).astype(dtype))
+        if kept is not None:
+            changed *= kept[:, None, :]
+        return changed
 
-    def _there(self, x: Array, first: Flat, second: Flat) -> Array:
+    def _spread(self, first: Flat, second: Flat) -> Flat:
+        """Return what columns are divided by; never 0, whatever dtype it will have."""
+        raise NotImplementedError(f"{type(self).__name__}._spread")
+
+    def _there(self, x: Array, first: Flat, spread: Flat) -> Array:
         """Scale a copy, in place."""
         raise NotImplementedError(f"{type(self).__name__}._there")
 
-    def _back(self, x: Array, first: Flat, second: Flat) -> Array:
+    def _back(self, x: Array, first: Flat, spread: Flat) -> Array:
         """Undo it, in place."""
         raise NotImplementedError(f"{type(self).__name__}._back")
 
@@ -233,11 +251,6 @@ class _OfColumns(Normalizer):
             first, second = reader.array(), reader.array()
             self._pairs[part], self._rank = _Pair(first.ravel(), second.ravel()), first.ndim
         return self
-
-
-def _spread(deviations: Flat) -> Flat:
-    """Return what columns are divided by: those that do not vary are only centred."""
-    return np.where(deviations > FLOOR, deviations, 1.0).astype(deviations.dtype)
 
 
 class NormalizerStandardize(_OfColumns):
@@ -276,13 +289,16 @@ class NormalizerStandardize(_OfColumns):
         """The standard deviations of the labels, if they are fitted."""
         return self._of_labels().second
 
-    def _there(self, x: Array, first: Flat, second: Flat) -> Array:
+    def _spread(self, first: Flat, second: Flat) -> Flat:
+        return np.where(second > FLOOR, second, 1.0).astype(second.dtype)  # otherwise only centred
+
+    def _there(self, x: Array, first: Flat, spread: Flat) -> Array:
         x -= first
-        x /= _spread(second)
+        x /= spread
         return x
 
-    def _back(self, x: Array, first: Flat, second: Flat) -> Array:
-        x *= _spread(second)
+    def _back(self, x: Array, first: Flat, spread: Flat) -> Array:
+        x *= spread
         x += first
         return x
 
@@ -339,17 +355,20 @@ class NormalizerMinMaxScaler(_OfColumns):
         """The largest values of the labels, if they are fitted."""
         return self._of_labels().second
 
-    def _there(self, x: Array, first: Flat, second: Flat) -> Array:
+    def _spread(self, first: Flat, second: Flat) -> Flat:
+        return np.maximum(second.astype(np.float64) - first, FLOOR)  # float32 may not tell them apart
+
+    def _there(self, x: Array, first: Flat, spread: Flat) -> Array:
         x -= first
-        x /= second - first
+        x /= spread
         x *= self.max_range - self.min_range
         x += self.min_range
         return x
 
-    def _back(self, x: Array, first: Flat, second: Flat) -> Array:
+    def _back(self, x: Array, first: Flat, spread: Flat) -> Array:
         x -= self.min_range
         x /= self.max_range - self.min_range
-        x *= second - first
+        x *= spread
         x += first
         return x
 
@@ -381,9 +400,10 @@ class ImagePreProcessingScaler(Normalizer):
 
     def __init__(self, min_range: float = 0.0, max_range: float = 1.0, max_bits: int = 8) -> None:
         self.min_range, self.max_range = _checked_range(min_range, max_range)
-        if isinstance(max_bits, bool) or not isinstance(max_bits, int) or max_bits < 1:
-            raise ValueError(f"max_bits={max_bits!r} must be a whole number from 1 on")
-        self.max_bits = max_bits
+        is_whole = isinstance(max_bits, int | np.integer) and not isinstance(max_bits, bool)
+        if not is_whole or not 1 <= max_bits <= MOST_BITS:
+            raise ValueError(f"max_bits={max_bits!r} must be a whole number from 1 to {MOST_BITS}")
+        self.max_bits = int(max_bits)
 
     def fit(self, data: DataSet | Iterable[DataSet]) -> Self:
         """Return this object."""

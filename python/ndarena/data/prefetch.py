@@ -69,7 +69,7 @@ class AsyncDataSetIterator(WrappingIterator):
     ValueError
         A count below 1; with ``for``, a second epoch of a source that gives one.
     TypeError
-        A source that cannot be iterated.
+        A source that cannot be iterated, or a callback that has no ``call``.
     """
 
     ring_name = "ADSI_ITER-"
@@ -87,6 +87,8 @@ class AsyncDataSetIterator(WrappingIterator):
         super().__init__(base)
         self._size = at_least(1, queue_size, "queue_size")
         self._consumers = at_least(1, consumers, "consumers")
+        if callback is not None and (isinstance(callback, type) or not hasattr(callback, "call")):
+            raise TypeError(f"callback must be an object with call(dataset), not {callback!r:.100}")
         self._use_workspace, self._callback = use_workspace, callback
         self.async_supported = False
         self._block = 0

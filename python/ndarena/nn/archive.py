@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, Self
 
 import numpy as np
 
-from ndarena.binary import BinaryReader, array_bytes
+from ndarena.binary import BinaryReader, UnknownTypeError, array_bytes
 from ndarena.data import Normalizer
 from ndarena.nn.words import refuse
 
@@ -75,6 +75,8 @@ def _wanted(path: Name, archive: zipfile.ZipFile) -> list[str]:
 def _flat(path: Name, entry: str, data: bytes) -> Flat:
     try:
         return BinaryReader(data).array().ravel(order="K")
+    except UnknownTypeError as error:
+        _refuse(path, f"{entry} cannot be represented: {error}")
     except ValueError as error:
         _refuse(path, f"{entry} is damaged: {error}")
 

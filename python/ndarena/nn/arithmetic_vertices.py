@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
@@ -224,7 +225,8 @@ class L2NormalizeVertex(GraphVertex):
         """Check the fields."""
         self._set("eps", number(self.eps, type(self).__name__, "eps", least=0.0))
         if self.dimension is not None:
-            given = (self.dimension,) if isinstance(self.dimension, int) else tuple(self.dimension)
+            several = isinstance(self.dimension, Iterable)
+            given = tuple(self.dimension) if several else (self.dimension,)
             axes = tuple(at_least_one(d, type(self).__name__, "dimension") for d in given)
             self._set("dimension", axes or None)
 

@@ -18,7 +18,7 @@ from ndarena.nn.listeners import TrainingListener, checked_listeners
 from ndarena.nn.memory import InferenceMemory, TrainingMemory, is_of_networks
 from ndarena.nn.overview import Overseen
 from ndarena.nn.update import NetworkUpdater
-from ndarena.nn.words import Array, refuse
+from ndarena.nn.words import Array, refuse, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,6 +57,24 @@ class Network(Stored, Overseen):
         self.iteration_count = 0
         self.epoch_count = 0
         self._begin(draws=draws)
+
+    @property
+    def iteration_count(self) -> int:
+        """How many iterations were learned, in all epochs; one may set it, to a whole number from 0 on."""
+        return self._iteration_count
+
+    @iteration_count.setter
+    def iteration_count(self, count: int) -> None:
+        self._iteration_count = whole(count, type(self).__name__, "iteration_count", least=0)
+
+    @property
+    def epoch_count(self) -> int:
+        """How many epochs were learned; one may set it, to a whole number from 0 on."""
+        return self._epoch_count
+
+    @epoch_count.setter
+    def epoch_count(self, count: int) -> None:
+        self._epoch_count = whole(count, type(self).__name__, "epoch_count", least=0)
 
     # Parameters.
 

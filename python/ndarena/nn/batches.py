@@ -213,12 +213,11 @@ def batch_of(data: DataSet | MultiDataSet, wiring: Wiring, dtype: np.dtype[Any])
     whole = _several(data)
     if whole.labels is None or any(y is None for y in whole.labels):
         raise ValueError("the data set has no labels")
+    given = _counted(whole.labels, len(wiring.outputs), "labels")
     batch = inputs_of(whole.features, wiring, dtype, whole.features_masks, whole.labels_masks)
     if not batch.examples:
         raise ValueError("the data set has no examples")
-    labels = [
-        in_dtype(numeric(y, "labels"), dtype) for y in _counted(whole.labels, len(wiring.outputs), "labels")
-    ]
+    labels = [in_dtype(numeric(y, "labels"), dtype) for y in given]
     for own, mask in zip(labels, batch.labels_masks, strict=True):
         if mask is not None:
             _check_mask(list(mask.shape), own.shape)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ndarena.nn.words import Array, number, refuse
+from ndarena.nn.words import Array, is_whole, number, refuse
 
 __all__ = [
     "LayerConstraint",
@@ -74,10 +74,10 @@ class _NormConstraint(LayerConstraint):
         if self.dimensions is None:
             return
         given = self.dimensions
-        whole = isinstance(given, Iterable) and [isinstance(d, int) and d >= 0 for d in given]
-        if not whole or not all(whole):
+        axes = list(given) if isinstance(given, Iterable) else []
+        if not axes or not all(is_whole(axis) and axis >= 0 for axis in axes):
             refuse(type(self).__name__, "dimensions", given, "must be axes, counted from 0")
-        object.__setattr__(self, "dimensions", tuple(given))
+        object.__setattr__(self, "dimensions", tuple(map(int, axes)))
 
     def apply(self, param: Array) -> None:
         """Scale a parameter in place."""

@@ -46,7 +46,8 @@ class LossMCXENT(WeightedLoss):
     def __post_init__(self) -> None:
         """Check the fields."""
         super().__post_init__()
-        number(self.softmax_clip_eps, type(self).__name__, "softmax_clip_eps", least=0.0, below=0.5)
+        limit = number(self.softmax_clip_eps, type(self).__name__, "softmax_clip_eps", least=0.0, below=0.5)
+        object.__setattr__(self, "softmax_clip_eps", limit)
 
     def _element(self, labels: Array, output: Array) -> Array:
         return _surprise(labels, where_wanted(labels, output))
@@ -147,7 +148,8 @@ class LossBinaryXENT(WeightedLoss):
     def __post_init__(self) -> None:
         """Check the fields."""
         super().__post_init__()
-        number(self.clip_eps, "LossBinaryXENT", "clip_eps", least=0.0, below=0.5)
+        limit = number(self.clip_eps, "LossBinaryXENT", "clip_eps", least=0.0, below=0.5)
+        object.__setattr__(self, "clip_eps", limit)
 
     def _element(self, labels: Array, output: Array) -> Array:
         output = self._clipped(output)

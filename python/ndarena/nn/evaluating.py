@@ -14,7 +14,7 @@ from ndarena._core import (
 from ndarena.data import DataSet, MultiDataSet
 from ndarena.errors import ConfigurationError
 from ndarena.evaluation import ROC, Evaluation, RegressionEvaluation, ROCMultiClass
-from ndarena.nn.batches import batch_of, positional, read_ahead
+from ndarena.nn.batches import batch_of, check_gave, positional, read_ahead
 from ndarena.nn.choices import BackpropType, WorkspaceMode
 from ndarena.nn.learner import delivered
 from ndarena.nn.memory import OUTPUT_MEM, activations_configuration
@@ -28,9 +28,15 @@ if TYPE_CHECKING:
 
     from ndarena.nn.batches import Batch
 
-__all__ = ["Evaluating"]
+__all__ = ["Evaluating", "check_evaluation"]
 
 E = TypeVar("E", bound=Any)
+
+
+def check_evaluation(thing: Any) -> None:
+    """Refuse what is no evaluation (`TypeError`)."""
+    if isinstance(thing, type) or not hasattr(thing, "eval"):
+        raise TypeError(f"an evaluation is an object with eval(), such as Evaluation(), not {thing!r:.100}")
 
 
 class Evaluating(Replicated):
@@ -95,10 +101,7 @@ class Evaluating(Replicated):
     def _evaluate_all(self, iterator: Any, evaluations: Mapping[int, Sequence[Any]]) -> None:
         """Give the outputs of every batch, and labels and masks, to evaluations by index of the output."""
         for each in chain.from_iterable(evaluations.values()):
-            if isinstance(each, type) or not hasattr(each, "eval"):
-                raise TypeError(
-                    f"an evaluation is an object with eval(), such as Evaluation(), not {each!r:.100}"
-                )
+            check_evaluation(each)
         outputs = range(len(self.wiring.outputs))
         if unknown := set(evaluations) - set(outputs):
             raise ValueError(f"there is no output {min(unknown)}: they are {list(outputs)}")
@@ -106,12 +109,16 @@ class Evaluating(Replicated):
         net: Any = self.clone() if in_pieces else self  # whose states are its own
         single = isinstance(iterator, DataSet | MultiDataSet) or not hasattr(iterator, "__iter__")
         with read_ahead([iterator] if single else iterator, self.wiring) as source:
-            self._evaluate_each(net, source, evaluations)
+            count = self._evaluate_each(net, source, evaluations)
+        if not single:
+            check_gave(iterator, count)
 
     def _evaluate_each(
         self, net: Any, source: Iterable[Any], evaluations: Mapping[int, Sequence[Any]]
-    ) -> None:
-        for each in source:
+    ) -> int:
+        """Return how many batches there were."""
+        count = 0
+        for count, each in enumerate(source, 1):  # noqa: B007 - the last number
             batch = batch_of(self._checked(each), self.wiring, self.dtype)
             metadata = () if getattr(each, "metadata", None) is None else (each.metadata,)
             if net is self:
@@ -120,6 +127,7 @@ class Evaluating(Replicated):
             net.rnn_clear_previous_state()
             for piece in batch.pieces(self.configuration.tbptt_fwd_length):
                 do_step(net._evaluate_batch, piece, evaluations, CarryingPass, metadata)  # noqa: SLF001 - its clone
+        return count
 
     def _evaluate_batch(
         self,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ndarena.evaluation import Evaluation
 from ndarena.nn.choices import InvocationType
+from ndarena.nn.evaluating import check_evaluation
 from ndarena.nn.graph import ComputationGraph
 from ndarena.nn.listeners import TrainingListener
 from ndarena.nn.reports import say
@@ -39,6 +40,8 @@ class EvaluativeListener(TrainingListener):
     ------
     ConfigurationError
         A frequency below 1, or an unknown type.
+    TypeError
+        What is no evaluation.
     """
 
     def __init__(  # noqa: PLR0913 - the settings of DL4J
@@ -54,8 +57,12 @@ class EvaluativeListener(TrainingListener):
         self._iterator = iterator
         self._every = at_least_one(frequency, "EvaluativeListener", "frequency")
         self._when = member(InvocationType, invocation_type, "EvaluativeListener", "invocation_type")
-        self.evaluations: Sequence[Any] = [Evaluation()] if evaluations is None else evaluations
+        if hasattr(evaluations, "eval"):
+            raise TypeError(f"evaluations must be a sequence of them, not {evaluations!r:.100}")
+        self.evaluations: list[Any] = [Evaluation()] if evaluations is None else list(evaluations)
         """The evaluations, as they were left by the last time."""
+        for evaluation in self.evaluations:
+            check_evaluation(evaluation)
         self.invocation_count = 0
         """How often the network was evaluated."""
         self._callback, self._output = callback, output

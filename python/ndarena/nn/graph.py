@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -16,9 +17,10 @@ from ndarena.nn.learner import check_target, delivered
 from ndarena.nn.passes import InferencePass
 from ndarena.nn.recurrent import RecurrentLayer
 from ndarena.nn.wiring import Wiring, wired
+from ndarena.nn.words import is_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from ndarena._core import Workspace
     from ndarena.nn.batches import Batch
@@ -244,7 +246,7 @@ class ComputationGraph(Evaluating):
         return {i for i in range(len(self.wiring.inputs)) if i in reached}
 
     def _recurrent(self, layer: int | str) -> RecurrentLayer:
-        if isinstance(layer, int) and -len(self.layers) <= layer < len(self.layers):
+        if is_whole(layer) and -len(self.layers) <= layer < len(self.layers):
             twin: Any = self.layers[layer]
         elif layer in self.vertices:
             twin = self.vertices[str(layer)]
@@ -263,6 +265,10 @@ class ComputationGraph(Evaluating):
         must not keep the arrays, and is called while no workspace is current.
         An index that is no output's is a `ValueError`.
         """
+        lists = evaluations.values() if isinstance(evaluations, Mapping) else [None]
+        if not all(isinstance(those, list | tuple) for those in lists):
+            given = f"{evaluations!r:.100}"
+            raise TypeError(f"evaluations must be lists by index of the output, {{0: [...]}}, not {given}")
         self._evaluate_all(iterator, evaluations)
         return evaluations
 

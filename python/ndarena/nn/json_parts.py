@@ -231,6 +231,8 @@ def read_part(tree: Tree) -> Any:
         return scheme
     family = next((f for f in FAMILIES if f.package == package.removesuffix(OF_SERIES)), None)
     kind: Any = None if family is None or name in OURS_ONLY else known_classes(family.base).get(name)
+    if java is None:
+        refuse_class(java, f"there is none in {sorted(tree)}: DL4J 1.0.0-beta2 and older name it otherwise")
     if kind is None or family is None:
         refuse_class(java, "there is no such class here")
     check_fixed(tree)

@@ -159,7 +159,7 @@ class Learner(Network):
         for count, data in enumerate(batches, 1):  # noqa: B007 - the last number
             self._fit_batch(self._checked(data))
         self._tell("on_epoch_end")
-        self.epoch_count += 1
+        self._epoch_count += 1
         return count
 
     def _fit_batch(self, data: Any) -> None:
@@ -185,15 +185,15 @@ class Learner(Network):
             memory = self._training()  # listeners may have changed modes, or destroyed workspaces
         self.updater.learn(
             self._gradient,
-            iteration=self.iteration_count,
-            epoch=self.epoch_count,
+            iteration=self._iteration_count,
+            epoch=self._epoch_count,
             batch_size=len(batch.features[0]),
             scope=memory.updating,
         )
         memory.settle()
         if self._listeners:
             self._tell("iteration_done", self.iteration_count, self.epoch_count)
-        self.iteration_count += 1
+        self._iteration_count += 1
 
     def _learn_gradient(
         self,

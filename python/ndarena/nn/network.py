@@ -14,6 +14,7 @@ from ndarena.nn.learner import check_target, delivered
 from ndarena.nn.passes import InferencePass
 from ndarena.nn.recurrent import RecurrentLayer
 from ndarena.nn.wiring import Wiring, chained
+from ndarena.nn.words import is_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -191,7 +192,7 @@ class MultiLayerNetwork(Evaluating):
     def _recurrent(self, layer: int | str) -> RecurrentLayer:
         names = [twin.name for twin in self.layers]
         index = names.index(layer) if layer in names else layer
-        if not isinstance(index, int) or not -len(names) <= index < len(names):
+        if not is_whole(index) or not -len(names) <= index < len(names):
             raise ValueError(f"there is no layer {layer!r}; there are {', '.join(map(str, names))}")
         twin = self.layers[index]
         if not isinstance(twin, RecurrentLayer):

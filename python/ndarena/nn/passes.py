@@ -80,7 +80,8 @@ class _Pass:
         source, layer = node.sources[0], node.twin
         x, mask = self.values[source], self.masks[source]
         if node.is_first or self.brings_all:
-            x = brought_in(mgr, self._inputs.get(mgr), x, self.dtype)
+            are_indices = layer.takes_indices and x.dtype.kind in "iu"  # floats would not tell all apart
+            x = brought_in(mgr, self._inputs.get(mgr), x, x.dtype if are_indices else self.dtype)
         if node.preprocessor is not None:
             x, mask = self._preprocessed(node, x, mask, mgr)
         if node.output is not None and self.batch.labels_masks[node.output] is not None:
@@ -303,7 +304,7 @@ class InferencePass(_Pass):
         """Return all values detached, those that go in first; none shares memory with what was given."""
         first, self.brings_all = len(self.wiring.inputs), True
         for i in range(first):
-            self.values[i] = np.array(detach(self.values[i]), self.dtype, order="C", copy=True)
+            self.values[i] = np.array(detach(self.values[i]), order="C", copy=True)
         for node in self.wiring.nodes:
             if node.is_input:
                 self._pass_on(node)
@@ -313,6 +314,8 @@ class InferencePass(_Pass):
             if any(share_memory(entry, earlier) for earlier in self.values[: node.value]):
                 entry = entry.copy()
             self.values[node.value] = entry
+        for i in range(first):
+            self.values[i] = self.values[i].astype(self.dtype, copy=False)
         return self.values
 
     def _pass_on(self, node: Node) -> None:

@@ -65,10 +65,11 @@ class ActivationReLU(IActivation):
 
     def __post_init__(self) -> None:
         """Check the fields."""
-        number(self.threshold, "ActivationReLU", "threshold")
-        number(self.negative_slope, "ActivationReLU", "negative_slope")
+        owner = "ActivationReLU"
+        object.__setattr__(self, "threshold", number(self.threshold, owner, "threshold"))
+        object.__setattr__(self, "negative_slope", number(self.negative_slope, owner, "negative_slope"))
         if self.max is not None:
-            number(self.max, "ActivationReLU", "max", least=self.threshold)
+            object.__setattr__(self, "max", number(self.max, owner, "max", least=self.threshold))
 
     @cached_property
     def keeps_slope(self) -> bool:

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from ndarena.nn.words import Choice, ReadOnly, at_least_one, member, number, refuse
+from ndarena.nn.words import Choice, ReadOnly, at_least_one, is_whole, member, number, refuse, whole
 
 __all__ = [
     "CycleSchedule",
@@ -219,7 +217,7 @@ class MapSchedule(_Counting):
             refuse(owner, "values", self.values, "must be a mapping with a value for 0")
         values: dict[int, float] = {}
         for key, value in self.values.items():
-            if isinstance(key, bool) or not isinstance(key, int | np.integer) or key < 0:
+            if not is_whole(key) or key < 0:
                 refuse(owner, "values", key, "keys must be whole numbers from 0 on")
             values[int(key)] = number(value, owner, f"values[{key}]")
         object.__setattr__(self, "values", ReadOnly(dict(sorted(values.items()))))
@@ -283,9 +281,9 @@ class CycleSchedule(_Counting):
         super().__post_init__()
         _settle_numbers(self, "initial_learning_rate", "max_learning_rate", "annealing_decay")
         cycle = at_least_one(self.cycle_length, "CycleSchedule", "cycle_length")
-        annealing = self.annealing_length
-        if isinstance(annealing, bool) or not isinstance(annealing, int | np.integer) or annealing < 0:
-            refuse("CycleSchedule", "annealing_length", annealing, "must be a whole number from 0 on")
+        annealing = whole(self.annealing_length, "CycleSchedule", "annealing_length", least=0)
+        object.__setattr__(self, "cycle_length", cycle)
+        object.__setattr__(self, "annealing_length", annealing)
         if cycle - annealing < 2:
             refuse("CycleSchedule", "cycle_length", cycle, "must be at least 2 longer than annealing_length")
 

@@ -15,7 +15,7 @@ from ndarena.nn.input_type import (
 )
 from ndarena.nn.preprocessors import InputPreProcessor
 from ndarena.nn.vertex import ACTIVATION_GRAD, ACTIVATIONS, GraphVertex, either, new
-from ndarena.nn.words import Array, at_least_one, refuse
+from ndarena.nn.words import Array, at_least_one, is_whole, refuse, whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,8 +41,9 @@ class MergeVertex(GraphVertex):
     def __post_init__(self) -> None:
         """Check the fields."""
         axis = self.merge_axis
-        if isinstance(axis, bool) or not isinstance(axis, int) or not axis:
+        if not is_whole(axis) or not axis:
             refuse(type(self).__name__, "merge_axis", axis, "must be an axis other than that of the examples")
+        self._set("merge_axis", int(axis))
 
     def get_output_type(self, *input_types: InputType) -> InputType:
         """Return the type whose size along the axis is the sum."""
@@ -125,10 +126,8 @@ class SubsetVertex(GraphVertex):
 
     def __post_init__(self) -> None:
         """Check the fields."""
-        self._set("from_", at_least_one(_next(self.from_), type(self).__name__, "from_") - 1)
-        self._set("to", at_least_one(_next(self.to), type(self).__name__, "to") - 1)
-        if self.to < self.from_:
-            refuse(type(self).__name__, "to", self.to, f"must be from {self.from_} on, as from_ is")
+        self._set("from_", whole(self.from_, type(self).__name__, "from_", least=0))
+        self._set("to", whole(self.to, type(self).__name__, "to", least=self.from_))
 
     def get_output_type(self, *input_types: InputType) -> InputType:
         """Return the type with so many features or channels."""
@@ -163,11 +162,6 @@ class SubsetVertex(GraphVertex):
         below[:, self.from_ : self.to + 1] = epsilon
         below[:, self.to + 1 :] = 0.0
         return (below,)
-
-
-def _next(value: object) -> object:
-    """Return a whole number plus 1, anything else as it is."""
-    return value + 1 if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class StackVertex(GraphVertex):
@@ -264,7 +258,7 @@ class UnstackVertex(GraphVertex):
     def __post_init__(self) -> None:
         """Check the fields."""
         self._set("stack_size", at_least_one(self.stack_size, type(self).__name__, "stack_size"))
-        self._set("from_", at_least_one(_next(self.from_), type(self).__name__, "from_") - 1)
+        self._set("from_", whole(self.from_, type(self).__name__, "from_", least=0))
         if self.from_ >= self.stack_size:
             refuse(type(self).__name__, "from_", self.from_, f"must be below stack_size={self.stack_size}")
 

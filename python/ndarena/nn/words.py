@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeGuard, TypeVar
 
 import numpy as np
 
@@ -23,12 +23,14 @@ __all__ = [
     "Choice",
     "ReadOnly",
     "at_least_one",
+    "is_whole",
     "member",
     "nearest",
     "number",
     "refuse",
     "share_memory",
     "size_or_none",
+    "whole",
 ]
 
 Array = Any  # an ndarray or a WorkspaceArray: every operation takes both
@@ -144,11 +146,21 @@ def _bare(name: str) -> str:
     return name.replace("_", "").upper()
 
 
+def is_whole(value: object) -> TypeGuard[int]:
+    """Tell a whole number, Python's or NumPy's, from everything else."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def whole(value: Any, owner: str, field: str, *, least: int) -> int:
+    """Return a whole number as an ``int``; anything else, or one below the least, is refused."""
+    if not is_whole(value) or value < least:
+        refuse(owner, field, value, f"must be a whole number from {least} on")
+    return int(value)
+
+
 def at_least_one(value: object, owner: str, field: str) -> int:
     """Return a count as an ``int``; anything but a whole number from 1 on is refused."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        refuse(owner, field, value, "must be a whole number from 1 on")
-    return int(value)
+    return whole(value, owner, field, least=1)
 
 
 def size_or_none(value: object, owner: str, field: str) -> int | None:

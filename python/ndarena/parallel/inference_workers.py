@@ -178,7 +178,9 @@ def merged(
     def together(parts: Sequence[Array]) -> Array:
         if parts[0] is None:
             return None
-        return np.concatenate(parts, out=make((rows, *parts[0].shape[1:]), dtype), casting="unsafe")
+        kinds = {part.dtype for part in parts}
+        kind = parts[0].dtype if len(kinds) == 1 and parts[0].dtype.kind in "iu" else dtype  # may be indices
+        return np.concatenate(parts, out=make((rows, *parts[0].shape[1:]), kind), casting="unsafe")
 
     features = zip(*(request.features for request in batch), strict=True)
     masks = zip(*(request.masks for request in batch), strict=True)
