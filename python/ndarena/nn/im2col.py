@@ -56,14 +56,16 @@ def convolve_back(  # noqa: PLR0913 - what goes in, and the two that come out
     part = np.asarray(
         workspace_mgr.create_uninitialized(ArrayType.BP_WORKING_MEM, gradient.shape, gradient.dtype)
     )
-    gradient.fill(0.0)
     if below is not None:
         below.fill(0.0)
+    sums = gradient
     for block in _blocks(images, windows, delta, workspace_mgr, ArrayType.BP_WORKING_MEM):
         block.gather(images)
         share = flat[:, block.where]
-        _multiply(share, block.columns, part)
-        np.add(gradient, part, out=gradient)
+        _multiply(share, block.columns, sums)
+        if sums is part:
+            np.add(gradient, part, out=gradient)
+        sums = part  # of every block but the first
         if below is not None:
             np.matmul(weights.T, share, out=block.columns)
             block.scatter(below)

@@ -42,22 +42,23 @@ def spread_to_first(  # noqa: PLR0913 - what goes in, what comes out, and along 
     ``make`` makes scratch of a shape and dtype.
     """
     windows = epsilon.shape[axis]
-    pairs = zip(_cells(x, axis, window, windows), _cells(below, axis, window, windows), strict=True)
-    *others, (_, last) = pairs
-    put = _put(below, axis, window)
-    if not others:
-        put(last, epsilon)
-        return
-    rest, share = make(epsilon.shape, epsilon.dtype), make(epsilon.shape, epsilon.dtype)
-    equal = make(epsilon.shape, np.dtype(bool))
-    left = epsilon
-    for pixels, cell in others:
-        np.equal(pixels, best, out=equal)
+    *pixels, _ = _cells(x, axis, window, windows)
+    *cells, last = _cells(below, axis, window, windows)
+    put, left, equal = _put(below, axis, window), epsilon, make(epsilon.shape, np.dtype(bool))
+    rest = make(epsilon.shape, epsilon.dtype)
+    if put is np.copyto:  # shares and what is left at last are made where they belong
+        shares, rests = cells, [rest] * (len(cells) - 1) + [last]
+    else:
+        share = make(epsilon.shape, epsilon.dtype)
+        shares, rests = [share] * len(cells), [rest] * len(cells)
+    for x_of, cell, share, after in zip(pixels, cells, shares, rests, strict=False):
+        np.equal(x_of, best, out=equal)
         np.multiply(left, equal, out=share)
-        put(cell, share)
-        np.subtract(left, share, out=rest)
-        left = rest
-    put(last, left)
+        if share is not cell:
+            put(cell, share)
+        left = np.subtract(left, share, out=after)
+    if left is not last:
+        put(last, left)
 
 
 def _cells(x: Plain, axis: int, window: Window, windows: int) -> list[Plain]:

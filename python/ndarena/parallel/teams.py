@@ -124,17 +124,25 @@ class Averaging(Team):
             self._average(trainer)
 
     def _average(self, trainer: DefaultTrainer) -> None:
-        """Do one's part of the averaging: of every vector the own part, for all."""
+        """Do one's part of the averaging: of every vector the own part, for all; then take over the whole.
+
+        Means are made in the model, unless constraints, which may fail, are to change them again.
+        """
         self._meeting.wait()
         shares, agreed = self._shares(), None
         updater = trainer.replica.updater
         changes_again = len(shares) > 1 and updater.is_constrained  # one alone has been
+        home = self.trainers[0].replica if changes_again else self.model
+        vectors = self._common if shares else []
         if shares:
             agreed = self._agreed(shares)
-            for vector in self._common:
-                self._average_part(trainer, vector, shares, with_model=not changes_again)
+        for vector in vectors:
+            self._average_part(trainer, vector, shares, home)
         self._meeting.wait()
+        for vector in vectors if trainer.replica is not home else []:
+            np.copyto(vector(trainer.replica), vector(home))
         if changes_again:
+            self._meeting.wait()  # nobody takes over any more
             updater.constrain()
             self._meeting.wait()
         self._go_on(trainer, agreed, has_common=not changes_again)
@@ -148,34 +156,28 @@ class Averaging(Team):
         trainer: DefaultTrainer,
         vector: Callable[[Any], Flat],
         shares: list[tuple[DefaultTrainer, float]],
-        *,
-        with_model: bool,
+        home: Any,
     ) -> None:
-        """Set a part of a vector to the weighted mean, in all replicas and the model, piece by piece."""
-        vectors = [vector(other.replica) for other in self.trainers]
-        if with_model:
-            vectors.append(vector(self.model))
-        learned = [(vector(other.replica), share) for other, share in shares]
-        part = self._part(trainer, len(vectors[0]))
+        """Set a part of a vector, of the network ``home``, to the weighted mean, piece by piece."""
+        mean, learned = vector(home), [(vector(other.replica), share) for other, share in shares]
+        part = self._part(trainer, len(mean))
         for start in range(part.start, part.stop, PIECE):
             where = slice(start, min(start + PIECE, part.stop))
-            mean, *others = (own[where] for own in vectors)
-            set_mean([(own[where], share) for own, share in learned])
-            for other in others:
-                other[...] = mean
+            set_mean(mean[where], [(own[where], share) for own, share in learned])
 
 
-def set_mean(weighted: Sequence[tuple[Flat, float]]) -> None:
-    """Turn the first of some vectors into their weighted mean; the others may be used up."""
-    (mean, share), *others = weighted
-    if all(another == share for _, another in others):
-        for other, _ in others:
-            mean += other
-        mean *= share
+def set_mean(mean: Flat, weighted: Sequence[tuple[Flat, float]]) -> None:
+    """Set a vector, perhaps the first of them, to the weighted mean of others, which may be used up."""
+    (first, share), *others = weighted
+    if not others or any(another != share for _, another in others):
+        np.multiply(first, share, out=mean)
+        for other, another in others:
+            mean += np.multiply(other, another, out=other)
         return
+    np.add(first, others[0][0], out=mean)
+    for other, _ in others[1:]:
+        mean += other
     mean *= share
-    for other, another in others:
-        mean += np.multiply(other, another, out=other)
 
 
 class Sharing(Team):
