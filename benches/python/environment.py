@@ -27,7 +27,7 @@ def describe() -> dict[str, str]:
 
 
 def kernels() -> str:
-    """Return for which processor the kernels of NumPy's OpenBLAS are, and whether it was told to take them."""
+    """Return for which processor the kernels of NumPy's OpenBLAS are, and whether they were asked for."""
     wish = os.environ.get("OPENBLAS_CORETYPE")
     return f"kernels for {core_name() or 'unknown'}" + (f" (OPENBLAS_CORETYPE={wish})" if wish else "")
 
