@@ -417,26 +417,38 @@ def test_a_dropout_layer_is_its_dropout_only():
         nn.DropoutLayer(1.5)
 
 
-@pytest.mark.parametrize("kind", [np.int32, np.int64])
-def test_indices_beyond_what_floats_tell_apart(kind):
-    many = (1 << 24) + 4
-    conf = nn.MultiLayerConfiguration(
-        layers=[
-            nn.EmbeddingLayer(n_in=many, n_out=1, weight_init="zero"),
-            nn.OutputLayer(n_in=1, n_out=1, loss="mse", activation="identity", has_bias=False),
-        ],
-        seed=1,
-    )
-    net = nn.MultiLayerNetwork(conf)
+MANY = (1 << 24) + 4
+
+
+def with_many_words(*, is_graph):
+    """Return a network that gives 7, 5, 3 and 2 for the last four of more indices than floats tell apart."""
+    embedding = nn.EmbeddingLayer(n_in=MANY, n_out=1, weight_init="zero")
+    output = nn.OutputLayer(n_in=1, n_out=1, loss="mse", activation="identity", has_bias=False)
+    if is_graph:
+        vertices = {"embedding": (embedding, "in"), "out": (output, "embedding")}
+        conf = nn.ComputationGraphConfiguration(inputs=["in"], vertices=vertices, outputs=["out"], seed=1)
+        net = nn.ComputationGraph(conf)
+    else:
+        net = nn.MultiLayerNetwork(nn.MultiLayerConfiguration(layers=[embedding, output], seed=1))
     params = np.zeros(net.num_params(), np.float32)
-    params[1 << 24 :][:4], params[-1] = [7.0, 5.0, 3.0, 2.0], 1.0
+    params[MANY - 4 : MANY], params[-1] = [7.0, 5.0, 3.0, 2.0], 1.0
     net.set_params(params)
-    x = np.arange(1 << 24, many, dtype=kind)[:, None]
-    assert net.output(x).ravel().tolist() == [7.0, 5.0, 3.0, 2.0]
-    given, *_, last = net.feed_forward(x)
-    assert (given.dtype, last.ravel().tolist()) == (np.float32, [7.0, 5.0, 3.0, 2.0])
+    return net
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.int64])
+@pytest.mark.parametrize("is_graph", [False, True])
+def test_indices_beyond_what_floats_tell_apart(is_graph, kind):
+    net, x = with_many_words(is_graph=is_graph), np.arange(MANY - 4, MANY, dtype=kind)[:, None]
+    output = net.output(x)[0] if is_graph else net.output(x)
+    assert output.ravel().tolist() == [7.0, 5.0, 3.0, 2.0]
+    all_of_it = net.feed_forward(x)
+    *_, last = all_of_it.values() if is_graph else all_of_it
+    assert last.ravel().tolist() == [7.0, 5.0, 3.0, 2.0]
+    assert {a.dtype for a in (all_of_it.values() if is_graph else all_of_it)} == {np.dtype("f4")}
     with ParallelInference(net) as inference:
-        assert inference.output(x[1:2]).ravel().tolist() == [5.0]
+        answer = inference.output(x[1:2])
+        assert np.ravel(answer).tolist() == [5.0]
 
 
 def test_a_layer_is_named_by_a_number_of_numpy_too():

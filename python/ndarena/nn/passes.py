@@ -80,8 +80,7 @@ class _Pass:
         source, layer = node.sources[0], node.twin
         x, mask = self.values[source], self.masks[source]
         if node.is_first or self.brings_all:
-            are_indices = layer.takes_indices and x.dtype.kind in "iu"  # floats would not tell all apart
-            x = brought_in(mgr, self._inputs.get(mgr), x, x.dtype if are_indices else self.dtype)
+            x = self._brought_in(x, mgr, are_indices=layer.takes_indices)
         if node.preprocessor is not None:
             x, mask = self._preprocessed(node, x, mask, mgr)
         if node.output is not None and self.batch.labels_masks[node.output] is not None:
@@ -98,6 +97,11 @@ class _Pass:
         except (TypeError, ArrayLocationError):
             self.values[node.value] = placed(layer, mgr, ACTIVATIONS, result, (x,))
 
+    def _brought_in(self, x: Array, mgr: LayerWorkspaceMgr, *, are_indices: bool) -> Array:
+        """Return an input in the place of inputs; indices stay whole, as floats do not tell all apart."""
+        stays = are_indices and x.dtype.kind in "iu"
+        return brought_in(mgr, self._inputs.get(mgr), x, x.dtype if stays else self.dtype)
+
     def _preprocessed(self, node: Node, x: Array, mask: Array, mgr: LayerWorkspaceMgr) -> tuple[Array, Array]:
         """Return what the preprocessor of a layer makes of its input, and of the mask."""
         preprocessor, examples = node.preprocessor, self.examples[node.sources[0]]
@@ -113,7 +117,8 @@ class _Pass:
     def _vertex(self, node: Node, mgr: LayerWorkspaceMgr) -> Array:
         vertex = node.twin
         if node.is_input:
-            given = [brought_in(mgr, self._inputs.get(mgr), self.values[node.sources[0]], self.dtype)]
+            x = self.values[node.sources[0]]
+            given = [self._brought_in(x, mgr, are_indices=node.brings_indices)]
         else:
             given = [self.values[source] for source in node.sources]
         masks = [self.masks[source] for source in node.sources]
@@ -316,6 +321,9 @@ class InferencePass(_Pass):
             self.values[node.value] = entry
         for i in range(first):
             self.values[i] = self.values[i].astype(self.dtype, copy=False)
+        for node in self.wiring.nodes[:first]:
+            if node.is_input:
+                self._pass_on(node)
         return self.values
 
     def _pass_on(self, node: Node) -> None:

@@ -56,6 +56,8 @@ class Node:
     """Whether it is given what goes into the network."""
     is_input: bool = False
     """Whether it only brings an array in."""
+    brings_indices: bool = False
+    """Whether all that are given that array take indices."""
     output: int | None = None
     """Which output of the network it is."""
     learns_below: bool = False
@@ -216,6 +218,7 @@ def wired(
             is_layer=False,
             is_first=True,
             is_input=True,
+            brings_indices=all(getattr(m[1], "takes_indices", False) for m in members if name in m[2]),
         )
         for i, name in enumerate(inputs)
     ]
