@@ -104,3 +104,16 @@ def test_it_is_written_and_read(data, tmp_path):
             before, after = getattr(data, field) or [], getattr(again, field) or []
             for one, other in zip(before, after, strict=True):
                 np.testing.assert_array_equal(one, other)
+
+
+def test_the_file_of_something_else_is_told(tmp_path):
+    path = tmp_path / "data.npz"
+    DataSet(np.ones((2, 3))).save(path)
+    with pytest.raises(ValueError, match="no file of a MultiDataSet: it holds features"):
+        MultiDataSet.load(path)
+    for write in (lambda: np.save(path.with_suffix(".npy"), np.ones(3)), path.with_suffix(".npy").touch):
+        path.with_suffix(".npy").unlink(missing_ok=True)
+        write()
+        for kind in (DataSet, MultiDataSet):
+            with pytest.raises(ValueError, match="no file of a data set"):
+                kind.load(path.with_suffix(".npy"))

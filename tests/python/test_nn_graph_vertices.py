@@ -284,3 +284,27 @@ def test_a_careless_vertex_is_told_where_its_result_lies(mode):
         ndarena.assert_no_workspaces_open("an error leaves nothing open")
     with pytest.raises(ConfigurationError, match="Careless"):
         conf.to_json()
+
+
+@pytest.mark.parametrize("kind", ["int64", "uint8", "float64", "bool"])
+@pytest.mark.parametrize(
+    "vertex",
+    [
+        nn.MergeVertex(),
+        nn.ElementWiseVertex("add"),
+        nn.ElementWiseVertex("average"),
+        nn.ElementWiseVertex("product"),
+    ],
+    ids=["merge", "add", "average", "product"],
+)
+def test_all_activations_are_made_of_the_network_s_own_numbers(vertex, kind):
+    size = 4 if isinstance(vertex, nn.MergeVertex) else 2
+    output = nn.OutputLayer(n_in=size, n_out=1, loss="mse", activation="identity")
+    conf = nn.ComputationGraphConfiguration(
+        inputs=["a", "b"], vertices={"v": (vertex, "a", "b"), "out": (output, "v")}, outputs=["out"], seed=1
+    )
+    net = nn.ComputationGraph(conf)
+    a, b = np.array([[200, 3]]).astype(kind), np.array([[100, 1]]).astype(kind)
+    values = net.feed_forward(a, b)
+    np.testing.assert_array_equal(values["out"], net.output(a, b)[0])
+    assert {value.dtype for value in values.values()} == {np.dtype("f4")}

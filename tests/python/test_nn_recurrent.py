@@ -446,9 +446,14 @@ def test_indices_beyond_what_floats_tell_apart(is_graph, kind):
     *_, last = all_of_it.values() if is_graph else all_of_it
     assert last.ravel().tolist() == [7.0, 5.0, 3.0, 2.0]
     assert {a.dtype for a in (all_of_it.values() if is_graph else all_of_it)} == {np.dtype("f4")}
+
+
+def test_requests_with_indices_of_several_kinds_keep_all_bits():
+    net, x = with_many_words(is_graph=False), np.arange(MANY - 4, MANY)[:, None]
+    kinds = [np.int32, np.int64, np.uint32, np.uint64] * 4
     with ParallelInference(net) as inference:
-        answer = inference.output(x[1:2])
-        assert np.ravel(answer).tolist() == [5.0]
+        futures = [inference.submit(x[1:2].astype(kind)) for kind in kinds]
+        assert {future.result().item() for future in futures} == {5.0}
 
 
 def test_a_layer_is_named_by_a_number_of_numpy_too():

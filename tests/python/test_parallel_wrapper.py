@@ -24,7 +24,7 @@ from ndarena import nn
 from ndarena.data import ArrayDataSetIterator, DataSet, DataSetIterator, MultiDataSet
 from ndarena.errors import ConfigurationError
 from ndarena.nn import InputType
-from ndarena.parallel import ParallelWrapper, RoutingIterationListener
+from ndarena.parallel import ParallelWrapper, RoutingIterationListener, teams
 from ndarena.parallel.trainers import DefaultTrainer, SymmetricTrainer
 
 MODES = ["AVERAGING", "SHARED_GRADIENTS"]
@@ -405,3 +405,26 @@ def test_a_schedule_counts_rounds():
     ParallelWrapper(ours, workers=2).fit(batches(60, size=10))
     theirs.fit(batches(60, size=20))
     np.testing.assert_allclose(ours.params(), theirs.params(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("sizes", [[4, 4], [4, 7], [4, 4, 4]], ids=["two", "unequal", "three"])
+def test_who_asks_the_model_meanwhile_is_never_answered_by_half_a_mean(monkeypatch, sizes):
+    model = dense()
+    before, seen = model.params().copy(), []
+    make = teams.set_mean
+
+    def watched(mean, weighted):
+        mean.fill(np.nan)  # what it holds until it is a mean
+        seen.append(np.isfinite(model.params()).all())
+        make(mean, weighted)
+        seen.append(np.isfinite(model.params()).all())
+
+    monkeypatch.setattr(teams, "set_mean", watched)
+    x, y = examples(sum(sizes), INPUTS, CLASSES)
+    ends = np.cumsum(sizes)
+    data = [DataSet(x[end - n : end], y[end - n : end]) for n, end in zip(sizes, ends, strict=True)]
+    ParallelWrapper(model, workers=len(sizes), prefetch_buffer=0).fit(data)
+    assert seen
+    assert all(seen)
+    assert np.isfinite(model.params()).all()
+    assert (model.params() != before).any()

@@ -5,9 +5,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-
-from ndarena.data.examples import Array, Examples, array_or_none
+from ndarena.data.examples import Array, Examples, array_or_none, opened
 
 if TYPE_CHECKING:
     import os
@@ -94,7 +92,7 @@ class DataSet(Examples):
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> DataSet:
         """Read what `save` wrote; the file of something else is a `ValueError`."""
-        with np.load(path, allow_pickle=False) as file:
+        with opened(path) as file:
             if "features" not in file:
                 raise ValueError(f"this is no file of a DataSet: it holds {', '.join(file) or 'nothing'}")
             return cls(**{name: file[name] for name in PARTS if name in file})

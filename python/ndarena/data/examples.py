@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ndarena._core import Workspace
 
-__all__ = ["Array", "Examples", "SplitTestAndTrain", "array_or_none"]
+__all__ = ["Array", "Examples", "SplitTestAndTrain", "array_or_none", "opened"]
 
 D = TypeVar("D")
 Array = Any  # an ndarray or a WorkspaceArray
@@ -43,6 +43,17 @@ def array_or_none(value: Array, name: str) -> Array:
     if array is not None and not array.ndim:
         raise ValueError(f"{name} must be an array of examples, not {value!r:.100}")
     return array
+
+
+def opened(path: str | os.PathLike[str]) -> Any:
+    """Open a file of arrays by name, for a ``with`` block; any other is a `ValueError`."""
+    try:
+        file: Any = np.load(path, allow_pickle=False)
+    except EOFError:
+        file = None
+    if not hasattr(file, "files"):  # a single array, or nothing
+        raise ValueError(f"{os.fspath(path)!r} is no file of a data set, as save() writes them")
+    return file
 
 
 class Examples:

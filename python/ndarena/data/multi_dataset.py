@@ -6,9 +6,7 @@ import copy
 import re
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-
-from ndarena.data.examples import Array, Examples, array_or_none
+from ndarena.data.examples import Array, Examples, array_or_none, opened
 
 if TYPE_CHECKING:
     import os
@@ -102,9 +100,13 @@ class MultiDataSet(Examples):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read what `save` wrote."""
+        """Read what `save` wrote; the file of something else is a `ValueError`."""
         found: dict[str, dict[int, Array]] = {field: {} for field in FIELDS}
-        with np.load(path, allow_pickle=False) as file:
+        with opened(path) as file:
+            if "features[0]" not in file:
+                raise ValueError(
+                    f"this is no file of a MultiDataSet: it holds {', '.join(file) or 'nothing'}"
+                )
             for field, index in (match.groups() for match in map(NAME.fullmatch, file) if match):
                 found[field][int(index)] = file[f"{field}[{index}]"]
         whole: dict[str, Any] = {

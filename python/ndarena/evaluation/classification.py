@@ -175,7 +175,9 @@ class Evaluation(Counted, WithRecords, JsonForm):
         return greatest
 
     def merge(self, other: Evaluation) -> None:
-        """Count what the other object counted as well; it stays as it is. Without names it takes the other's.
+        """Count what the other object counted as well; it stays as it is.
+
+        An object without names takes those of one that has counted.
 
         Raises
         ------

@@ -54,11 +54,10 @@ def kept_elements(labels: Any, predictions: Any, mask: Any, axis: int = 1) -> tu
     keep = np.ones(y.shape, np.bool_)
     if mask is not None:
         m = np.asarray(mask)
-        rows = _kept(m, places)
-        if rows is not None:
-            keep &= rows[:, None]
-        elif m.shape == np.shape(labels):
+        if m.shape == np.shape(labels):
             keep = np.moveaxis(m, axis, -1).reshape(y.shape) != 0
+        elif (rows := _kept(m, places)) is not None:
+            keep &= rows[:, None]
         else:
             shapes = f"{list(places)} or {list(np.shape(labels))}"
             raise ValueError(f"the mask must have shape {shapes}, not {list(m.shape)}")

@@ -82,7 +82,7 @@ class _Embedding(FeedForwardLayer):
             wrong = np.asarray(indices)[~np.asarray(valid)][0]
             raise ValueError(
                 f"layer {self.index} ({self.name}, {type(self).__name__}): indices must be whole numbers "
-                f"from 0 to {self.n_in - 1}, not {wrong:g}"
+                f"from 0 to {self.n_in - 1}, not {wrong}"
             )
 
     def _gradient_from(self, whole: Array, delta: Array) -> None:

@@ -307,10 +307,13 @@ class InferencePass(_Pass):
 
     def activations(self) -> list[np.ndarray[Any, Any]]:
         """Return all values detached, those that go in first; none shares memory with what was given."""
-        first, self.brings_all = len(self.wiring.inputs), True
-        for i in range(first):
-            self.values[i] = np.array(detach(self.values[i]), order="C", copy=True)
+        self.brings_all = True
+        given = [np.array(detach(x), order="C", copy=True) for x in self.values[: len(self.wiring.inputs)]]
+        floats = [x.astype(self.dtype, copy=False) for x in given]
+        self.values[: len(given)] = floats
         for node in self.wiring.nodes:
+            if node.brings_indices and (x := given[node.sources[0]]).dtype.kind in "iu":
+                self.values[node.sources[0]] = x
             if node.is_input:
                 self._pass_on(node)
                 continue
@@ -319,9 +322,8 @@ class InferencePass(_Pass):
             if any(share_memory(entry, earlier) for earlier in self.values[: node.value]):
                 entry = entry.copy()
             self.values[node.value] = entry
-        for i in range(first):
-            self.values[i] = self.values[i].astype(self.dtype, copy=False)
-        for node in self.wiring.nodes[:first]:
+        self.values[: len(given)] = floats
+        for node in self.wiring.nodes:
             if node.is_input:
                 self._pass_on(node)
         return self.values

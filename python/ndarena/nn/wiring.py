@@ -57,7 +57,7 @@ class Node:
     is_input: bool = False
     """Whether it only brings an array in."""
     brings_indices: bool = False
-    """Whether all that are given that array take indices."""
+    """Whether what goes into the network here is given to layers alone that take indices."""
     output: int | None = None
     """Which output of the network it is."""
     learns_below: bool = False
@@ -190,6 +190,7 @@ def chained(twins: Sequence[Any], preprocessors: dict[int, InputPreProcessor]) -
                 i + 1,
                 preprocessors.get(i),
                 is_first=i == 0,
+                brings_indices=i == 0 and twin.takes_indices,
                 output=0 if i == last else None,
                 learns_below=learns,
             )

@@ -52,6 +52,7 @@ class Served:
         self.is_graph = isinstance(net, ComputationGraph)
         self._is_simple = net.wiring.is_simple and not self.is_graph
         self.merges = merges and _keeps_rows(net.wiring)
+        self.takes_indices = any(node.brings_indices for node in net.wiring.nodes)
         self.replicas: list[Any] = [net, *(net.sharing() for _ in range(replicas - 1))]
 
     def request(self, x: Any, features_mask: Any, reply: Future[Any] | Reply) -> Request:

@@ -120,12 +120,16 @@ class Request:
     def _key(self) -> object:
         """Return what requests have in common that may be answered together; one of its own for others.
 
-        That is the version of the model, and the shapes but for the rows, which are counted.
+        That is the version of the model, and the shapes but for the rows, which are counted; where it takes
+        indices also the kind of numbers.
         """
         x = self.features[0]
         self.rows: int = x.shape[0] if x.shape else 0
         if x.shape and len(self.features) == 1 and self.masks[0] is None:  # as nearly all are
-            return (self.served, x.shape[1:]) if self.served.merges else object()
+            if not self.served.merges:
+                return object()
+            key = (self.served, x.shape[1:])
+            return (*key, x.dtype.kind) if self.served.takes_indices else key
         parts, rows = list[object]([self.served]), set()
         for array in (*self.features, *self.masks):
             if array is None:
@@ -135,6 +139,8 @@ class Request:
             else:
                 rows.add(array.shape[0])
                 parts.append(array.shape[1:])
+                if self.served.takes_indices:
+                    parts.append(array.dtype.kind)
         return tuple(parts) if self.served.merges and len(rows) == 1 else object()
 
     def is_awaited(self) -> bool:

@@ -178,8 +178,9 @@ def merged(
     def together(parts: Sequence[Array]) -> Array:
         if parts[0] is None:
             return None
-        kinds = {part.dtype for part in parts}
-        kind = parts[0].dtype if len(kinds) == 1 and parts[0].dtype.kind in "iu" else dtype  # may be indices
+        kind = dtype
+        if parts[0].dtype.kind in "iu" and (common := np.result_type(*parts)).kind in "iu":
+            kind = common  # they may be indices
         return np.concatenate(parts, out=make((rows, *parts[0].shape[1:]), kind), casting="unsafe")
 
     features = zip(*(request.features for request in batch), strict=True)

@@ -115,6 +115,9 @@ class Averaging(Team):
     ) -> None:
         super().__init__(model, trainers, [PARAMS, STATE] if average_updaters else [PARAMS])
         self._report = report
+        longest = max(len(vector(model)) for vector in self._common)
+        self._scratch = [np.empty(min(PIECE, longest), model.dtype) for _ in trainers]
+        """Of each trainer for a piece, while it is no mean."""
 
     def work(self, trainer: DefaultTrainer, batch: Any, *, due: bool) -> None:
         """Learn a batch, and when it is due meet the others."""
@@ -126,7 +129,8 @@ class Averaging(Team):
     def _average(self, trainer: DefaultTrainer) -> None:
         """Do one's part of the averaging: of every vector the own part, for all; then take over the whole.
 
-        Means are made in the model, unless constraints, which may fail, are to change them again.
+        Means are put into the model, which others may be asking, as they are; unless constraints, which may
+        fail, are to change them again.
         """
         self._meeting.wait()
         shares, agreed = self._shares(), None
@@ -159,15 +163,17 @@ class Averaging(Team):
         home: Any,
     ) -> None:
         """Set a part of a vector, of the network ``home``, to the weighted mean, piece by piece."""
-        mean, learned = vector(home), [(vector(other.replica), share) for other, share in shares]
-        part = self._part(trainer, len(mean))
+        means, learned = vector(home), [(vector(other.replica), share) for other, share in shares]
+        part, scratch = self._part(trainer, len(means)), self._scratch[trainer.index]
         for start in range(part.start, part.stop, PIECE):
             where = slice(start, min(start + PIECE, part.stop))
-            set_mean(mean[where], [(own[where], share) for own, share in learned])
+            mean = scratch[: where.stop - where.start]
+            set_mean(mean, [(own[where], share) for own, share in learned])
+            np.copyto(means[where], mean)
 
 
 def set_mean(mean: Flat, weighted: Sequence[tuple[Flat, float]]) -> None:
-    """Set a vector, perhaps the first of them, to the weighted mean of others, which may be used up."""
+    """Set a vector to the weighted mean of others, which may be used up."""
     (first, share), *others = weighted
     if not others or any(another != share for _, another in others):
         np.multiply(first, share, out=mean)
