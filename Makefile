@@ -112,7 +112,7 @@ cross-free-threaded: # an interpreter without the global lock, as PyO3 is told o
 docs: $(VENV)/.docs ## the documentation, as pages in target/docs
 	$(python) -m sphinx --fail-on-warning --keep-going --fresh-env --quiet docs target/docs
 
-# The kernels that OpenBLAS takes by itself for this processor: torch's cannot be told to be slower either.
+# OpenBLAS takes its own kernels for this processor, whatever the environment says; the report names them.
 own_kernels := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE
 bench: $(VENV)/.bench ## every benchmark, with a report and a picture in target/bench
 	mkdir -p target/bench

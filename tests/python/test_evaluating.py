@@ -418,3 +418,8 @@ def test_a_listener_takes_its_evaluations_when_it_is_made():
 def test_labels_that_are_missing_are_called_labels():
     with pytest.raises(ValueError, match="expected 2 arrays of labels, not 1"):
         graph_of_two().fit(DataSet(X, Y))
+
+
+def test_a_batch_without_labels_is_refused_and_not_left_out():
+    with pytest.raises(ValueError, match="no labels"):
+        chain(4, 5, 3).evaluate([DataSet(X, Y), DataSet(X)])

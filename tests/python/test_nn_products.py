@@ -18,13 +18,13 @@ from ndarena.nn.products import (
     EACH_DOUBLE,
     ELEMENTS,
     FOUR,
-    FOURS,
     LARGE,
     LONG_ENOUGH,
     MULTIPLICATIONS,
     PIECES_BACK,
     ROWS_BACK,
     ROWS_BACK_OF_INTEL,
+    ROWS_BY_FOURS,
     ROWS_OF_A_THREAD,
     ROWS_OF_INTEL,
 )
@@ -148,9 +148,11 @@ def test_the_tiles_of_known_layers(kernels):
 
 def test_rows_beside_whole_fours_are_multiplied_one_by_one(kernels):
     kernels(small=False, fours=True)
-    at_once = {n: products.rows_at_once(n, LARGE, itemsize=SINGLE) for n in (1, 2, 3, 4, 5, 7, 15, FOURS - 1)}
-    assert at_once == {1: 1, 2: 0, 3: 0, 4: 4, 5: 4, 7: 4, 15: 12, FOURS - 1: FOURS - FOUR}
-    assert products.rows_at_once(FOURS + 1, LARGE, itemsize=SINGLE) == FOURS + 1
+    at_once = {
+        n: products.rows_at_once(n, LARGE, itemsize=SINGLE) for n in (1, 2, 3, 4, 5, 7, 15, ROWS_BY_FOURS - 1)
+    }
+    assert at_once == {1: 1, 2: 0, 3: 0, 4: 4, 5: 4, 7: 4, 15: 12, ROWS_BY_FOURS - 1: ROWS_BY_FOURS - FOUR}
+    assert products.rows_at_once(ROWS_BY_FOURS + 1, LARGE, itemsize=SINGLE) == ROWS_BY_FOURS + 1
     assert products.rows_at_once(7, LARGE - 1, itemsize=SINGLE) == 7
     assert products.rows_at_once(EACH_DOUBLE, LARGE, itemsize=DOUBLE) == 0
     assert products.rows_at_once(EACH_DOUBLE + 2, LARGE, itemsize=DOUBLE) == EACH_DOUBLE + 2

@@ -307,13 +307,14 @@ class InferencePass(_Pass):
 
     def activations(self) -> list[np.ndarray[Any, Any]]:
         """Return all values detached, those that go in first; none shares memory with what was given."""
-        self.brings_all = True
-        given = [np.array(detach(x), order="C", copy=True) for x in self.values[: len(self.wiring.inputs)]]
+        self.brings_all, wiring = True, self.wiring
+        given = [np.array(detach(x), order="C", copy=True) for x in self.values[: len(wiring.inputs)]]
         floats = [x.astype(self.dtype, copy=False) for x in given]
         self.values[: len(given)] = floats
-        for node in self.wiring.nodes:
-            if node.brings_indices and (x := given[node.sources[0]]).dtype.kind in "iu":
-                self.values[node.sources[0]] = x
+        for node in wiring.nodes:
+            if node.brings_indices and given[node.sources[0]].dtype.kind in "iu":
+                self.values[node.sources[0]] = given[node.sources[0]]
+        for node in wiring.nodes:
             if node.is_input:
                 self._pass_on(node)
                 continue
@@ -323,7 +324,7 @@ class InferencePass(_Pass):
                 entry = entry.copy()
             self.values[node.value] = entry
         self.values[: len(given)] = floats
-        for node in self.wiring.nodes:
+        for node in wiring.nodes:
             if node.is_input:
                 self._pass_on(node)
         return self.values

@@ -29,7 +29,7 @@ MULTIPLICATIONS, ELEMENTS = 10**6, 1200
 """Small is for OpenBLAS what has so few multiplications; of rows with columns, so few elements."""
 DEPTH = 128
 """With fewer features to add up there is little to arrange, and with more examples to add up enough to do."""
-HIGH, HIGH_DOUBLE = 128, 32
+ROWS_FORWARD, ROWS_FORWARD_DOUBLE = 128, 32
 """Of more rows, in single and double precision, a piece has few columns, and the whole is quicker."""
 LANES = 8
 """Columns that a kernel takes at a time; four are as good as eight."""
@@ -43,7 +43,7 @@ ROWS_OF_A_THREAD = 32
 """Threads share a whole product, and not a small one: two of them lose up to half as many rows."""
 EACH, LONG_ENOUGH = 3, 1 << 16
 """So few rows, with so many multiplications, are done one by one: a vector needs no arranging."""
-FOUR, FOURS, LARGE = 4, 64, 1 << 17
+FOUR, ROWS_BY_FOURS, LARGE = 4, 64, 1 << 17
 """Of so many rows, and as large weights, what is left over beside whole fours is done one by one, too."""
 EACH_DOUBLE = 7
 """In double precision so many rows: kernels take eight."""
@@ -95,7 +95,7 @@ def forward_tile(n: int, n_in: int, n_out: int, *, itemsize: int) -> Tile | None
     elements = min(ELEMENTS, 4 * MULTIPLICATIONS // (n_in * itemsize))  # half as many doubles stay near
     if elements // n_out >= LANES:
         return _evenly(n, elements // n_out), n_out
-    if n > (HIGH if itemsize == SINGLE else HIGH_DOUBLE):
+    if n > (ROWS_FORWARD if itemsize == SINGLE else ROWS_FORWARD_DOUBLE):
         return None
     for height in (n, -(-n // 2)):
         width = elements // height
@@ -128,7 +128,7 @@ def rows_at_once(n: int, elements: int, *, itemsize: int) -> int:
         return n
     if n <= EACH:
         return 0
-    if n > FOURS or elements < LARGE or not takes_rows_by_fours() or threads() > 1:
+    if n > ROWS_BY_FOURS or elements < LARGE or not takes_rows_by_fours() or threads() > 1:
         return n
     if itemsize == SINGLE:
         return n - n % FOUR
