@@ -17,7 +17,8 @@ from ndarena.nn.layer import Flat, Layer, ParamPart, cut
 from ndarena.nn.listeners import TrainingListener, checked_listeners
 from ndarena.nn.memory import InferenceMemory, TrainingMemory, is_of_networks
 from ndarena.nn.overview import Overseen
-from ndarena.nn.update import NetworkUpdater
+from ndarena.nn.model_memory import ModelMemory
+from ndarena.nn.update import NetworkUpdater, state_size
 from ndarena.nn.words import Array, refuse, whole
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["Network", "note_workspaces"]
 
 M = TypeVar("M", TrainingMemory, InferenceMemory)
-LINE = 16  # single-precision numbers of a line of the cache
 
 
 class Network(Stored, Overseen):
@@ -40,8 +40,8 @@ class Network(Stored, Overseen):
     wiring: Wiring
     rng: np.random.Generator
     """From which parameters, dropout and noise are drawn."""
-    _params: Flat
-    _gradient: Flat
+    model_memory: ModelMemory
+    """Where parameters, gradient and updater state lie, as long as the network lives."""
 
     def __init__(self, configuration: Any, *, draws: bool = True) -> None:
         kind = self.configuration_class
@@ -93,22 +93,23 @@ class Network(Stored, Overseen):
     def _begin(self, *, draws: bool) -> None:
         """Make everything that works; parameters are drawn, or else 0."""
         members = self._members()
-        size = sum(layer.num_params() for _, _, layer in members)
-        # One piece: from 4 MiB on NumPy asks for huge pages. Each begins a line of the cache.
-        self._params, self._gradient = np.zeros((2, -(-size // LINE) * LINE), self.dtype)[:, :size]
-        self.layers, self.param_layout = [], []
+        layers = [layer for _, _, layer in members]
+        self.param_layout = list(_laid_out(members))
+        self.model_memory = ModelMemory(
+            self.dtype,
+            params=sum(part["length"] for part in self.param_layout),
+            state=state_size(layers, self.param_layout, self.configuration),
+        )
         self.rng = np.random.default_rng(self.configuration.seed)
+        self.layers = []
         offset = 0
-        for prefix, index, layer in members:
+        for _, index, layer in members:
             here = slice(offset, offset + layer.num_params())
             twin = layer.instantiate(
-                index=index, params=self._params[here], gradient=self._gradient[here], rng=self.rng
+                index=index, params=self.params()[here], gradient=self.gradient()[here], rng=self.rng
             )
             if draws and len(twin.params):
                 twin.init_params(twin.param_table, self.rng)
-            for part in twin.param_layout:
-                moved = part["offset"] + offset
-                self.param_layout.append({**part, "name": f"{prefix}_{part['name']}", "offset": moved})
             self.layers.append(twin)
             offset = here.stop
         self.wiring = self._wire()
@@ -116,7 +117,7 @@ class Network(Stored, Overseen):
         self.updater = NetworkUpdater(
             self.layers,
             self.configuration,
-            self._params,
+            self.model_memory,
             self.param_layout,
             lambda: self._training().updating(),
         )
@@ -131,35 +132,35 @@ class Network(Stored, Overseen):
 
     def params(self) -> Flat:
         """Return all parameters, ``[P]``: the living vector, not a copy."""
-        return self._params
+        return self.model_memory.params
 
     def gradient(self) -> Flat:
         """Return the gradient of all parameters, ``[P]``, living; after `fit` it holds the last step."""
-        return self._gradient
+        return self.model_memory.gradient
 
     def updater_state(self) -> Flat:
         """Return the state of the updaters, flat and living."""
-        return self.updater.state
+        return self.model_memory.state
 
     def param_table(self) -> dict[str, Flat]:
         """Return the parameters as living views by name, ``0_W``, ``0_b`` and so on."""
-        return cut(self._params, self.param_layout)
+        return cut(self.params(), self.param_layout)
 
     def gradient_table(self) -> dict[str, Flat]:
         """Return the gradients as living views by name."""
-        return cut(self._gradient, self.param_layout)
+        return cut(self.gradient(), self.param_layout)
 
     def num_params(self) -> int:
         """Return the number of parameters, ``P``."""
-        return len(self._params)
+        return len(self.params())
 
     def set_params(self, flat: Array) -> None:
         """Copy parameters, ``[P]``, into the network; another shape is a `ValueError`."""
-        _copy_flat(flat, self._params, "parameters")
+        _copy_flat(flat, self.params(), "parameters")
 
     def set_updater_state(self, flat: Array) -> None:
         """Copy a state into the updaters; another shape is a `ValueError`."""
-        _copy_flat(flat, self.updater.state, "updater state")
+        _copy_flat(flat, self.updater_state(), "updater state")
 
     def calc_regularization_score(self) -> float:
         """Return what the parameters add to the score."""
@@ -252,6 +253,15 @@ class Network(Stored, Overseen):
     def __exit__(self, *_: object) -> None:
         """Do as `close`."""
         self.close()
+
+
+def _laid_out(members: list[tuple[str, int, Layer]]) -> Iterator[ParamPart]:
+    """Lay the parameters of all layers out one after the other."""
+    offset = 0
+    for prefix, _, layer in members:
+        for part in layer.param_layout:
+            yield {**part, "name": f"{prefix}_{part['name']}", "offset": offset}
+            offset += part["length"]
 
 
 def _copy_flat(source: Array, target: Flat, what: str) -> None:

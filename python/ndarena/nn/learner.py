@@ -164,7 +164,7 @@ class Learner(Network):
 
     def _fit_batch(self, data: Any) -> None:
         """Do one iteration, or one per piece; a network without parameters has nothing to learn."""
-        if not len(self._params):
+        if not self.num_params():
             return
         batch = batch_of(data, self.wiring, self.dtype)
         if self.configuration.backprop_type is BackpropType.STANDARD:
@@ -184,7 +184,7 @@ class Learner(Network):
             self._tell("on_gradient_calculation")
             memory = self._training()  # listeners may have changed modes, or destroyed workspaces
         self.updater.learn(
-            self._gradient,
+            self.gradient(),
             iteration=self._iteration_count,
             epoch=self._epoch_count,
             batch_size=len(batch.features[0]),
@@ -229,7 +229,7 @@ class Learner(Network):
     def compute_gradient_and_score(self, dataset: Any) -> tuple[float, Flat]:
         """Return the score of a data set and its gradient, ``[P]``, summed over the examples."""
         self._gradient_of(self._checked(dataset))
-        return self._score, self._gradient.copy()
+        return self._score, self.gradient().copy()
 
     def _gradient_of(self, data: Any) -> list[Array]:
         """Set gradient and score; return the epsilons of the inputs."""
@@ -239,7 +239,7 @@ class Learner(Network):
         return epsilons
 
     def _gradients_by_name(self) -> dict[str, Flat]:
-        return cut(self._gradient.copy(), self.param_layout)
+        return cut(self.gradient().copy(), self.param_layout)
 
     # Errors from outside.
 
@@ -266,7 +266,7 @@ class Learner(Network):
         errors = errors_of(epsilons, outputs, self.dtype)
         below = self._alone(work.backward, errors, keep_epsilons=True)
         self._forget()
-        return self._gradient.copy(), below
+        return self.gradient().copy(), below
 
     # Asking.
 

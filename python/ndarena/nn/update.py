@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     from ndarena.nn.configuration import NetworkConfiguration
     from ndarena.nn.constraints import LayerConstraint
     from ndarena.nn.layer import Flat, Layer, ParamPart
+    from ndarena.nn.model_memory import ModelMemory
     from ndarena.nn.schedules import ISchedule
     from ndarena.nn.updaters import IUpdater
     from ndarena.nn.words import Array
 
     Moment = tuple[int, int]  # iteration and epoch
 
-__all__ = ["NetworkUpdater"]
+__all__ = ["NetworkUpdater", "state_size"]
 
 REGULARIZED = {ParamKind.WEIGHT: "", ParamKind.BIAS: "_bias"}
 
@@ -78,7 +79,29 @@ class Block:
         self._fixed = None if self._walker is None else fixed_factors(self._walker)
         self._divides_factor = False
 
-    def cut(self, params: Flat, state: Flat) -> None:
+    @property
+    def state_size(self) -> int:
+        """How many numbers the rule keeps."""
+        return self.rule.state_size(self.stop - self.start)
+
+    def begin(self, params: Flat, state: Flat) -> None:
+        """Fill the state as it is before the first step, and cut all into pieces.
+
+        Raises
+        ------
+        ValueError
+            The rule begins with a state of another length than it says.
+        """
+        first = self.rule.init_state(self.stop - self.start, state.dtype)
+        if first.shape != state.shape:
+            raise ValueError(
+                f"{type(self.rule).__name__}: init_state must have shape {state.shape}, which is state_size, "
+                f"not {first.shape}"
+            )
+        state[...] = first
+        self._cut(params, state)
+
+    def _cut(self, params: Flat, state: Flat) -> None:
         """Cut all into pieces that stay in the processor's cache from one operation to the next."""
         walker = self._walker
         self._divides_factor = walker is not None and only_scales(walker) and not self.regularizations
@@ -213,6 +236,11 @@ def blocks_of(parts: list[Part], conf: NetworkConfiguration) -> list[Block]:
     return blocks
 
 
+def state_size(layers: list[Layer], layout: list[ParamPart], conf: NetworkConfiguration) -> int:
+    """Return how many numbers the updaters of these layers, working or not, keep."""
+    return sum(block.state_size for block in blocks_of(list(parts_of(layers, layout)), conf))
+
+
 def constrained(part: Part, conf: NetworkConfiguration) -> Iterator[tuple[LayerConstraint, Array]]:
     """Go through the constraints of a parameter."""
     for constraint in part.setting(conf, "constraints"):
@@ -227,11 +255,11 @@ class NetworkUpdater:
         self,
         layers: list[Layer],
         conf: NetworkConfiguration,
-        params: Flat,
+        memory: ModelMemory,
         layout: list[ParamPart],
         scope: Callable[[], AbstractContextManager[object]],
     ) -> None:
-        self._params, self._scope, self._mini_batch = params, scope, conf.mini_batch
+        self._params, self._scope, self._mini_batch = memory.params, scope, conf.mini_batch
         parts = list(parts_of(layers, layout))
         self._blocks = blocks_of(parts, conf)
         self.has_penalty = any(block.regularizations for block in self._blocks)
@@ -242,11 +270,10 @@ class NetworkUpdater:
         """What moves the parameters by a step, which it may use up; by default that is subtracted."""
         self._normalizations = list(self._normalized(parts, conf))
         self._constraints = [found for part in parts for found in constrained(part, conf)]
-        states = [block.rule.init_state(block.stop - block.start, params.dtype) for block in self._blocks]
-        self.state: Flat = np.concatenate(states) if states else np.zeros(0, params.dtype)
         offset = 0
-        for block, state in zip(self._blocks, states, strict=True):
-            block.cut(params, self.state[offset : offset + len(state)])
+        for block in self._blocks:
+            state = memory.state[offset : offset + block.state_size]
+            block.begin(memory.params, state)
             offset += len(state)
 
     @staticmethod
