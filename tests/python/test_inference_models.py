@@ -118,6 +118,7 @@ def test_workers_give_their_memory_back_when_they_end():
     before = held_bytes()
     with serving(net, workers=2) as inference:
         assert eventually(lambda: inference.output(x) is not None and held_bytes() > before)
+    del inference  # and with it the copy of the model
     assert eventually(lambda: held_bytes() == before)
 
 

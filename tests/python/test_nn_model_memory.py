@@ -87,17 +87,58 @@ def test_it_outlives_the_thread_that_made_it():
     assert all(np.array_equal(vector, after_four[name]) for name, vector in vectors(net).items())
 
 
-def test_it_is_given_back_with_the_network_or_its_last_view():
+KINDS = {
+    "dense": lambda: chain(*SIZES),
+    "dropped out": lambda: chain(*SIZES, dropout=0.5),
+    "noisy": lambda: chain(*SIZES, weight_noise=nn.DropConnect(0.5)),
+    "constrained": lambda: chain(*SIZES, constraints=[nn.MaxNormConstraint(1.0)]),
+    "graph": lambda: nn.ComputationGraph(
+        nn.ComputationGraphConfiguration(
+            inputs=["in"],
+            vertices={
+                "dense": (nn.DenseLayer(n_in=20, n_out=30), "in"),
+                "sum": (nn.ElementWiseVertex("add"), "dense", "dense"),
+                "out": (nn.OutputLayer(n_in=30, n_out=10), "sum"),
+            },
+            outputs=["out"],
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_is_given_back_with_the_network_or_its_last_view_without_the_collector(kind):
+    ndarena.destroy_all_workspaces_for_current_thread()
     held = held_bytes()
-    net = chain(*SIZES)
-    size = net.model_memory.workspace.current_size
-    assert held_bytes() == held + size
+    ndarena.toggle_periodic_gc(False)
+    net = KINDS[kind]()
+    assert ndarena.allocated_bytes() == held + net.model_memory.workspace.current_size
+    net.fit(X, Y, epochs=2)
+    net.output(X)
+    ndarena.destroy_all_workspaces_for_current_thread()
     view, kept = net.params()[3:7], net.params()[3:7].copy()
     del net
-    assert held_bytes() == held + size
+    assert ndarena.allocated_bytes() > held
     assert np.array_equal(view, kept)
     del view
-    assert held_bytes() == held
+    assert ndarena.allocated_bytes() == held
+
+
+def test_an_updater_without_its_network_works_outside_of_workspaces():
+    net = trained()
+    memory, updater = net.model_memory, net.updater
+    gradient = np.ones_like(memory.params)
+    wanted = net.clone().updater.update(gradient.copy(), iteration=3, epoch=0, batch_size=16)
+    del net
+    assert np.array_equal(updater.update(gradient, iteration=3, epoch=0, batch_size=16), wanted)
+
+
+def test_the_method_of_a_layer_that_is_gone_says_so():
+    net = chain(*SIZES, dropout=0.5)
+    activate = net.layers[0].activate
+    del net
+    with pytest.raises(ReferenceError, match="the layer is gone: keep it"):
+        activate(X, workspace_mgr=ndarena.LayerWorkspaceMgr.no_workspaces())
 
 
 def test_to_begin_anew_takes_other_memory():
@@ -180,7 +221,7 @@ def test_a_network_without_parameters_has_empty_vectors():
 def test_memory_that_is_not_there_is_told_and_nothing_stays_current():
     with Workspace(fixed(64), "HERE").notify_scope_entered() as ws:
         with pytest.raises(MemoryError, match="WS_MODEL"):
-            chain(1 << 31, 1 << 31, 10)
+            chain(1 << 24, 1 << 24, 10)
         assert ndarena.get_current_workspace() is ws
 
 

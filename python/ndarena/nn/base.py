@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
@@ -23,6 +25,7 @@ from ndarena.nn.words import Array, refuse, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from ndarena.nn.wiring import Wiring
 
@@ -119,7 +122,7 @@ class Network(Stored, Overseen):
             self.configuration,
             self.model_memory,
             self.param_layout,
-            lambda: self._training().updating(),
+            partial(_updating, weakref.ref(self)),  # networks end with their last reference
         )
 
     def _members(self) -> list[tuple[str, int, Layer]]:
@@ -253,6 +256,12 @@ class Network(Stored, Overseen):
     def __exit__(self, *_: object) -> None:
         """Do as `close`."""
         self.close()
+
+
+def _updating(network: weakref.ref[Network]) -> AbstractContextManager[object]:
+    """Enter the scratch of a network's updater; there is none where the network is gone."""
+    net = network()
+    return scope_out_of_workspaces() if net is None else net._training().updating()  # noqa: SLF001
 
 
 def _laid_out(members: list[tuple[str, int, Layer]]) -> Iterator[ParamPart]:

@@ -41,7 +41,6 @@ class ModelMemory:
             WorkspaceConfiguration(
                 policy_allocation="STRICT",
                 policy_learning="NONE",
-                policy_spill="FAIL",
                 initial_size=max(size, LINE),
                 alignment=LINE,
             ),
