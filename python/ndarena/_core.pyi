@@ -1451,6 +1451,24 @@ def _clear_fault() -> bool:
 def _add_overlapping(target: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> bool:
     """Do ``target[i] += values[i]`` row by row where elements of the target may be the same; False: nothing was done."""
 
+def _add_bias(
+    sums: WorkspaceArray | np.ndarray[Any, Any],
+    bias: WorkspaceArray | np.ndarray[Any, Any],
+    axis: int,
+    rectifies: bool,
+) -> bool:
+    """Add a number for each element of axis 0 or -1, in place, and put 0 for what is negative; False: nothing was done."""
+
+def _softmax(x: WorkspaceArray | np.ndarray[Any, Any], out: WorkspaceArray | np.ndarray[Any, Any]) -> bool:
+    """Set the rows of ``out`` to shares that add up to 1; False: nothing was done."""
+
+def _rectify_back(
+    x: WorkspaceArray | np.ndarray[Any, Any],
+    epsilon: WorkspaceArray | np.ndarray[Any, Any],
+    out: WorkspaceArray | np.ndarray[Any, Any],
+) -> bool:
+    """Set ``out`` to ``epsilon`` where ``x`` is above 0, elsewhere to 0 times it; False: nothing was done."""
+
 def _multiply_in_tiles(
     left: WorkspaceArray | np.ndarray[Any, Any],
     right: WorkspaceArray | np.ndarray[Any, Any],

@@ -22,6 +22,7 @@ mod job;
 pub mod matmul;
 pub mod overlapping;
 pub mod picking;
+pub mod rows;
 mod scalar;
 pub mod turning;
 
@@ -389,6 +390,13 @@ impl Flags {
     #[inline]
     pub fn is_underflow(self) -> bool {
         self.0 == UNDERFLOW
+    }
+
+    /// Those that work raises.
+    fn during(work: impl FnOnce()) -> Self {
+        Self::clear();
+        work();
+        Self::read()
     }
 
     /// Those of both.

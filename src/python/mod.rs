@@ -73,6 +73,8 @@ mod _core {
     #[pymodule_export]
     use super::loops::overlapping::add_overlapping;
     #[pymodule_export]
+    use super::loops::rows::{add_bias, rectify_back, softmax};
+    #[pymodule_export]
     use super::manager::{
         WorkspaceManager, allocation_statistics, any_workspace_active_for_current_thread,
         assert_no_workspaces_open, assert_open_active_and_current, assert_open_and_active,

@@ -116,9 +116,12 @@ def test_workers_give_their_memory_back_when_they_end():
     x = examples(4, 200, 5)[0]
     net = chain(200, 300, 5)
     before = held_bytes()
-    with serving(net, workers=2) as inference:
-        assert eventually(lambda: inference.output(x) is not None and held_bytes() > before)
-    del inference  # and with it the copy of the model
+
+    def serve():  # whose copy of the model ends with it
+        with serving(net, workers=2) as inference:
+            assert eventually(lambda: inference.output(x) is not None and held_bytes() > before)
+
+    serve()
     assert eventually(lambda: held_bytes() == before)
 
 

@@ -257,6 +257,7 @@ UNSAFE = {
     "python/loops/matmul",
     "python/loops/overlapping",
     "python/loops/picking",
+    "python/loops/rows",
     "python/loops/turning",
     "python/npy",
     "python/npy/ndarray",

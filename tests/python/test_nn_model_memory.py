@@ -81,7 +81,9 @@ def test_destroying_every_workspace_of_the_thread_leaves_it():
 def test_it_outlives_the_thread_that_made_it():
     after_three, after_four = expected()
     net = in_thread(trained)
-    assert net.model_memory.workspace.is_destroyed  # threads take their workspaces along, but for what is leased
+    assert (
+        net.model_memory.workspace.is_destroyed
+    )  # threads take their workspaces along, but for what is leased
     assert all(np.array_equal(vector, after_three[name]) for name, vector in vectors(net).items())
     net.fit(X, Y)
     assert all(np.array_equal(vector, after_four[name]) for name, vector in vectors(net).items())
@@ -153,7 +155,8 @@ def test_to_begin_anew_takes_other_memory():
 
 
 @pytest.mark.parametrize(
-    "copied", [nn.MultiLayerNetwork.clone, copy.copy, copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))]
+    "copied",
+    [nn.MultiLayerNetwork.clone, copy.copy, copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))],
 )
 def test_copies_have_their_own(copied):
     net = trained()
@@ -213,7 +216,9 @@ def test_statistics_of_all_threads_tell_it():
 
 def test_a_network_without_parameters_has_empty_vectors():
     layers = [nn.ActivationLayer(activation="tanh"), nn.LossLayer()]
-    net = nn.MultiLayerNetwork(nn.MultiLayerConfiguration(layers=layers, input_type=nn.InputType.feed_forward(3)))
+    net = nn.MultiLayerNetwork(
+        nn.MultiLayerConfiguration(layers=layers, input_type=nn.InputType.feed_forward(3))
+    )
     assert [vector.shape for vector in vectors(net).values()] == [(0,)] * 3
     assert net.output(X[:, :3]).shape == (16, 3)
 

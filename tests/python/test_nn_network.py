@@ -189,14 +189,17 @@ def sizes_here():
     return {ws.id: ws.current_size for ws in ndarena.get_all_workspaces_for_current_thread()}
 
 
-def test_closing_the_network_gives_everything_back():
+def test_closing_the_network_gives_everything_back_but_what_it_has_learned():
     gc.collect()
     start = ndarena.allocated_bytes()
     net = trained("ENABLED", "ENABLED")
     net.output(X)
     net.evaluate([data()])
-    assert ndarena.allocated_bytes() > start
+    model = net.model_memory.workspace.current_size
+    assert ndarena.allocated_bytes() > start + model
     net.close()
+    assert ndarena.allocated_bytes() == start + model
+    del net
     assert ndarena.allocated_bytes() == start
 
 

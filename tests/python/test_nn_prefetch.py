@@ -311,7 +311,8 @@ def test_a_paced_collector_does_not_run_beside_a_step():
 
 
 def test_what_was_read_ahead_is_given_back():
-    before, net = held_bytes(), chain(4, 6, 3)
+    net = chain(4, 6, 3)
+    before = held_bytes()
     net.fit(rows(), epochs=2)
     net.evaluate(rows())
     ndarena.destroy_all_workspaces_for_current_thread()

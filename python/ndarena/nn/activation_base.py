@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ndarena._core import functions
+import numpy as np
+
+from ndarena._core import WorkspaceArray, empty_like, functions
 from ndarena.nn.words import Array, number
 
-__all__ = ["IActivation", "Pointwise", "copied"]
+__all__ = ["IActivation", "Pointwise", "copied", "room_for"]
 
 
 class IActivation:
@@ -50,6 +52,12 @@ class Pointwise(IActivation):
     def _settle(self, field: str) -> None:
         """Store a field as a float."""
         object.__setattr__(self, field, number(getattr(self, field), type(self).__name__, field))
+
+
+def room_for(like: Array, *others: Array) -> Array:
+    """Return space like an array, where results of it and others go."""
+    is_ours = type(like) is WorkspaceArray or any(type(other) is WorkspaceArray for other in others)
+    return empty_like(like) if is_ours else np.empty_like(like)
 
 
 def copied(source: Array, out: Array) -> Array:

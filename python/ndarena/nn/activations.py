@@ -8,8 +8,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from ndarena._core import functions
-from ndarena.nn.activation_base import IActivation, Pointwise, copied
+from ndarena._core import _softmax, functions
+from ndarena.nn.activation_base import IActivation, Pointwise, copied, room_for
 from ndarena.nn.rectifiers import (
     ActivationELU,
     ActivationLReLU,
@@ -311,9 +311,11 @@ class ActivationSoftmax(IActivation):
 
     def forward(self, x: Array, *, training: bool = False, out: Array = None) -> Array:
         """Return ``exp(x)`` over its sum along axis 1."""
-        share = functions.subtract(x, x.max(axis=1, keepdims=True), out=out)
-        functions.exp(share, out=share)
-        share /= sums_along_rows(share)
+        share = room_for(x) if out is None else out
+        if not _softmax(x, share):
+            functions.subtract(x, x.max(axis=1, keepdims=True), out=share)
+            functions.exp(share, out=share)
+            share /= share.sum(axis=1, keepdims=True)
         return share
 
     def backprop(self, x: Array, epsilon: Array, *, out: Array = None) -> Array:

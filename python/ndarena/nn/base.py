@@ -18,8 +18,8 @@ from ndarena.nn.claim import Claim
 from ndarena.nn.layer import Flat, Layer, ParamPart, cut
 from ndarena.nn.listeners import TrainingListener, checked_listeners
 from ndarena.nn.memory import InferenceMemory, TrainingMemory, is_of_networks
-from ndarena.nn.overview import Overseen
 from ndarena.nn.model_memory import ModelMemory
+from ndarena.nn.overview import Overseen
 from ndarena.nn.update import NetworkUpdater, state_size
 from ndarena.nn.words import Array, refuse, whole
 

@@ -11,6 +11,7 @@ from ndarena.nn.choices import ConvolutionMode
 from ndarena.nn.feed_forward import FeedForwardLayer
 from ndarena.nn.im2col import convolve, convolve_back
 from ndarena.nn.input_type import InputType, InputTypeRecurrent
+from ndarena.nn.rectifiers import add_bias, is_rectifier
 from ndarena.nn.sliding import SlidingLayer
 from ndarena.nn.weights import scheme_of
 from ndarena.nn.windows import (
@@ -102,6 +103,8 @@ class ConvolutionLayer(SlidingLayer, FeedForwardLayer):
         function, seen = self._function, batch_first(sums)
         if training:
             self._kept = images, sums
+        if is_rectifier(function):  # then they are rectified
+            return seen
         if not training or function.keeps_slope:
             return function.forward(seen, training=training, out=seen)
         out = batch_first(mgr.create_uninitialized(ACTIVATIONS, sums.shape, sums.dtype))
@@ -120,8 +123,7 @@ class ConvolutionLayer(SlidingLayer, FeedForwardLayer):
             np.asarray(sums),
             workspace_mgr=mgr,
         )
-        if self.has_bias:
-            sums += self.param_table["b"][:, None, None, None]
+        add_bias(sums, self.param_table.get("b"), axis=0, rectifies=is_rectifier(self._function))
         return sums
 
     def backprop_gradient(self, epsilon: Array, *, workspace_mgr: LayerWorkspaceMgr) -> Array:

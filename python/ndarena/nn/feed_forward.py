@@ -16,6 +16,7 @@ from ndarena.nn.declared import keep
 from ndarena.nn.input_type import InputType, InputTypeFeedForward
 from ndarena.nn.layer import Layer
 from ndarena.nn.products import multiply, multiply_back, multiply_gradient
+from ndarena.nn.rectifiers import add_bias, is_rectifier
 from ndarena.nn.schedules import ISchedule, number_or_schedule
 from ndarena.nn.standardizing import Standardized, standardize
 from ndarena.nn.sums import add_up_rows
@@ -234,14 +235,13 @@ class FullyConnected(FeedForwardLayer):
         if self._kept is not None:
             keep(self, "_kept", None)
 
-    def _sums_of(self, rows: Array, mgr: LayerWorkspaceMgr) -> Array:
-        """Return ``rows @ W`` in the place of activations, plus the bias if there is one."""
+    def _sums_of(self, rows: Array, mgr: LayerWorkspaceMgr, *, rectifies: bool = False) -> Array:
+        """Return ``rows @ W`` where activations lie, plus the bias if there is one; or its positive part."""
         table = self.param_table
         weights = table["W"]
         sums = mgr.create_uninitialized(ACTIVATIONS, (len(rows), self.n_out), weights.dtype)
         multiply(rows, weights, sums)
-        if self.has_bias:
-            sums += table["b"]
+        add_bias(sums, table.get("b"), rectifies=rectifies)
         return sums
 
     def _gradient_from(self, rows: Array, delta: Array, mgr: LayerWorkspaceMgr) -> Array:
@@ -312,13 +312,14 @@ class DenseLayer(FullyConnected):
         if self.has_layer_norm:
             sums, standardized = self._standardized_sums(x, workspace_mgr, training=training)
         else:
-            sums = self._sums_of(x, workspace_mgr)
+            sums = self._sums_of(x, workspace_mgr, rectifies=self._rectifies)
         out = sums
         if training:
             keep(self, "_kept", (x, sums, mask, standardized))
             if not function.keeps_slope:
                 out = workspace_mgr.create_uninitialized(ACTIVATIONS, sums.shape, sums.dtype)
-        out = function.forward(sums, training=training, out=out)
+        if not self._rectifies:
+            out = function.forward(sums, training=training, out=out)
         if mask is not None:
             out *= mask
         return out
@@ -332,6 +333,11 @@ class DenseLayer(FullyConnected):
             return self._gradient_from(x, delta, workspace_mgr)
         return self._gradient_through(standardized, x, delta, workspace_mgr)
 
+    @cached_property
+    def _rectifies(self) -> bool:
+        """Whether the activation function is done with where the bias is added."""
+        return is_rectifier(self._function)
+
     def _standardized_sums(
         self, rows: Array, mgr: LayerWorkspaceMgr, *, training: bool
     ) -> tuple[Array, Standardized]:
@@ -343,8 +349,7 @@ class DenseLayer(FullyConnected):
         standardized = standardize(values, scale)
         sums = mgr.create_uninitialized(ACTIVATIONS, values.shape, values.dtype) if training else values
         functions.multiply(values, self.param_table["g"], out=sums)
-        if self.has_bias:
-            sums += self.param_table["b"]
+        add_bias(sums, self.param_table.get("b"), rectifies=self._rectifies)
         return sums, standardized
 
     def _gradient_through(

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ndarena._core import functions
-from ndarena.nn.activation_base import IActivation, Pointwise, copied
+from ndarena._core import _add_bias, _rectify_back, functions
+from ndarena.nn.activation_base import IActivation, Pointwise, copied, room_for
 from ndarena.nn.words import Array, number
 
 __all__ = [
@@ -19,6 +19,8 @@ __all__ = [
     "ActivationReLU6",
     "ActivationSELU",
     "ActivationThresholdedReLU",
+    "add_bias",
+    "is_rectifier",
 ]
 
 MANY, LARGE = 1 << 10, 1 << 16
@@ -43,6 +45,24 @@ def zeros_for(x: Array) -> Array:
     if size <= LARGE:
         return _zeros(shape, x.dtype)
     return _zeros(shape[1:], x.dtype) if 64 <= shape[1] <= LARGE else 0.0
+
+
+def add_bias(sums: Array, bias: Array, *, axis: int = -1, rectifies: bool = False) -> None:
+    """Add a bias to sums, in place, if there is one: a number for each element of axis 0 or the last one.
+
+    With ``rectifies`` what is negative then becomes 0, as by a plain `ActivationReLU`.
+    """
+    if bias is not None:
+        if _add_bias(sums, bias, axis, rectifies):
+            return
+        sums += bias.reshape(-1, *(1,) * (sums.ndim - 1)) if axis == 0 else bias
+    if rectifies:
+        functions.maximum(sums, zeros_for(sums), out=sums)
+
+
+def is_rectifier(function: IActivation) -> bool:
+    """Tell whether a function is the positive part, and nothing else."""
+    return type(function) is ActivationReLU and function.keeps_slope
 
 
 @dataclass(frozen=True)
@@ -91,7 +111,10 @@ class ActivationReLU(IActivation):
     def backprop(self, x: Array, epsilon: Array, *, out: Array = None) -> Array:
         """Return ``epsilon`` where the function rises as ``x``, times the slope below, 0 above ``max``."""
         if self.keeps_slope:
-            return functions.multiply(epsilon, x > 0.0, out=out)
+            below = room_for(epsilon, x) if out is None else out
+            return (
+                below if _rectify_back(x, epsilon, below) else functions.multiply(epsilon, x > 0.0, out=below)
+            )
         flat = self.threshold == self.negative_slope == 0.0  # as without `max`: 0 at 0
         above = x > 0.0 if flat else x >= self.threshold
         slope = functions.where(above, 1.0, self.negative_slope).astype(x.dtype)

@@ -297,7 +297,7 @@ fn meets(operands: &[Operand<'_, '_>], written: &Packed<'_, '_>, may_be: bool) -
 }
 
 /// Whether the elements of two packed arrays have no byte in common.
-fn apart(one: &Seen<'_, '_>, other: &Seen<'_, '_>) -> bool {
+pub(super) fn apart(one: &Seen<'_, '_>, other: &Seen<'_, '_>) -> bool {
     let span = |array: &Seen<'_, '_>| {
         let bytes = array.size().saturating_mul(array.item().size).unsigned_abs();
         (array.data().addr(), array.data().addr().saturating_add(bytes))

@@ -1,0 +1,471 @@
+//! What layers do to all rows of a matrix, in one go where NumPy would go through memory again and again:
+//! biases and rectifiers, and shares that add up to 1. Numbers are those of NumPy's loops, bit for bit.
+//!
+//! Invariants
+//! 1. Those of `loops`. Arrays are of the same one of the two plain floating dtypes, aligned and without gaps,
+//!    looked at after the last other code ran, and pinned while other threads have the interpreter.
+//! 2. What is written is writeable, and lies apart from what is read or is the same elements.
+
+#![allow(unsafe_code)]
+
+use std::ffi::c_int;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+use super::elementwise::apart;
+use super::job::LONG;
+use super::{Flags, Loops, NOTHING, PLAIN_FLOATS, Strand};
+use crate::python::fast;
+use crate::python::foreign;
+use crate::python::npy::{ALIGNED, C_CONTIGUOUS, F_CONTIGUOUS, FewAxes, numpy};
+use crate::python::numbers::Number;
+use crate::python::seen::Seen;
+
+/// So many bytes are worked on at a time: they stay in the nearest cache.
+const NEAR: isize = 8192;
+
+#[repr(align(64))]
+struct Zeros([u8; NEAR.unsigned_abs()]);
+
+/// What a rectifier compares with: NumPy's loop is quicker with as many zeros than with one.
+static ZEROS: Zeros = Zeros([0; NEAR.unsigned_abs()]);
+
+/// NumPy's loops for one dtype.
+struct Steps {
+    /// In the order of `Step`, with the entry of the table.
+    loops: [(&'static Loops, usize); 5],
+    /// Bytes of an element.
+    size: isize,
+}
+
+/// Which of them.
+#[derive(Clone, Copy)]
+enum Step {
+    Add,
+    Subtract,
+    Maximum,
+    Exp,
+    Divide,
+}
+
+impl Steps {
+    /// Those for the elements of an array; `None` where they are not NumPy's own.
+    fn of(array: &Seen<'_, '_>) -> PyResult<Option<&'static Self>> {
+        static KNOWN: [PyOnceLock<Option<Steps>>; PLAIN_FLOATS.len()] =
+            [const { PyOnceLock::new() }; PLAIN_FLOATS.len()];
+        let (py, type_num) = (array.py(), array.item().type_num);
+        let place = PLAIN_FLOATS.iter().position(|t| c_int::from(*t) == type_num);
+        let Some(known) = place.and_then(|index| KNOWN.get(index)) else { return Ok(None) };
+        let found = known.get_or_try_init(py, || Self::find(py, type_num, array.item().size))?;
+        Ok(found.as_ref())
+    }
+
+    fn find(py: Python<'_>, type_num: c_int, size: isize) -> PyResult<Option<Self>> {
+        let mut found = Vec::new();
+        for name in ["add", "subtract", "maximum", "exp", "divide"] {
+            let Some(loops) = Loops::of(&numpy(py)?.getattr(name)?)? else { return Ok(None) };
+            match loops.find(type_num) {
+                Some((entry, result)) if result == type_num => found.push((loops, entry)),
+                _ => return Ok(None),
+            }
+        }
+        Ok(<[_; 5]>::try_from(found).ok().map(|loops| Self { loops, size }))
+    }
+
+    /// # Safety
+    /// Invariants 1 and 2, for `count` elements behind each of these.
+    #[inline]
+    unsafe fn run(&self, step: Step, strands: [Strand; 3], count: isize) -> Flags {
+        let (loops, entry) = self.loops[step as usize];
+        // SAFETY: the caller's word.
+        unsafe { loops.run(entry, &strands, count) }
+    }
+
+    /// Elements one after the other.
+    fn row(&self, address: *mut u8) -> Strand {
+        Strand { address, step: self.size }
+    }
+}
+
+/// One element again and again.
+fn same(address: *mut u8) -> Strand {
+    Strand { address, step: 0 }
+}
+
+/// A floating array without gaps, its axes in whatever order.
+struct Dense<'a, 'py> {
+    array: Seen<'a, 'py>,
+    axes: FewAxes,
+    number: &'static Number,
+}
+
+impl<'a, 'py> Dense<'a, 'py> {
+    fn of(object: &'a Bound<'py, PyAny>) -> PyResult<Option<Self>> {
+        let Some(array) = Seen::in_place(object)? else { return Ok(None) };
+        let (item, flags) = (array.item(), array.flags());
+        let is_float = PLAIN_FLOATS.iter().any(|t| c_int::from(*t) == item.type_num);
+        if !is_float || flags & ALIGNED == 0 || array.size() <= 0 {
+            return Ok(None);
+        }
+        let (Some(axes), Some(number)) = (array.few_axes(), Number::of(array.py(), item.type_num)?)
+        else {
+            return Ok(None);
+        };
+        let usable = array.has_dtype(number.dtype(array.py()))
+            && (flags & (C_CONTIGUOUS | F_CONTIGUOUS) != 0
+                || is_dense(axes.shape(), axes.strides(), item.size));
+        Ok(usable.then_some(Self { array, axes, number }))
+    }
+
+    fn is_in_rows(&self) -> bool {
+        self.array.flags() & C_CONTIGUOUS != 0
+    }
+
+    fn is_alike(&self, other: &Self) -> bool {
+        std::ptr::eq(self.number, other.number)
+            && self.axes.shape() == other.axes.shape()
+            && self.axes.strides() == other.axes.strides()
+    }
+
+    /// Whether one may be written while the other is read, element for element.
+    fn may_become(&self, written: &Self) -> bool {
+        self.array.data() == written.array.data() || apart(&self.array, &written.array)
+    }
+}
+
+/// Whether elements follow each other without gaps along the axes in some order.
+fn is_dense(shape: &[isize], strides: &[isize], size: isize) -> bool {
+    let axes = || shape.iter().zip(strides).filter(|(length, _)| **length > 1);
+    let mut next = size;
+    let mut seen = 0;
+    while let Some((length, _)) = axes().find(|(_, stride)| **stride == next) {
+        next = next.saturating_mul(*length);
+        seen += 1;
+    }
+    seen == axes().count()
+}
+
+/// Works, while other threads have the interpreter if there is much to do.
+fn work<const N: usize, R: Send>(
+    py: Python<'_>,
+    arrays: [&Dense<'_, '_>; N],
+    run: impl FnOnce() -> R,
+) -> PyResult<R> {
+    if arrays.iter().all(|dense| dense.array.size() <= LONG) {
+        return Ok(run());
+    }
+    let _pins = arrays.iter().map(|dense| dense.array.pin()).collect::<PyResult<Vec<_>>>()?;
+    Ok(foreign::without_lock(py, run))
+}
+
+/// `sums += bias`, one number for each element of axis 0 or of the last axis, and what is negative then
+/// becomes 0 if that is asked for. False: nothing has changed, and it is to be done in another way.
+#[pyfunction]
+#[pyo3(name = "_add_bias")]
+pub fn add_bias(
+    sums: &Bound<'_, PyAny>,
+    bias: &Bound<'_, PyAny>,
+    axis: isize,
+    rectifies: bool,
+) -> PyResult<bool> {
+    let py = sums.py();
+    if axis != 0 && axis != -1 {
+        return Err(PyValueError::new_err(format!("axis must be 0 or -1, not {axis}")));
+    }
+    let (Some(sums), Some(bias)) = (Dense::of(sums)?, Dense::of(bias)?) else { return Ok(false) };
+    let shape = sums.axes.shape();
+    let along = if axis == 0 { shape.first() } else { shape.last() };
+    let usable = fast::is_on()
+        && sums.is_in_rows()
+        && sums.array.is_writeable()
+        && std::ptr::eq(sums.number, bias.number)
+        && bias.axes.shape().len() == 1
+        && bias.axes.shape().first() == along
+        && apart(&sums.array, &bias.array);
+    let (Some(&count), true) = (along, usable) else { return Ok(false) };
+    let Some(steps) = Steps::of(&sums.array)? else { return Ok(false) };
+    let biased = Biased {
+        steps,
+        first: sums.array.data(),
+        bias: bias.array.data(),
+        count,
+        size: sums.array.size(),
+        rectifies,
+    };
+    let run = if axis == 0 { Biased::by_rows } else { Biased::by_columns };
+    // SAFETY: invariants 1 and 2: of the bias there are as many as the axis is long.
+    let flags = work(py, [&sums, &bias], || unsafe { run(&biased) })?;
+    flags.report(py, "add").map(|()| true)
+}
+
+struct Biased {
+    steps: &'static Steps,
+    first: *mut u8,
+    bias: *mut u8,
+    /// Elements of the bias.
+    count: isize,
+    /// Elements of the sums.
+    size: isize,
+    rectifies: bool,
+}
+
+// SAFETY: invariant 1: the memory is alive and pinned while another thread could have the interpreter, and this
+// is used by the thread that made it alone.
+unsafe impl Send for Biased {}
+
+impl Biased {
+    /// Elements that are worked on at a time.
+    fn near(&self) -> isize {
+        NEAR / self.steps.size
+    }
+
+    /// A number for every row.
+    ///
+    /// # Safety
+    /// Invariants 1 and 2.
+    unsafe fn by_rows(&self) -> Flags {
+        let (length, size) = (self.size / self.count, self.steps.size);
+        let mut flags = Flags::NONE;
+        for row in 0..self.count {
+            let own = same(self.bias.wrapping_offset(row * size));
+            let first = self.first.wrapping_offset(row * length * size);
+            // SAFETY: the caller's word: a row of the sums, and its number.
+            flags = flags.or(unsafe { self.piecewise(first, length, |_| own) });
+        }
+        flags
+    }
+
+    /// A number for every column.
+    ///
+    /// # Safety
+    /// Invariants 1 and 2.
+    unsafe fn by_columns(&self) -> Flags {
+        let (count, size) = (self.count, self.steps.size);
+        let rows = self.size / count;
+        let together = (self.near() / count).min(rows);
+        let mut flags = Flags::NONE;
+        if together < 2 {
+            for row in 0..rows {
+                let first = self.first.wrapping_offset(row * count * size);
+                let own = |at: isize| self.steps.row(self.bias.wrapping_offset(at * size));
+                // SAFETY: the caller's word: a row of the sums, and all numbers.
+                flags = flags.or(unsafe { self.piecewise(first, count, own) });
+            }
+            return flags;
+        }
+        let bytes = (count * size).unsigned_abs();
+        let mut repeated = Zeros([0; NEAR.unsigned_abs()]);
+        for place in repeated.0.chunks_exact_mut(bytes).take(together.unsigned_abs()) {
+            // SAFETY: the caller's word: the bias has so many bytes, and so has the place.
+            unsafe { self.bias.copy_to_nonoverlapping(place.as_mut_ptr(), bytes) };
+        }
+        let bias = repeated.0.as_mut_ptr();
+        let mut row = 0;
+        while row < rows {
+            let height = together.min(rows - row);
+            let first = self.first.wrapping_offset(row * count * size);
+            let own = |at: isize| self.steps.row(bias.wrapping_offset(at * size));
+            // SAFETY: the caller's word: rows of the sums, and as many times all numbers.
+            flags = flags.or(unsafe { self.piecewise(first, height * count, own) });
+            row += height;
+        }
+        flags
+    }
+
+    /// Works on `length` elements; `bias` tells what is added to those from a place on.
+    ///
+    /// # Safety
+    /// Invariants 1 and 2, for these elements.
+    unsafe fn piecewise(
+        &self,
+        first: *mut u8,
+        length: isize,
+        bias: impl Fn(isize) -> Strand,
+    ) -> Flags {
+        let (steps, near) = (self.steps, self.near());
+        let mut flags = Flags::NONE;
+        let mut at = 0;
+        while at < length {
+            let piece = steps.row(first.wrapping_offset(at * steps.size));
+            let count = near.min(length - at);
+            // SAFETY: the caller's word.
+            flags = flags.or(unsafe { steps.run(Step::Add, [piece, bias(at), piece], count) });
+            if self.rectifies {
+                let zeros = steps.row(ZEROS.0.as_ptr().cast_mut());
+                // SAFETY: the caller's word; there are so many zeros, which are only read.
+                unsafe { steps.run(Step::Maximum, [piece, zeros, piece], count) };
+            }
+            at += count;
+        }
+        flags
+    }
+}
+
+/// Sets the rows of `out`, which may be `x`, to the exponentials of those of `x` over their sum. False: nothing
+/// has changed, and it is to be done in another way.
+#[pyfunction]
+#[pyo3(name = "_softmax")]
+pub fn softmax(x: &Bound<'_, PyAny>, out: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = x.py();
+    let (Some(x), Some(out)) = (Dense::of(x)?, Dense::of(out)?) else { return Ok(false) };
+    let &[rows, length] = x.axes.shape() else { return Ok(false) };
+    let usable = fast::is_on()
+        && x.is_in_rows()
+        && out.is_in_rows()
+        && out.array.is_writeable()
+        && x.is_alike(&out)
+        && x.may_become(&out);
+    let steps = if usable { Steps::of(&x.array)? } else { None };
+    let Some(steps) = steps else { return Ok(false) };
+    let shares = Shares { steps, x: x.array.data(), out: out.array.data(), rows, length };
+    // SAFETY: invariants 1 and 2: so many rows of that length in both.
+    let [subtract, exp, divide] = work(py, [&x, &out], || unsafe { shares.run() })?;
+    subtract.report(py, "subtract")?;
+    exp.report(py, "exp")?;
+    divide.report(py, "divide").map(|()| true)
+}
+
+struct Shares {
+    steps: &'static Steps,
+    x: *mut u8,
+    out: *mut u8,
+    rows: isize,
+    length: isize,
+}
+
+// SAFETY: as for `Biased`.
+unsafe impl Send for Shares {}
+
+/// One number of either dtype.
+#[repr(align(8))]
+struct Cell([u8; 8]);
+
+impl Shares {
+    /// # Safety
+    /// Invariants 1 and 2.
+    unsafe fn run(&self) -> [Flags; 3] {
+        let bytes = self.length * self.steps.size;
+        let together = (NEAR / bytes).clamp(1, self.rows);
+        let mut flags = [Flags::NONE; 3];
+        let mut row = 0;
+        while row < self.rows {
+            let count = together.min(self.rows - row);
+            let [x, out] = [self.x, self.out].map(|first| first.wrapping_offset(row * bytes));
+            // SAFETY: the caller's word: rows of both.
+            let here = unsafe { self.some(x, out, count) };
+            flags = [0, 1, 2].map(|i| flags[i].or(here[i]));
+            row += count;
+        }
+        flags
+    }
+
+    /// Some rows that stay near: all of them step by step.
+    ///
+    /// # Safety
+    /// Invariants 1 and 2, for so many rows.
+    unsafe fn some(&self, x: *mut u8, out: *mut u8, rows: isize) -> [Flags; 3] {
+        let (steps, length) = (self.steps, self.length);
+        let (mut subtract, mut divide) = (Flags::NONE, Flags::NONE);
+        let size = steps.size.unsigned_abs();
+        for row in 0..rows {
+            let [x, out] = [x, out].map(|first| first.wrapping_offset(row * length * steps.size));
+            let mut largest = Cell([0; 8]);
+            let top = same(largest.0.as_mut_ptr());
+            // SAFETY: the caller's word: a row has a first element, and a cell room for it.
+            unsafe { x.copy_to_nonoverlapping(top.address, size) };
+            if length > 1 {
+                let rest = steps.row(x.wrapping_offset(steps.size));
+                // SAFETY: as above: the rest of the row is folded into the cell.
+                unsafe { steps.run(Step::Maximum, [top, rest, top], length - 1) };
+            }
+            let strands = [steps.row(x), top, steps.row(out)];
+            // SAFETY: the caller's word.
+            subtract = subtract.or(unsafe { steps.run(Step::Subtract, strands, length) });
+        }
+        let all = [steps.row(out), steps.row(out), NOTHING];
+        // SAFETY: the caller's word.
+        let exp = unsafe { steps.run(Step::Exp, all, rows * length) };
+        for row in 0..rows {
+            let out = steps.row(out.wrapping_offset(row * length * steps.size));
+            let mut total = Cell([0; 8]);
+            let sum = same(total.0.as_mut_ptr());
+            // SAFETY: the caller's word: the row is folded into the cell, which is 0.
+            unsafe { steps.run(Step::Add, [sum, out, sum], length) };
+            // SAFETY: the caller's word.
+            divide = divide.or(unsafe { steps.run(Step::Divide, [out, sum, out], length) });
+        }
+        [subtract, exp, divide]
+    }
+}
+
+/// Sets `out`, which may be either, to `epsilon` where `x` is above 0, elsewhere to 0 times it. False: nothing has
+/// changed, and it is to be done in another way.
+#[pyfunction]
+#[pyo3(name = "_rectify_back")]
+pub fn rectify_back(
+    x: &Bound<'_, PyAny>,
+    epsilon: &Bound<'_, PyAny>,
+    out: &Bound<'_, PyAny>,
+) -> PyResult<bool> {
+    let py = x.py();
+    let (Some(x), Some(epsilon), Some(out)) = (Dense::of(x)?, Dense::of(epsilon)?, Dense::of(out)?)
+    else {
+        return Ok(false);
+    };
+    let usable = fast::is_on()
+        && Flags::CAN_BE_READ
+        && out.array.is_writeable()
+        && x.is_alike(&out)
+        && epsilon.is_alike(&out)
+        && x.may_become(&out)
+        && epsilon.may_become(&out);
+    if !usable {
+        return Ok(false);
+    }
+    let places = Places([&x, &epsilon, &out].map(|dense| dense.array.data()));
+    let (count, is_single) = (x.array.size().unsigned_abs(), x.array.item().size == 4);
+    let run = move || {
+        let places = places;
+        let pass = if is_single { pass_on::<f32> } else { pass_on::<f64> };
+        // SAFETY: invariants 1 and 2: so many elements of that type in each.
+        Flags::during(|| unsafe { pass(&places, count) })
+    };
+    work(py, [&x, &epsilon, &out], run)?.report(py, "multiply").map(|()| true)
+}
+
+struct Places([*mut u8; 3]);
+
+// SAFETY: as for `Biased`.
+unsafe impl Send for Places {}
+
+trait Real: Copy + PartialOrd + std::ops::Mul<Output = Self> + From<u8> {}
+
+impl Real for f32 {}
+impl Real for f64 {}
+
+/// Elements that are in registers at a time.
+const LANES: usize = 16;
+
+/// # Safety
+/// Invariants 1 and 2, for so many elements of that type at each place: of `x`, of `epsilon`, and written.
+unsafe fn pass_on<T: Real>(Places([x, epsilon, out]): &Places, count: usize) {
+    let passed = |x: T, epsilon: T| epsilon * if x > T::from(0) { T::from(1) } else { T::from(0) };
+    let (x, epsilon, out) = (x.cast::<T>(), epsilon.cast::<T>(), out.cast::<T>());
+    let whole = count - count % LANES;
+    for at in (0..whole).step_by(LANES) {
+        let places = [x, epsilon].map(|first| first.wrapping_add(at).cast::<[T; LANES]>());
+        // SAFETY: the caller's word.
+        let [x, epsilon] = places.map(|place| unsafe { place.read() });
+        let all: [T; LANES] = std::array::from_fn(|lane| passed(x[lane], epsilon[lane]));
+        // SAFETY: the caller's word.
+        unsafe { out.wrapping_add(at).cast::<[T; LANES]>().write(all) };
+    }
+    for at in whole..count {
+        // SAFETY: the caller's word.
+        let [x, epsilon] = [x, epsilon].map(|first| unsafe { first.wrapping_add(at).read() });
+        // SAFETY: the caller's word.
+        unsafe { out.wrapping_add(at).write(passed(x, epsilon)) };
+    }
+}

@@ -1,0 +1,226 @@
+"""What layers do to all rows of a matrix in one go is what NumPy does step by step, bit for bit."""
+
+import warnings
+
+import numpy as np
+import pytest
+from nn_support import examples
+from support import fixed, learning
+
+import ndarena
+from ndarena import Workspace, nn
+from ndarena._core import _add_bias, _rectify_back, _set_fast_paths, _softmax
+from ndarena.nn.activations import ActivationReLU, ActivationSoftmax
+from ndarena.nn.rectifiers import add_bias
+
+DTYPES = ["float32", "float64"]
+SHAPES = [(1, 1), (1, 64), (3, 1), (7, 10), (128, 10), (5, 1000), (2, 2049), (3, 5000), (700, 3)]
+
+
+def drawn(shape, dtype, seed=0, *, special=True):
+    """Draw numbers, of which some are infinite, none, or zeros of either sign."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=shape).astype(dtype) * 3
+    if special and x.size > 8:
+        x.ravel()[rng.integers(0, x.size, 4)] = [np.inf, -np.inf, np.nan, -0.0]
+    return x
+
+
+def softmax(x):
+    share = np.exp(x - x.max(axis=1, keepdims=True))
+    return share / share.sum(axis=1, keepdims=True)
+
+
+def same_bits(one, other):
+    return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
+
+
+@pytest.mark.parametrize("place", ["plain", "workspace"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+class TestBits:
+    def arrays(self, place, *arrays):
+        if place == "plain":
+            return [array.copy() for array in arrays]
+        return [self.ws.array(array) for array in arrays]
+
+    @pytest.fixture(autouse=True)
+    def scope(self):
+        with Workspace(fixed(1 << 20), "ROWS") as self.ws:
+            yield
+
+    @pytest.mark.parametrize("in_place", [False, True])
+    def test_shares(self, shape, dtype, place, in_place):
+        x = drawn(shape, dtype, special=False)
+        (given,) = self.arrays(place, x)
+        out = given if in_place else self.arrays(place, np.empty_like(x))[0]
+        assert _softmax(given, out)
+        assert same_bits(np.asarray(out), softmax(x))
+
+    def test_shares_of_what_is_no_number(self, shape, dtype, place):
+        x = drawn(shape, dtype)
+        given, out = self.arrays(place, x, x)
+        assert _softmax(given, out)
+        wanted = softmax(x)
+        assert np.array_equal(np.asarray(out), wanted, equal_nan=True)
+
+    @pytest.mark.parametrize("rectifies", [False, True])
+    @pytest.mark.parametrize("axis", [0, -1])
+    def test_a_bias(self, shape, dtype, place, axis, rectifies):
+        x, b = drawn(shape, dtype), drawn(shape[axis], dtype, 1)
+        sums, bias = self.arrays(place, x, b)
+        assert _add_bias(sums, bias, axis, rectifies)
+        wanted = x + (b[:, None] if axis == 0 else b)
+        if rectifies:
+            np.maximum(wanted, np.zeros_like(wanted), out=wanted)
+        assert np.array_equal(np.asarray(sums), wanted, equal_nan=True)
+        assert np.array_equal(np.signbit(sums), np.signbit(wanted)) or np.isnan(wanted).any()
+
+    @pytest.mark.parametrize("written", ["apart", "x", "epsilon"])
+    def test_the_way_back_through_a_rectifier(self, shape, dtype, place, written):
+        x, epsilon = drawn(shape, dtype), drawn(shape, dtype, 1)
+        given = dict(zip(["x", "epsilon", "apart"], self.arrays(place, x, epsilon, x), strict=True))
+        assert _rectify_back(given["x"], given["epsilon"], given[written])
+        assert np.array_equal(np.asarray(given[written]), epsilon * (x > 0), equal_nan=True)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_images_whose_batch_lies_last(dtype):
+    lying = [drawn((3, 4, 5, 6), dtype, seed) for seed in range(3)]
+    x, epsilon, out = (array.transpose(3, 0, 1, 2) for array in lying)
+    wanted = epsilon * (x > 0)
+    assert _rectify_back(x, epsilon, out)
+    assert np.array_equal(out, wanted, equal_nan=True)
+    sums, bias = drawn((3, 4, 5, 600), dtype), drawn(3, dtype, 1)
+    wanted = np.maximum(sums + bias[:, None, None, None], 0)
+    assert _add_bias(sums, bias, 0, True)
+    assert np.array_equal(sums, wanted, equal_nan=True)
+
+
+def lists_of_refused():
+    x, b = np.ones((4, 6), "f4"), np.ones(6, "f4")
+    read_only = np.ones((4, 6), "f4")
+    read_only.flags.writeable = False
+    unaligned = np.frombuffer(bytearray(4 * 24 + 1), "f4", 24, 1).reshape(4, 6)
+    wide = np.ones((8, 12), "f4")
+    for name, array in {
+        "every second column": wide[::2, ::2],
+        "columns first": np.asfortranarray(x),
+        "read-only": read_only,
+        "unaligned": unaligned,
+        "swapped": x.astype(">f4"),
+        "half": x.astype("f2"),
+        "whole": x.astype("i4"),
+        "no rows": np.ones((0, 6), "f4"),
+        "a list": x.tolist(),
+        "nothing": None,
+    }.items():
+        yield pytest.param(_softmax, (x, array), id=f"softmax-into-{name}")
+        yield pytest.param(_add_bias, (array, b, -1, True), id=f"bias-{name}")
+        yield pytest.param(_rectify_back, (x, x, array), id=f"back-into-{name}")
+    line = np.ones(30, "f4")
+    meeting = line[:24].reshape(4, 6), line[6:].reshape(4, 6)
+    yield pytest.param(_softmax, meeting, id="softmax-meeting")
+    yield pytest.param(_rectify_back, (x, *meeting), id="back-meeting")
+    yield pytest.param(_add_bias, (meeting[0], line[12:18], -1, True), id="bias-meeting")
+    yield pytest.param(_softmax, (x, np.ones((6, 4), "f4")), id="softmax-other-shape")
+    yield pytest.param(_softmax, (np.ones((2, 3, 4)), np.ones((2, 3, 4))), id="softmax-three-axes")
+    yield pytest.param(_add_bias, (x, np.ones(5, "f4"), -1, True), id="bias-too-short")
+    yield pytest.param(_add_bias, (x, np.ones(6, "f4"), 0, True), id="bias-too-long")
+    yield pytest.param(_add_bias, (x, np.ones(6), -1, True), id="bias-of-another-dtype")
+    yield pytest.param(_add_bias, (x, np.ones((1, 6), "f4"), -1, True), id="bias-of-two-axes")
+    yield pytest.param(_add_bias, (np.ones((), "f4"), b, -1, True), id="bias-of-a-point")
+    yield pytest.param(_rectify_back, (x, np.asfortranarray(x), x.copy()), id="back-lying-otherwise")
+    overlapping = np.lib.stride_tricks.as_strided(np.ones(40, "f4"), (2, 4), (28, 0))
+    yield pytest.param(_rectify_back, (overlapping, overlapping, overlapping), id="back-the-same-again")
+
+
+@pytest.mark.parametrize(("function", "facts"), lists_of_refused())
+def test_what_lies_otherwise_is_left_alone(function, facts):
+    before = [np.array(fact) for fact in facts]
+    assert function(*facts) is False
+    assert all(
+        np.array_equal(fact, kept) for fact, kept in zip(facts, before, strict=True) if fact is not None
+    )
+
+
+def test_an_axis_in_the_middle_is_refused():
+    with pytest.raises(ValueError, match="axis must be 0 or -1, not 1"):
+        _add_bias(np.ones((2, 3)), np.ones(3), 1, True)
+
+
+def test_stale_arrays_are_left_alone_and_told_by_the_general_path():
+    ws = Workspace(learning(), "ENDED")
+    with ws:
+        x, b = ws.ones((2, 3)), ws.ones(3)
+    assert not _softmax(x, x)
+    assert not _add_bias(x, b, -1, True)
+    assert not _rectify_back(x, x, x)
+    for use in (
+        lambda: ActivationSoftmax().forward(x, out=x),
+        lambda: add_bias(x, b, rectifies=True),
+        lambda: ActivationReLU().backprop(x, x, out=x),
+    ):
+        with pytest.raises(ndarena.StaleArrayError):
+            use()
+
+
+@pytest.mark.parametrize("size", [3, 3000])
+def test_errors_are_told_as_numpy_is_told_to(size):
+    large, infinite = np.full((2, size), 3e38, "f4"), np.full((2, size), np.inf, "f4")
+    cases = {
+        "overflow encountered in add": lambda: _add_bias(large.copy(), large[0], -1, True),
+        "invalid value encountered in subtract": lambda: _softmax(infinite, infinite.copy()),
+        "invalid value encountered in multiply": lambda: _rectify_back(-infinite, infinite, infinite.copy()),
+    }
+    for message, use in cases.items():
+        with pytest.warns(RuntimeWarning, match=message):
+            assert use()
+        with np.errstate(all="raise"), pytest.raises(FloatingPointError, match=message):
+            use()
+        with np.errstate(all="ignore"), warnings.catch_warnings(action="error"):
+            assert use()
+    far = np.full((2, size), -200.0, "f4")
+    far[:, 0] = 0.0
+    with warnings.catch_warnings(action="error"):
+        assert _softmax(far, far.copy())
+    with np.errstate(under="raise"), pytest.raises(FloatingPointError, match="underflow encountered in exp"):
+        _softmax(far, far.copy())
+
+
+@pytest.mark.parametrize("layer", ["dense", "bias-free", "normed", "masked", "convolution"])
+def test_a_network_learns_the_same_bits_without_them(layer):
+    def trained():
+        if layer == "convolution":
+            layers = [nn.ConvolutionLayer(kernel_size=(3, 3), n_out=4, activation="relu")]
+            kind, x = nn.InputType.convolutional(6, 6, 1), examples(8, 36, 3)[0].reshape(8, 1, 6, 6)
+        else:
+            fields = {"bias-free": {"has_bias": False}, "normed": {"has_layer_norm": True}}.get(layer, {})
+            layers = [nn.DenseLayer(n_out=70, activation="relu", **fields)]
+            kind, x = nn.InputType.feed_forward(36), examples(8, 36, 3)[0]
+        conf = nn.MultiLayerConfiguration(layers=[*layers, nn.OutputLayer(n_out=3)], input_type=kind, seed=5)
+        net = nn.MultiLayerNetwork(conf)
+        mask = np.array([[1], [0]] * 4, "f4") if layer == "masked" else None
+        for _ in range(3):
+            net.fit(ndarena.data.DataSet(x, examples(8, 36, 3)[1], mask))
+        return net.params().copy(), net.output(x)
+
+    quick = trained()
+    was_on = _set_fast_paths(False)
+    try:
+        general = trained()
+    finally:
+        _set_fast_paths(was_on)
+    assert all(same_bits(one, other) for one, other in zip(quick, general, strict=True))
+
+
+def test_results_go_where_those_of_the_operands_do():
+    x = drawn((3, 4), "float32", special=False)
+    with Workspace(learning(), "HERE") as ws:
+        ours = ws.array(x)
+        assert type(ActivationSoftmax().forward(x)) is np.ndarray
+        assert ActivationSoftmax().forward(ours).workspace is ws
+        assert type(ActivationReLU().backprop(x, x)) is np.ndarray
+        assert ActivationReLU().backprop(x, ours).workspace is ws
+        assert ActivationReLU().backprop(ours, x).workspace is ws
