@@ -98,7 +98,7 @@ def test_images_whose_batch_lies_last(dtype):
     assert np.array_equal(sums, wanted, equal_nan=True)
 
 
-def lists_of_refused():
+def refused():
     x, b = np.ones((4, 6), "f4"), np.ones(6, "f4")
     read_only = np.ones((4, 6), "f4")
     read_only.flags.writeable = False
@@ -136,7 +136,7 @@ def lists_of_refused():
     yield pytest.param(_rectify_back, (overlapping, overlapping, overlapping), id="back-the-same-again")
 
 
-@pytest.mark.parametrize(("function", "facts"), lists_of_refused())
+@pytest.mark.parametrize(("function", "facts"), list(refused()))
 def test_what_lies_otherwise_is_left_alone(function, facts):
     before = [np.array(fact) for fact in facts]
     assert function(*facts) is False
