@@ -40,36 +40,31 @@ def same_bits(one, other):
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 class TestBits:
-    def arrays(self, place, *arrays):
-        if place == "plain":
-            return [array.copy() for array in arrays]
-        return [self.ws.array(array) for array in arrays]
-
-    @pytest.fixture(autouse=True)
-    def scope(self):
-        with Workspace(fixed(1 << 20), "ROWS") as self.ws:
-            yield
+    @pytest.fixture
+    def make(self, place):
+        with Workspace(fixed(1 << 20), "ROWS") as ws:
+            yield np.array if place == "plain" else ws.array
 
     @pytest.mark.parametrize("in_place", [False, True])
-    def test_shares(self, shape, dtype, place, in_place):
+    def test_shares(self, shape, dtype, make, in_place):
         x = drawn(shape, dtype, special=False)
-        (given,) = self.arrays(place, x)
-        out = given if in_place else self.arrays(place, np.empty_like(x))[0]
+        given = make(x)
+        out = given if in_place else make(np.zeros_like(x))
         assert _softmax(given, out)
         assert same_bits(np.asarray(out), softmax(x))
 
-    def test_shares_of_what_is_no_number(self, shape, dtype, place):
+    def test_shares_of_what_is_no_number(self, shape, dtype, make):
         x = drawn(shape, dtype)
-        given, out = self.arrays(place, x, x)
+        given, out = make(x), make(x)
         assert _softmax(given, out)
         wanted = softmax(x)
         assert np.array_equal(np.asarray(out), wanted, equal_nan=True)
 
     @pytest.mark.parametrize("rectifies", [False, True])
     @pytest.mark.parametrize("axis", [0, -1])
-    def test_a_bias(self, shape, dtype, place, axis, rectifies):
+    def test_a_bias(self, shape, dtype, make, axis, rectifies):
         x, b = drawn(shape, dtype), drawn(shape[axis], dtype, 1)
-        sums, bias = self.arrays(place, x, b)
+        sums, bias = make(x), make(b)
         assert _add_bias(sums, bias, axis, rectifies)
         wanted = x + (b[:, None] if axis == 0 else b)
         if rectifies:
@@ -78,9 +73,9 @@ class TestBits:
         assert np.array_equal(np.signbit(sums), np.signbit(wanted)) or np.isnan(wanted).any()
 
     @pytest.mark.parametrize("written", ["apart", "x", "epsilon"])
-    def test_the_way_back_through_a_rectifier(self, shape, dtype, place, written):
+    def test_the_way_back_through_a_rectifier(self, shape, dtype, make, written):
         x, epsilon = drawn(shape, dtype), drawn(shape, dtype, 1)
-        given = dict(zip(["x", "epsilon", "apart"], self.arrays(place, x, epsilon, x), strict=True))
+        given = {"x": make(x), "epsilon": make(epsilon), "apart": make(x)}
         assert _rectify_back(given["x"], given["epsilon"], given[written])
         assert np.array_equal(np.asarray(given[written]), epsilon * (x > 0), equal_nan=True)
 

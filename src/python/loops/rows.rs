@@ -440,10 +440,24 @@ struct Places([*mut u8; 3]);
 // SAFETY: as for `Biased`.
 unsafe impl Send for Places {}
 
-trait Real: Copy + PartialOrd + std::ops::Mul<Output = Self> + From<u8> {}
+trait Real: Copy + std::ops::Mul<Output = Self> + From<u8> {
+    /// By its bits: a comparison with what is no number may raise a flag.
+    fn is_above_zero(self) -> bool;
+}
 
-impl Real for f32 {}
-impl Real for f64 {}
+impl Real for f32 {
+    #[inline(always)]
+    fn is_above_zero(self) -> bool {
+        self.to_bits().wrapping_sub(1) < Self::INFINITY.to_bits()
+    }
+}
+
+impl Real for f64 {
+    #[inline(always)]
+    fn is_above_zero(self) -> bool {
+        self.to_bits().wrapping_sub(1) < Self::INFINITY.to_bits()
+    }
+}
 
 /// Elements that are in registers at a time.
 const LANES: usize = 16;
@@ -451,7 +465,8 @@ const LANES: usize = 16;
 /// # Safety
 /// Invariants 1 and 2, for so many elements of that type at each place: of `x`, of `epsilon`, and written.
 unsafe fn pass_on<T: Real>(Places([x, epsilon, out]): &Places, count: usize) {
-    let passed = |x: T, epsilon: T| epsilon * if x > T::from(0) { T::from(1) } else { T::from(0) };
+    let passed =
+        |x: T, epsilon: T| epsilon * if x.is_above_zero() { T::from(1) } else { T::from(0) };
     let (x, epsilon, out) = (x.cast::<T>(), epsilon.cast::<T>(), out.cast::<T>());
     let whole = count - count % LANES;
     for at in (0..whole).step_by(LANES) {
