@@ -111,7 +111,8 @@ def assert_steady(use):
     gc.collect()
     gc.disable()
     try:
-        assert measure(turn, warm=150, turns=150) == (0, 0)
+        taken = measure(turn, warm=150, turns=150)
+        assert taken == (0, 0), f"page faults and bytes: {taken}"
     finally:
         gc.enable()
     assert spilled == 0

@@ -183,8 +183,9 @@ def merged(
             kind = common  # they may be indices
         return np.concatenate(parts, out=make((rows, *parts[0].shape[1:]), kind), casting="unsafe")
 
-    features = zip(*(request.features for request in batch), strict=True)
-    masks = zip(*(request.masks for request in batch), strict=True)
+    # Lists: of a generator CPython makes longer tuples, and keeps two thousand of those it has shortened.
+    features = zip(*[request.features for request in batch], strict=True)
+    masks = zip(*[request.masks for request in batch], strict=True)
     return list(map(together, features)), list(map(together, masks))
 
 
