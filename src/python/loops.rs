@@ -90,6 +90,7 @@ pub fn prepare(py: Python<'_>) -> PyResult<()> {
     Loops::of_matmul(py)?;
     Loops::of(&py.None().into_bound(py))?;
     scalar::prepare(py)?;
+    rows::prepare(py)?;
     Number::of(py, 0).map(drop)
 }
 

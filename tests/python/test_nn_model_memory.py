@@ -108,7 +108,7 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["dense", "constrained", "graph"])
 def test_it_is_given_back_with_the_network_or_its_last_view_without_the_collector(kind):
     ndarena.destroy_all_workspaces_for_current_thread()
     held = held_bytes()
@@ -135,12 +135,38 @@ def test_an_updater_without_its_network_works_outside_of_workspaces():
     assert np.array_equal(updater.update(gradient, iteration=3, epoch=0, batch_size=16), wanted)
 
 
-def test_the_method_of_a_layer_that_is_gone_says_so():
-    net = chain(*SIZES, dropout=0.5)
-    activate = net.layers[0].activate
+@pytest.mark.parametrize("kind", ["dropped out", "noisy"])
+def test_disturbed_layers_are_given_back_by_the_collector(kind):
+    held = held_bytes()
+    net = KINDS[kind]()
+    net.fit(X, Y)
+    ndarena.destroy_all_workspaces_for_current_thread()
     del net
-    with pytest.raises(ReferenceError, match="the layer is gone: keep it"):
-        activate(X, workspace_mgr=ndarena.LayerWorkspaceMgr.no_workspaces())
+    assert held_bytes() == held
+
+
+def test_a_disturbed_layer_lives_as_long_as_its_method():
+    layer, mgr = nn.DenseLayer(n_in=20, n_out=2, dropout=0.5), ndarena.LayerWorkspaceMgr.no_workspaces()
+    activate = layer.instantiate().activate
+    assert activate(X, workspace_mgr=mgr).shape == (16, 2)
+    made = layer.instantiate()
+    twin = copy.deepcopy(made)
+    twin.activate(X, training=True, workspace_mgr=mgr)
+    assert np.shares_memory(made.param_table["W"], made.params)
+    assert pickle.loads(pickle.dumps(twin)).activate(X, workspace_mgr=mgr).shape == (16, 2)
+
+
+class Undecided(nn.DenseLayer):
+    """Says of its twin another thing than of its configuration."""
+
+    def param_kind(self, name):
+        return nn.ParamKind.STATISTIC if "_memory" in self.__dict__ else nn.ParamKind.WEIGHT
+
+
+def test_a_layer_whose_twin_learns_otherwise_is_refused():
+    layers = [Undecided(n_in=20, n_out=3), nn.OutputLayer(n_out=10)]
+    with pytest.raises(ValueError, match=r"working layers need \d+ numbers .* must say the same of both"):
+        nn.MultiLayerNetwork(nn.MultiLayerConfiguration(layers=layers, updater=nn.Adam(0.1)))
 
 
 def test_to_begin_anew_takes_other_memory():

@@ -123,7 +123,8 @@ class ConvolutionLayer(SlidingLayer, FeedForwardLayer):
             np.asarray(sums),
             workspace_mgr=mgr,
         )
-        add_bias(sums, self.param_table.get("b"), axis=0, rectifies=is_rectifier(self._function))
+        bias = self.param_table["b"] if self.has_bias else None
+        add_bias(sums, bias, axis=0, rectifies=is_rectifier(self._function))
         return sums
 
     def backprop_gradient(self, epsilon: Array, *, workspace_mgr: LayerWorkspaceMgr) -> Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -54,16 +53,8 @@ class Disturbance:
 
     def __init__(self, twin: Layer, dropout: IDropout | None, noise: IWeightNoise | None) -> None:
         self.memory = twin._working()  # noqa: SLF001 - this is a part of the twin
-        self._disturbed = weakref.ref(twin)  # which has this object: so both end with its last reference
-        self._dropout, self._noise = dropout, noise
+        self._twin, self._dropout, self._noise = twin, dropout, noise
         self._forget()
-
-    @property
-    def _twin(self) -> Layer:
-        twin = self._disturbed()
-        if twin is None:
-            raise ReferenceError("the layer is gone: keep it, or its network, and not a method of it alone")
-        return twin
 
     def _forget(self) -> None:
         self._dropped: tuple[Array] | None = None

@@ -241,7 +241,7 @@ class FullyConnected(FeedForwardLayer):
         weights = table["W"]
         sums = mgr.create_uninitialized(ACTIVATIONS, (len(rows), self.n_out), weights.dtype)
         multiply(rows, weights, sums)
-        add_bias(sums, table.get("b"), rectifies=rectifies)
+        add_bias(sums, table["b"] if self.has_bias else None, rectifies=rectifies)
         return sums
 
     def _gradient_from(self, rows: Array, delta: Array, mgr: LayerWorkspaceMgr) -> Array:
@@ -349,7 +349,8 @@ class DenseLayer(FullyConnected):
         standardized = standardize(values, scale)
         sums = mgr.create_uninitialized(ACTIVATIONS, values.shape, values.dtype) if training else values
         functions.multiply(values, self.param_table["g"], out=sums)
-        add_bias(sums, self.param_table.get("b"), rectifies=self._rectifies)
+        bias = self.param_table["b"] if self.has_bias else None
+        add_bias(sums, bias, rectifies=self._rectifies)
         return sums, standardized
 
     def _gradient_through(

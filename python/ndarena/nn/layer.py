@@ -148,7 +148,10 @@ class Layer(Declared):
         return {}
 
     def param_kind(self, name: str) -> ParamKind:
-        """Return how a parameter learns; by default ``b`` is a bias and all others are weights."""
+        """Return how a parameter learns; by default ``b`` is a bias and all others are weights.
+
+        As `param_shapes` and `learns_as`, it is asked of the configuration too, before there is a twin.
+        """
         return ParamKind.BIAS if name == "b" else ParamKind.WEIGHT
 
     def learns_as(self) -> Layer:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ndarena._core import _add_bias, _rectify_back, functions
+from ndarena._core import WorkspaceArray, _add_bias, _rectify_back, functions
 from ndarena.nn.activation_base import IActivation, Pointwise, copied, room_for
 from ndarena.nn.words import Array, number
 
@@ -25,6 +25,7 @@ __all__ = [
 
 MANY, LARGE = 1 << 10, 1 << 16
 """From so many elements on NumPy compares with zeros, or with rows of them, faster than with 0."""
+ARRAYS = {np.ndarray, WorkspaceArray}
 SELU_ALPHA = 1.6732632423543772
 SELU_SCALE = 1.0507009873554804
 
@@ -111,10 +112,11 @@ class ActivationReLU(IActivation):
     def backprop(self, x: Array, epsilon: Array, *, out: Array = None) -> Array:
         """Return ``epsilon`` where the function rises as ``x``, times the slope below, 0 above ``max``."""
         if self.keeps_slope:
-            below = room_for(epsilon, x) if out is None else out
-            return (
-                below if _rectify_back(x, epsilon, below) else functions.multiply(epsilon, x > 0.0, out=below)
-            )
+            if out is None and {type(x), type(epsilon)} <= ARRAYS and x.shape == epsilon.shape:
+                out = room_for(epsilon, x)
+            if out is not None and _rectify_back(x, epsilon, out):
+                return out
+            return functions.multiply(epsilon, x > 0.0, out=out)
         flat = self.threshold == self.negative_slope == 0.0  # as without `max`: 0 at 0
         above = x > 0.0 if flat else x >= self.threshold
         slope = functions.where(above, 1.0, self.negative_slope).astype(x.dtype)

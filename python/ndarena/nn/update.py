@@ -92,7 +92,7 @@ class Block:
         ValueError
             The rule begins with a state of another length than it says.
         """
-        first = self.rule.init_state(self.stop - self.start, state.dtype)
+        first = np.asarray(self.rule.init_state(self.stop - self.start, state.dtype))
         if first.shape != state.shape:
             raise ValueError(
                 f"{type(self.rule).__name__}: init_state must have shape {state.shape}, which is state_size, "
@@ -274,7 +274,12 @@ class NetworkUpdater:
         for block in self._blocks:
             state = memory.state[offset : offset + block.state_size]
             block.begin(memory.params, state)
-            offset += len(state)
+            offset += block.state_size
+        if offset != len(memory.state):
+            raise ValueError(
+                f"the working layers need {offset} numbers of updater state, their configurations "
+                f"{len(memory.state)}: param_kind() and learns_as() must say the same of both"
+            )
 
     @staticmethod
     def _normalized(parts: list[Part], conf: NetworkConfiguration) -> Iterator[Normalization]:

@@ -27,10 +27,10 @@ use crate::python::seen::Seen;
 const NEAR: isize = 8192;
 
 #[repr(align(64))]
-struct Zeros([u8; NEAR.unsigned_abs()]);
+struct Buffer([u8; NEAR.unsigned_abs()]);
 
 /// What a rectifier compares with: NumPy's loop is quicker with as many zeros than with one.
-static ZEROS: Zeros = Zeros([0; NEAR.unsigned_abs()]);
+static ZEROS: Buffer = Buffer([0; NEAR.unsigned_abs()]);
 
 /// NumPy's loops for one dtype.
 struct Steps {
@@ -50,27 +50,39 @@ enum Step {
     Divide,
 }
 
+/// By dtype; filled at import, as nobody waits between the look at an operand and its use.
+static KNOWN: [PyOnceLock<Option<Steps>>; PLAIN_FLOATS.len()] =
+    [const { PyOnceLock::new() }; PLAIN_FLOATS.len()];
+
+/// Finds the loops.
+pub fn prepare(py: Python<'_>) -> PyResult<()> {
+    for (known, type_num) in KNOWN.iter().zip(PLAIN_FLOATS) {
+        known.get_or_try_init(py, || Steps::find(py, c_int::from(type_num)))?;
+    }
+    Ok(())
+}
+
 impl Steps {
     /// Those for the elements of an array; `None` where they are not NumPy's own.
-    fn of(array: &Seen<'_, '_>) -> PyResult<Option<&'static Self>> {
-        static KNOWN: [PyOnceLock<Option<Steps>>; PLAIN_FLOATS.len()] =
-            [const { PyOnceLock::new() }; PLAIN_FLOATS.len()];
-        let (py, type_num) = (array.py(), array.item().type_num);
-        let place = PLAIN_FLOATS.iter().position(|t| c_int::from(*t) == type_num);
-        let Some(known) = place.and_then(|index| KNOWN.get(index)) else { return Ok(None) };
-        let found = known.get_or_try_init(py, || Self::find(py, type_num, array.item().size))?;
-        Ok(found.as_ref())
+    fn of(array: &Seen<'_, '_>) -> Option<&'static Self> {
+        let type_num = array.item().type_num;
+        let place = PLAIN_FLOATS.iter().position(|t| c_int::from(*t) == type_num)?;
+        KNOWN[place].get(array.py())?.as_ref()
     }
 
-    fn find(py: Python<'_>, type_num: c_int, size: isize) -> PyResult<Option<Self>> {
+    fn find(py: Python<'_>, type_num: c_int) -> PyResult<Option<Self>> {
+        let Some(number) = Number::of(py, type_num)? else { return Ok(None) };
         let mut found = Vec::new();
         for name in ["add", "subtract", "maximum", "exp", "divide"] {
             let Some(loops) = Loops::of(&numpy(py)?.getattr(name)?)? else { return Ok(None) };
             match loops.find(type_num) {
-                Some((entry, result)) if result == type_num => found.push((loops, entry)),
+                Some((entry, result)) if result == type_num && loops.entry(entry).is_some() => {
+                    found.push((loops, entry));
+                }
                 _ => return Ok(None),
             }
         }
+        let size = number.item.size;
         Ok(<[_; 5]>::try_from(found).ok().map(|loops| Self { loops, size }))
     }
 
@@ -185,7 +197,7 @@ pub fn add_bias(
         && bias.axes.shape().first() == along
         && apart(&sums.array, &bias.array);
     let (Some(&count), true) = (along, usable) else { return Ok(false) };
-    let Some(steps) = Steps::of(&sums.array)? else { return Ok(false) };
+    let Some(steps) = Steps::of(&sums.array) else { return Ok(false) };
     let biased = Biased {
         steps,
         first: sums.array.data(),
@@ -256,7 +268,7 @@ impl Biased {
             return flags;
         }
         let bytes = (count * size).unsigned_abs();
-        let mut repeated = Zeros([0; NEAR.unsigned_abs()]);
+        let mut repeated = Buffer([0; NEAR.unsigned_abs()]);
         for place in repeated.0.chunks_exact_mut(bytes).take(together.unsigned_abs()) {
             // SAFETY: the caller's word: the bias has so many bytes, and so has the place.
             unsafe { self.bias.copy_to_nonoverlapping(place.as_mut_ptr(), bytes) };
@@ -317,17 +329,16 @@ pub fn softmax(x: &Bound<'_, PyAny>, out: &Bound<'_, PyAny>) -> PyResult<bool> {
         && out.array.is_writeable()
         && x.is_alike(&out)
         && x.may_become(&out);
-    let steps = if usable { Steps::of(&x.array)? } else { None };
-    let Some(steps) = steps else { return Ok(false) };
-    let shares = Shares { steps, x: x.array.data(), out: out.array.data(), rows, length };
+    let Some(steps) = Steps::of(&x.array).filter(|_| usable) else { return Ok(false) };
+    let softmax = Softmax { steps, x: x.array.data(), out: out.array.data(), rows, length };
     // SAFETY: invariants 1 and 2: so many rows of that length in both.
-    let [subtract, exp, divide] = work(py, [&x, &out], || unsafe { shares.run() })?;
+    let [subtract, exp, divide] = work(py, [&x, &out], || unsafe { softmax.run() })?;
     subtract.report(py, "subtract")?;
     exp.report(py, "exp")?;
     divide.report(py, "divide").map(|()| true)
 }
 
-struct Shares {
+struct Softmax {
     steps: &'static Steps,
     x: *mut u8,
     out: *mut u8,
@@ -336,13 +347,13 @@ struct Shares {
 }
 
 // SAFETY: as for `Biased`.
-unsafe impl Send for Shares {}
+unsafe impl Send for Softmax {}
 
 /// One number of either dtype.
 #[repr(align(8))]
 struct Cell([u8; 8]);
 
-impl Shares {
+impl Softmax {
     /// # Safety
     /// Invariants 1 and 2.
     unsafe fn run(&self) -> [Flags; 3] {
