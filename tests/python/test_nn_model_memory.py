@@ -159,12 +159,16 @@ def test_a_disturbed_layer_lives_as_long_as_its_method():
 class Undecided(nn.DenseLayer):
     """Says of its twin another thing than of its configuration."""
 
+    twin_learns: bool
+
     def param_kind(self, name):
-        return nn.ParamKind.STATISTIC if "_memory" in self.__dict__ else nn.ParamKind.WEIGHT
+        learns = ("_memory" in self.__dict__) is self.twin_learns
+        return nn.ParamKind.WEIGHT if learns else nn.ParamKind.STATISTIC
 
 
-def test_a_layer_whose_twin_learns_otherwise_is_refused():
-    layers = [Undecided(n_in=20, n_out=3), nn.OutputLayer(n_out=10)]
+@pytest.mark.parametrize("twin_learns", [False, True])
+def test_a_layer_whose_twin_learns_otherwise_is_refused(twin_learns):
+    layers = [Undecided(n_in=20, n_out=3, twin_learns=twin_learns), nn.OutputLayer(n_out=10)]
     with pytest.raises(ValueError, match=r"working layers need \d+ numbers .* must say the same of both"):
         nn.MultiLayerNetwork(nn.MultiLayerConfiguration(layers=layers, updater=nn.Adam(0.1)))
 

@@ -270,16 +270,17 @@ class NetworkUpdater:
         """What moves the parameters by a step, which it may use up; by default that is subtracted."""
         self._normalizations = list(self._normalized(parts, conf))
         self._constraints = [found for part in parts for found in constrained(part, conf)]
+        needed = sum(block.state_size for block in self._blocks)
+        if needed != len(memory.state):
+            raise ValueError(
+                f"the working layers need {needed} numbers of updater state, their configurations "
+                f"{len(memory.state)}: param_kind() and learns_as() must say the same of both"
+            )
         offset = 0
         for block in self._blocks:
             state = memory.state[offset : offset + block.state_size]
             block.begin(memory.params, state)
             offset += block.state_size
-        if offset != len(memory.state):
-            raise ValueError(
-                f"the working layers need {offset} numbers of updater state, their configurations "
-                f"{len(memory.state)}: param_kind() and learns_as() must say the same of both"
-            )
 
     @staticmethod
     def _normalized(parts: list[Part], conf: NetworkConfiguration) -> Iterator[Normalization]:
