@@ -1465,9 +1465,38 @@ def _softmax(x: WorkspaceArray | np.ndarray[Any, Any], out: WorkspaceArray | np.
 def _rectify_back(
     x: WorkspaceArray | np.ndarray[Any, Any],
     epsilon: WorkspaceArray | np.ndarray[Any, Any],
-    out: WorkspaceArray | np.ndarray[Any, Any],
+    out: WorkspaceArray | np.ndarray[Any, Any] | None,
+) -> Any:
+    """Return ``epsilon`` where ``x`` is above 0, elsewhere 0 times it; ``None``: nothing was done."""
+
+def _cross_entropy(
+    labels: WorkspaceArray | np.ndarray[Any, Any],
+    output: WorkspaceArray | np.ndarray[Any, Any],
+    least: float,
+    most: float,
+) -> float | None:
+    """Return the sum of ``-labels * log(output)``, of outputs kept between bounds; ``None``: nothing was done."""
+
+def _cross_entropy_back(
+    labels: WorkspaceArray | np.ndarray[Any, Any],
+    output: WorkspaceArray | np.ndarray[Any, Any],
+    out: WorkspaceArray | np.ndarray[Any, Any] | None,
+) -> Any:
+    """Return ``output`` times the sum of its row of labels, minus these; ``None``: nothing was done."""
+
+def _add_up_rows(
+    rows: WorkspaceArray | np.ndarray[Any, Any], out: WorkspaceArray | np.ndarray[Any, Any]
 ) -> bool:
-    """Set ``out`` to ``epsilon`` where ``x`` is above 0, elsewhere to 0 times it; False: nothing was done."""
+    """Set ``out`` to the sum of a few rows; False: nothing was done."""
+
+def _multiply(
+    left: WorkspaceArray | np.ndarray[Any, Any],
+    right: WorkspaceArray | np.ndarray[Any, Any],
+    out: WorkspaceArray | np.ndarray[Any, Any],
+    turns_left: bool,
+    turns_right: bool,
+) -> bool:
+    """Set ``out`` to ``left @ right``, either transposed if asked for; False: it is to be done in another way."""
 
 def _multiply_in_tiles(
     left: WorkspaceArray | np.ndarray[Any, Any],

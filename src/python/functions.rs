@@ -3,6 +3,7 @@
 
 use std::ffi::CString;
 
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
@@ -38,11 +39,28 @@ fn is_ours(objects: &[&Bound<'_, PyAny>]) -> bool {
 /// The ufunc on arguments of which one is ours; `None`: by another way.
 #[inline]
 fn direct<'py>(ufunc: &Ufunc, args: Args<'_, 'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if !args.are_positional() {
+        return direct_into(ufunc, args);
+    }
     match (args.len(), args.get(0), args.get(1)) {
         (1, Some(one), _) if is_ours(&[&one]) => ufunc.fast(&[&one]),
         (2, Some(one), Some(other)) if is_ours(&[&one, &other]) => ufunc.fast(&[&one, &other]),
         _ => Ok(None),
     }
+}
+
+/// The same where `out` is given by name, and nothing else.
+fn direct_into<'py>(ufunc: &Ufunc, args: Args<'_, 'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let Some(one) = args.get(0) else { return Ok(None) };
+    let Some(out) = args.named(intern!(one.py(), "out")) else { return Ok(None) };
+    let is_done = match (args.len(), args.get(1)) {
+        (1, _) if is_ours(&[&one]) || is_ours(&[&out]) => ufunc.fast_into(&[&one], &out)?,
+        (2, Some(other)) if is_ours(&[&one, &other]) || is_ours(&[&out]) => {
+            ufunc.fast_into(&[&one, &other], &out)?
+        }
+        _ => false,
+    };
+    Ok(is_done.then(|| out.to_owned()))
 }
 
 /// The ufunc by NumPy's own ways.
@@ -94,6 +112,8 @@ macro_rules! ufunc_functions {
                 struct Direct;
 
                 impl Shortcut for Direct {
+                    const TAKES_NAMES: bool = true;
+
                     fn original() -> &'static PyOnceLock<Py<PyAny>> {
                         static ORIGINAL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
                         &ORIGINAL

@@ -69,11 +69,17 @@ mod _core {
     #[pymodule_export]
     use super::layer_manager::{PyBuilder, PyLayerWorkspaceMgr};
     #[pymodule_export]
-    use super::loops::matmul::multiply_in_tiles;
+    use super::loops::matmul::{multiply, multiply_in_tiles};
     #[pymodule_export]
     use super::loops::overlapping::add_overlapping;
     #[pymodule_export]
-    use super::loops::rows::{add_bias, rectify_back, softmax};
+    use super::loops::rows::cross_entropy::{cross_entropy, cross_entropy_back};
+    #[pymodule_export]
+    use super::loops::rows::softmax::softmax;
+    #[pymodule_export]
+    use super::loops::rows::sums::add_up_rows;
+    #[pymodule_export]
+    use super::loops::rows::{add_bias, rectify_back};
     #[pymodule_export]
     use super::manager::{
         WorkspaceManager, allocation_statistics, any_workspace_active_for_current_thread,

@@ -11,7 +11,7 @@ from numpy.linalg import _umath_linalg
 
 import ndarena
 from ndarena import ArrayType, LayerWorkspaceMgr, WorkspaceConfiguration, nn
-from ndarena._core import _multiply_in_tiles, _set_fast_paths
+from ndarena._core import _multiply, _multiply_in_tiles, _set_fast_paths
 from ndarena.nn import blas_kernels, products
 from ndarena.nn.products import (
     EACH,
@@ -208,6 +208,23 @@ def test_tiles_have_the_bits_of_stacks(shape, tile, dtype, random):
         np.testing.assert_array_equal(np.array(ours[2]), expected)
 
 
+@given(st.tuples(SIDES, SIDES, SIDES), st.sampled_from(["f4", "f8"]), st.randoms())
+@settings(max_examples=200)
+def test_products_of_transposed_matrices_have_numpys_bits(shape, dtype, random):
+    (n, depth, n_out), in_workspace = shape, random.choice([False, True])
+    turned = [random.choice([False, True]) for _ in range(2)]
+    orders = [random.choice("CF") for _ in range(3)]
+    sides = [(depth, n) if turned[0] else (n, depth), (n_out, depth) if turned[1] else (depth, n_out)]
+    matrices = [np.asarray(numbers(side, dtype, i), order=orders[i]) for i, side in enumerate(sides)]
+    expected, out = (np.full((n, n_out), np.nan, dtype, order=orders[2]) for _ in range(2))
+    np.matmul(*(x.T if turns else x for x, turns in zip(matrices, turned, strict=True)), out=expected)
+    ws = ndarena.Workspace(id="TURNED")
+    with ws if in_workspace else nullcontext():
+        ours = [ws.array(x, order="K") if in_workspace else x for x in (*matrices, out)]
+        assert _multiply(*ours, *turned)
+        np.testing.assert_array_equal(np.array(ours[2]), expected)
+
+
 def test_what_is_no_product_is_left_to_numpy_and_nothing_is_written():
     a, b, out = np.ones((3, 4), "f4"), np.ones((4, 5), "f4"), np.zeros((3, 5), "f4")
     frozen = out.copy()
@@ -226,6 +243,9 @@ def test_what_is_no_product_is_left_to_numpy_and_nothing_is_written():
         ([[1.0]], b, out),
     ):
         assert not _multiply_in_tiles(*wrong, 2, 2)
+        assert not _multiply(*wrong, False, False)
+    assert not _multiply(a, b, out, True, False)
+    assert not _multiply(a, b, out, False, True)
     assert not out.any()
     assert not shared.any()
 

@@ -9,7 +9,16 @@ from support import fixed, learning
 
 import ndarena
 from ndarena import Workspace, nn
-from ndarena._core import _add_bias, _rectify_back, _set_fast_paths, _softmax
+from ndarena._core import (
+    _add_bias,
+    _add_up_rows,
+    _cross_entropy,
+    _cross_entropy_back,
+    _multiply,
+    _rectify_back,
+    _set_fast_paths,
+    _softmax,
+)
 from ndarena.nn.activations import ActivationReLU, ActivationSoftmax
 from ndarena.nn.rectifiers import add_bias
 
@@ -24,6 +33,10 @@ def drawn(shape, dtype, seed=0, *, special=True):
     if special and x.size > 8:
         x.ravel()[rng.integers(0, x.size, 4)] = [np.inf, -np.inf, np.nan, -0.0]
     return x
+
+
+def dtype_of(name):
+    return np.dtype(name).type
 
 
 def softmax(x):
@@ -80,8 +93,39 @@ class TestBits:
     def test_the_way_back_through_a_rectifier(self, shape, dtype, make, written):
         x, epsilon = drawn(shape, dtype), drawn(shape, dtype, 1)
         given = {"x": make(x), "epsilon": make(epsilon), "apart": make(x)}
-        assert _rectify_back(given["x"], given["epsilon"], given[written])
+        assert _rectify_back(given["x"], given["epsilon"], given[written]) is given[written]
         assert same_numbers(given[written], epsilon * (x > 0))
+        made = _rectify_back(make(x), make(epsilon), None)
+        assert type(made) is type(given["x"])
+        assert same_numbers(made, epsilon * (x > 0))
+
+    def test_sums_of_few_rows(self, shape, dtype, make):
+        x = drawn(shape, dtype)
+        rows, out = make(x), make(np.ones(shape[1], dtype))
+        assert _add_up_rows(rows, out) is (shape[0] <= 64 and x.size <= 2048)
+        if shape[0] <= 64 and x.size <= 2048:
+            assert same_numbers(out, np.add.reduce(x, axis=0))
+
+    @pytest.mark.parametrize("least", [1e-10, 1e-3])
+    def test_the_cross_entropy_of_few_shares(self, shape, dtype, make, least):
+        labels, shares = drawn(shape, dtype, special=False), softmax(drawn(shape, dtype, 1, special=False))
+        found = _cross_entropy(make(labels), make(shares), least, 1.0 - least)
+        if shares.nbytes > 8192:
+            assert found is None
+            return
+        wanted = np.minimum(np.maximum(shares, dtype_of(dtype)(least)), dtype_of(dtype)(1.0 - least))
+        assert found == float((-labels * np.log(wanted)).sum())
+
+    @pytest.mark.parametrize("written", ["apart", "output"])
+    def test_the_way_back_from_labels_through_softmax(self, shape, dtype, make, written):
+        labels, shares = drawn(shape, dtype), softmax(drawn(shape, dtype, 1, special=False))
+        given = {"labels": make(labels), "output": make(shares), "apart": make(shares)}
+        wanted = shares * labels.sum(axis=1, keepdims=True) - labels
+        assert _cross_entropy_back(given["labels"], given["output"], given[written]) is given[written]
+        assert same_numbers(given[written], wanted)
+        made = _cross_entropy_back(given["labels"], make(shares), None)
+        assert type(made) is type(given["output"])
+        assert same_numbers(made, wanted)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -89,8 +133,16 @@ def test_images_whose_batch_lies_last(dtype):
     lying = [drawn((3, 4, 5, 6), dtype, seed) for seed in range(3)]
     x, epsilon, out = (array.transpose(3, 0, 1, 2) for array in lying)
     wanted = epsilon * (x > 0)
-    assert _rectify_back(x, epsilon, out)
+    assert _rectify_back(x, epsilon, out) is out
     assert same_numbers(out, wanted)
+    made = _rectify_back(x, epsilon, None)
+    assert made.strides == x.strides
+    assert same_numbers(made, wanted)
+    with Workspace(fixed(1 << 20), "ROWS") as ws:
+        made = ActivationReLU().backprop(x, ndarena.array(epsilon))
+        assert made.workspace is ws
+        assert made.strides == x.strides
+        assert same_numbers(made, wanted)
     sums, bias = drawn((3, 4, 5, 600), dtype), drawn(3, dtype, 1)
     wanted = np.maximum(sums + bias[:, None, None, None], 0)
     assert _add_bias(sums, bias, 0, True)
@@ -117,11 +169,33 @@ def refused():
     }.items():
         yield pytest.param(_softmax, (x, array), id=f"softmax-into-{name}")
         yield pytest.param(_add_bias, (array, b, -1, True), id=f"bias-{name}")
-        yield pytest.param(_rectify_back, (x, x, array), id=f"back-into-{name}")
+        yield pytest.param(_add_up_rows, (x, array), id=f"sums-into-{name}")
+        if array is not None:  # that asks for new memory
+            yield pytest.param(_rectify_back, (x, x, array), id=f"back-into-{name}")
+            yield pytest.param(_cross_entropy_back, (x, x, array), id=f"entropy-back-into-{name}")
+        if array is read_only:
+            continue
+        for out in (None, x.copy()):
+            where = "new" if out is None else "given"
+            yield pytest.param(_rectify_back, (array, x, out), id=f"back-at-{name}-{where}")
+            yield pytest.param(_rectify_back, (x, array, out), id=f"back-of-{name}-{where}")
+            yield pytest.param(_cross_entropy_back, (x, array, out), id=f"entropy-back-of-{name}-{where}")
+            yield pytest.param(_cross_entropy_back, (array, x, out), id=f"entropy-back-from-{name}-{where}")
+        yield pytest.param(_cross_entropy, (x, array, 1e-9, 1.0), id=f"entropy-of-{name}")
+        yield pytest.param(_cross_entropy, (array, x, 1e-9, 1.0), id=f"entropy-from-{name}")
+        yield pytest.param(_add_up_rows, (array, b), id=f"sums-of-{name}")
     line = np.ones(30, "f4")
     meeting = line[:24].reshape(4, 6), line[6:].reshape(4, 6)
     yield pytest.param(_softmax, meeting, id="softmax-meeting")
     yield pytest.param(_rectify_back, (x, *meeting), id="back-meeting")
+    yield pytest.param(_cross_entropy_back, (x, *meeting), id="entropy-back-meeting")
+    yield pytest.param(_cross_entropy_back, (x, x.copy(), x), id="entropy-back-into-labels")
+    yield pytest.param(_cross_entropy, (x, np.ones((6, 4), "f4"), 0.1, 0.9), id="entropy-of-another-shape")
+    yield pytest.param(_add_up_rows, (meeting[0], line[12:18]), id="sums-meeting")
+    yield pytest.param(_add_up_rows, (x, np.ones(5, "f4")), id="sums-too-short")
+    yield pytest.param(_add_up_rows, (x, np.ones((1, 6), "f4")), id="sums-of-two-axes")
+    yield pytest.param(_add_up_rows, (x, np.ones(6)), id="sums-of-another-dtype")
+    yield pytest.param(_add_up_rows, (np.ones((65, 6), "f4"), b), id="sums-of-many-rows")
     yield pytest.param(_add_bias, (meeting[0], line[12:18], -1, True), id="bias-meeting")
     yield pytest.param(_softmax, (x, np.ones((6, 4), "f4")), id="softmax-other-shape")
     yield pytest.param(_softmax, (np.ones((2, 3, 4)), np.ones((2, 3, 4))), id="softmax-three-axes")
@@ -138,7 +212,7 @@ def refused():
 @pytest.mark.parametrize(("function", "facts"), list(refused()))
 def test_what_lies_otherwise_is_left_alone(function, facts):
     before = [np.array(fact) for fact in facts]
-    assert function(*facts) is False
+    assert function(*facts) in {False, None}
     assert all(
         np.array_equal(fact, kept) for fact, kept in zip(facts, before, strict=True) if fact is not None
     )
@@ -155,7 +229,13 @@ def test_stale_arrays_are_left_alone_and_told_by_the_general_path():
         x, b = ws.ones((2, 3)), ws.ones(3)
     assert not _softmax(x, x)
     assert not _add_bias(x, b, -1, True)
-    assert not _rectify_back(x, x, x)
+    assert _rectify_back(x, x, x) is None
+    assert _rectify_back(x, x, None) is None
+    assert _cross_entropy(x, x, 0.1, 0.9) is None
+    assert _cross_entropy_back(x, x, None) is None
+    assert _cross_entropy_back(x.dtype.type(1) * np.ones((2, 3)), x, None) is None
+    assert not _add_up_rows(x, np.ones(3))
+    assert not _multiply(x, x, np.ones((2, 2)), False, True)
     for use in (
         lambda: ActivationSoftmax().forward(x, out=x),
         lambda: add_bias(x, b, rectifies=True),
@@ -168,18 +248,25 @@ def test_stale_arrays_are_left_alone_and_told_by_the_general_path():
 @pytest.mark.parametrize("size", [3, 3000])
 def test_errors_are_told_as_numpy_is_told_to(size):
     large, infinite = np.full((2, size), 3e38, "f4"), np.full((2, size), np.inf, "f4")
+    some = np.full((2, size), 0.5, "f4")
     cases = {
         "overflow encountered in add": lambda: _add_bias(large.copy(), large[0], -1, True),
+        "invalid value encountered in multiply ": lambda: _cross_entropy_back(-infinite, 0 * some, None),
+        "invalid value encountered in subtract ": lambda: _cross_entropy_back(infinite, some, None),
         "invalid value encountered in subtract": lambda: _softmax(infinite, infinite.copy()),
         "invalid value encountered in multiply": lambda: _rectify_back(-infinite, infinite, infinite.copy()),
     }
-    for message, use in cases.items():
+    if size == 3:
+        cases["overflow encountered in add "] = lambda: _add_up_rows(large, np.ones(size, "f4"))
+        cases["divide by zero encountered in log"] = lambda: _cross_entropy(some, 0 * some, 0.0, 1.0)
+    for key, use in cases.items():
+        message = key.strip()  # one of them may have several cases
         with pytest.warns(RuntimeWarning, match=message):
-            assert use()
+            assert use() is not None
         with np.errstate(all="raise"), pytest.raises(FloatingPointError, match=message):
             use()
         with np.errstate(all="ignore"), warnings.catch_warnings(action="error"):
-            assert use()
+            assert use() is not None
     far = np.full((2, size), -200.0, "f4")
     far[:, 0] = 0.0
     with warnings.catch_warnings(action="error"):

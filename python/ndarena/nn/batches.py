@@ -48,6 +48,8 @@ def positional(most: int, cure: str = SOURCES) -> Callable[[F], F]:
             if len(given) > most:
                 name = f"{type(self).__name__}.{method.__name__}"
                 raise TypeError(f"{name} takes {most} positional arguments, not {len(given)}: {cure}")
+            if len(given) == 1 and not named:  # mostly
+                return method(self, given[0])
             return method(self, *given, **named)
 
         return cast("F", called)
@@ -233,7 +235,10 @@ def _simple(data: DataSet | MultiDataSet, wiring: Wiring, dtype: np.dtype[Any]) 
         return None
     if data.features_mask is not None or data.labels_mask is not None:
         return None
-    return _batch(([x], [y], [None], [None])) if x.dtype == y.dtype == dtype and len(x) else None
+    kinds = x.dtype, y.dtype
+    if not (kinds[0] is kinds[1] is dtype or kinds == (dtype, dtype)):  # mostly they are the same objects
+        return None
+    return _batch(([x], [y], [None], [None])) if len(x) else None
 
 
 def _several(data: DataSet | MultiDataSet) -> Any:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
-from ndarena._core import functions
+from ndarena._core import _cross_entropy, _cross_entropy_back, functions
 from ndarena.nn.activations import ActivationSoftmax, IActivation
-from ndarena.nn.loss_base import CLIP, WeightedLoss, apply_mask, refuse_elements, where_wanted
-from ndarena.nn.sums import sums_along_rows
+from ndarena.nn.loss_base import CLIP, OfOutput, WeightedLoss, apply_mask, refuse_elements, where_wanted
 from ndarena.nn.words import Array, number
 
 __all__ = ["LossBinaryXENT", "LossMCXENT", "LossNegativeLogLikelihood", "LossSparseMCXENT"]
@@ -74,14 +73,41 @@ class LossMCXENT(WeightedLoss):
             self._weigh(losses)
         return losses if mask is None else apply_mask(mask, losses)
 
+    def _total(
+        self, labels: Array, pre_output: Array, activation: IActivation, mask: Array, **known: Array
+    ) -> float:
+        """Return the sum of the losses, in one go where every share counts as it is."""
+        output = known.get("output")
+        if (
+            output is not None
+            and mask is None
+            and self._is_plain
+            and isinstance(activation, ActivationSoftmax)
+        ):
+            least = self.softmax_clip_eps
+            total = _cross_entropy(labels, output, least, 1.0 - least)
+            if total is not None:
+                return total
+        return super()._total(labels, pre_output, activation, mask, **known)
+
+    @cached_property
+    def _is_plain(self) -> bool:
+        """Whether losses are of this class, clipped, and not weighed."""
+        kind = type(self)
+        is_own = kind._losses is LossMCXENT._losses  # noqa: SLF001 - of a class that may be a subclass
+        is_own = is_own and kind.compute_score_array is OfOutput.compute_score_array
+        return is_own and self.weights is None and self.softmax_clip_eps > 0.0
+
     def _gradient(
         self, labels: Array, pre_output: Array, activation: IActivation, mask: Array, output: Array
     ) -> Array:
         if not isinstance(activation, ActivationSoftmax):
             return super()._gradient(labels, pre_output, activation, mask, output)
         wanted = labels if self.weights is None else self._weigh(labels.astype(pre_output.dtype))
-        gradient = output * sums_along_rows(wanted)
-        gradient -= wanted
+        gradient = _cross_entropy_back(wanted, output, None)
+        if gradient is None:
+            gradient = output * wanted.sum(axis=1, keepdims=True)
+            gradient -= wanted
         if mask is not None:
             refuse_elements(self, mask, "softmax joins the columns")
             gradient *= mask

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -24,7 +25,7 @@ from ndarena.nn.memory import TrainingMemory
 from ndarena.nn.pace import do_step
 from ndarena.nn.passes import InferencePass, PieceTrainingPass, SteppingPass, TrainingPass
 from ndarena.nn.recurrent import RecurrentLayer
-from ndarena.nn.words import Array, share_memory
+from ndarena.nn.words import Array, is_whole, share_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from ndarena.nn.wiring import Node
 
 __all__ = ["Learner", "check_target", "delivered"]
+
+STANDARD = BackpropType.STANDARD
 
 
 class Learner(Network):
@@ -110,7 +113,7 @@ class Learner(Network):
         RuntimeError
             The network is learning already.
         """
-        if isinstance(epochs, bool) or not isinstance(epochs, int | np.integer) or epochs < 0:
+        if not is_whole(epochs) or epochs < 0:
             raise ValueError(f"epochs must be a whole number from 0 on, not {epochs!r}")
         batch = self._data_set(data, labels)
         if batch is not None:
@@ -118,7 +121,7 @@ class Learner(Network):
         else:
             self._alone(self._fit_epochs, data, epochs)
 
-    def _alone(self, work: Callable[..., Any], *facts: Any, **options: Any) -> Any:
+    def _alone(self, work: Callable[..., Any], *facts: Any) -> Any:
         """Keep others from learning meanwhile; if it fails let go of what the layers kept."""
         me = object()
         try:
@@ -129,7 +132,7 @@ class Learner(Network):
             if not self._claim.get():
                 self._claim.wait()
             try:
-                result = work(*facts, **options)
+                result = work(*facts)
             except BaseException as error:
                 self._forget()
                 if isinstance(error, MemoryError):
@@ -164,10 +167,10 @@ class Learner(Network):
 
     def _fit_batch(self, data: Any) -> None:
         """Do one iteration, or one per piece; a network without parameters has nothing to learn."""
-        if not self.num_params():
+        if not self.params().size:
             return
         batch = batch_of(data, self.wiring, self.dtype)
-        if self.configuration.backprop_type is BackpropType.STANDARD:
+        if self.configuration.backprop_type is STANDARD:
             do_step(self._iterate, batch)
             return
         self.rnn_clear_previous_state()
@@ -234,7 +237,8 @@ class Learner(Network):
     def _gradient_of(self, data: Any) -> list[Array]:
         """Set gradient and score; return the epsilons of the inputs."""
         batch, memory = batch_of(data, self.wiring, self.dtype), self._training()
-        epsilons: list[Array] = self._alone(self._learn_gradient, batch, memory, keep_epsilons=True)
+        learn = partial(self._learn_gradient, keep_epsilons=True)
+        epsilons: list[Array] = self._alone(learn, batch, memory)
         memory.settle()
         return epsilons
 
@@ -264,7 +268,7 @@ class Learner(Network):
             raise RuntimeError("feed_forward(x, training=True, keep_inputs=True) must come first")
         outputs = [work.values[node.value] for node in self.wiring.outputs]
         errors = errors_of(epsilons, outputs, self.dtype)
-        below = self._alone(work.backward, errors, keep_epsilons=True)
+        below = self._alone(partial(work.backward, errors, keep_epsilons=True))
         self._forget()
         return self.gradient().copy(), below
 

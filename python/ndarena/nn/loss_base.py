@@ -66,7 +66,7 @@ class ILossFunction:
     ) -> float:
         """Return the sum of the losses, over the number of examples (masked ones too) if ``average``."""
         total = self._total(labels, pre_output, activation, mask, **known)
-        return total / max(len(labels), 1) if average else total
+        return total / (len(labels) or 1) if average else total
 
     def _total(
         self, labels: Array, pre_output: Array, activation: IActivation, mask: Array, **known: Array

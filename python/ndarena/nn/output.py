@@ -79,7 +79,7 @@ class WithLoss(Layer):
         given, known = self._given(workspace_mgr)
         loss: Any = self.loss
         total: float = loss.compute_score(*given, average=False, **known)
-        return total / max(len(self.labels), 1) + regularization
+        return total / (len(self.labels) or 1) + regularization
 
     def compute_score_for_examples(
         self,

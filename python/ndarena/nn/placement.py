@@ -91,7 +91,8 @@ def brought_in(
     in a ring is read where it lies: its block is its own while it is learned from. Where inputs have no
     workspace, one that is right is taken as it is.
     """
-    is_in_order = x.dtype == dtype and x.flags["C_CONTIGUOUS"]
+    own = x.dtype
+    is_in_order = (own is dtype or own == dtype) and x.flags.c_contiguous
     if workspace is not None and not isinstance(x, WorkspaceArray):
         return workspace.array(x) if is_in_order else workspace.array(x, dtype, order="C")
     if is_in_order:

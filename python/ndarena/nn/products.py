@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ndarena._core import _multiply_in_tiles, functions
+from ndarena._core import _multiply, _multiply_in_tiles, functions
 from ndarena.nn.blas_kernels import is_of_intel, takes_rows_by_fours, takes_small_products, threads
 
 if TYPE_CHECKING:
@@ -53,28 +53,26 @@ def multiply(rows: Array, weights: Array, out: Array) -> None:
     """Set ``out [n, n_out]`` to ``rows [n, n_in] @ weights [n_in, n_out]``, which lies column by column."""
     n = len(rows)
     multiplications = n * weights.size
-    if multiplications < LONG_ENOUGH:
-        functions.matmul(rows, weights, out=out)
-    elif multiplications > MULTIPLICATIONS and (
-        tile := forward_tile(n, *weights.shape, itemsize=out.itemsize)
-    ):
-        _in_tiles(rows, weights, out, tile)
-    else:
-        _by_rows(rows, weights, out)
+    is_whole = multiplications < LONG_ENOUGH or (multiplications <= MULTIPLICATIONS and n % FOUR == 0)
+    if is_whole and _multiply(rows, weights, out, False, False):  # noqa: FBT003 - faster by position
+        return
+    tile = None
+    if multiplications > MULTIPLICATIONS:
+        tile = forward_tile(n, *weights.shape, itemsize=out.itemsize)
+    _in_pieces(rows, weights, out, tile)
 
 
 def multiply_back(delta: Array, weights: Array, out: Array) -> None:
     """Set ``out [n, n_in]`` to ``delta [n, n_out] @ weights.T``, of weights that lie column by column."""
     n = len(delta)
     multiplications = n * weights.size
-    if multiplications < LONG_ENOUGH:
-        functions.matmul(delta, weights.T, out=out)
-    elif multiplications > MULTIPLICATIONS and (
-        tile := backward_tile(n, *weights.shape, itemsize=out.itemsize)
-    ):
-        _in_tiles(delta, weights.T, out, tile)
-    else:
-        _by_rows(delta, weights.T, out)
+    is_whole = multiplications < LONG_ENOUGH or (multiplications <= MULTIPLICATIONS and n % FOUR == 0)
+    if is_whole and _multiply(delta, weights, out, False, True):  # noqa: FBT003 - faster by position
+        return
+    tile = None
+    if multiplications > MULTIPLICATIONS:
+        tile = backward_tile(n, *weights.shape, itemsize=out.itemsize)
+    _in_pieces(delta, weights.T, out, tile)
 
 
 def multiply_gradient(delta: Array, rows: Array, out: Array) -> None:
@@ -84,7 +82,7 @@ def multiply_gradient(delta: Array, rows: Array, out: Array) -> None:
         np.multiply(delta.T, rows, out=out)
     elif n * out.size > MULTIPLICATIONS and (tile := gradient_tile(n, *out.shape, itemsize=out.itemsize)):
         _in_tiles(delta.T, rows, out, tile)
-    else:
+    elif not _multiply(delta, rows, out, True, False):  # noqa: FBT003 - faster by position
         functions.matmul(delta.T, rows, out=out)
 
 
@@ -135,9 +133,15 @@ def rows_at_once(n: int, elements: int, *, itemsize: int) -> int:
     return 0 if n <= EACH_DOUBLE else n
 
 
-def _by_rows(left: Array, right: Array, out: Array) -> None:
+def _in_pieces(left: Array, right: Array, out: Array, tile: Tile | None) -> None:
+    """Multiply tile by tile, or without tiles by rows."""
     n = len(left)
-    whole = rows_at_once(n, right.size, itemsize=out.itemsize) if n % FOUR else n
+    if tile is not None:
+        _in_tiles(left, right, out, tile)
+        return
+    whole = n
+    if n % FOUR and n * right.size >= LONG_ENOUGH:
+        whole = rows_at_once(n, right.size, itemsize=out.itemsize)
     if whole == n:
         functions.matmul(left, right, out=out)
         return

@@ -25,7 +25,6 @@ __all__ = [
 
 MANY, LARGE = 1 << 10, 1 << 16
 """From so many elements on NumPy compares with zeros, or with rows of them, faster than with 0."""
-ARRAYS = {np.ndarray, WorkspaceArray}
 SELU_ALPHA = 1.6732632423543772
 SELU_SCALE = 1.0507009873554804
 
@@ -59,6 +58,11 @@ def add_bias(sums: Array, bias: Array, *, axis: int = -1, rectifies: bool = Fals
         sums += bias.reshape(-1, *(1,) * (sums.ndim - 1)) if axis == 0 else bias
     if rectifies:
         functions.maximum(sums, zeros_for(sums), out=sums)
+
+
+def _are_alike(x: Array, other: Array) -> bool:
+    """Tell whether both are arrays of one shape, and nothing else."""
+    return {type(x), type(other)} <= {np.ndarray, WorkspaceArray} and x.shape == other.shape
 
 
 def is_rectifier(function: IActivation) -> bool:
@@ -112,11 +116,10 @@ class ActivationReLU(IActivation):
     def backprop(self, x: Array, epsilon: Array, *, out: Array = None) -> Array:
         """Return ``epsilon`` where the function rises as ``x``, times the slope below, 0 above ``max``."""
         if self.keeps_slope:
-            if out is None and {type(x), type(epsilon)} <= ARRAYS and x.shape == epsilon.shape:
-                out = room_for(epsilon, x)
-            if out is not None and _rectify_back(x, epsilon, out):
-                return out
-            return functions.multiply(epsilon, x > 0.0, out=out)
+            made = _rectify_back(x, epsilon, out)
+            if made is None and out is None and _are_alike(x, epsilon):
+                made = _rectify_back(x, epsilon, room_for(epsilon, x))
+            return functions.multiply(epsilon, x > 0.0, out=out) if made is None else made
         flat = self.threshold == self.negative_slope == 0.0  # as without `max`: 0 at 0
         above = x > 0.0 if flat else x >= self.threshold
         slope = functions.where(above, 1.0, self.negative_slope).astype(x.dtype)

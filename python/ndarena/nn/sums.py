@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndarena._core import functions
+from ndarena._core import _add_up_rows, functions
 
 if TYPE_CHECKING:
     from ndarena.nn.words import Array
@@ -16,6 +16,8 @@ __all__ = ["add_up_rows", "sums_along_rows"]
 
 FEW = 64
 """So few elements NumPy has added up before ones are found."""
+FEW_ROWS, SHORT = 64, 2048
+"""So few rows, with so few elements, are added up one after the other."""
 LONGEST = 4096
 """Longer sums are NumPy's own, which adds pairwise and needs no ones."""
 
@@ -36,11 +38,13 @@ def _column_of_ones(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[
 
 def add_up_rows(rows: Array, out: np.ndarray[Any, Any]) -> None:
     """Set ``out [n]`` to the sum of all ``rows [N, n]``, which are floating."""
+    if _add_up_rows(rows, out):
+        return
     count = len(rows)
-    if count <= LONGEST:
-        functions.matmul(_ones((1, count), out.dtype), rows, out=out[None])
-    else:
+    if count > LONGEST or (count <= FEW_ROWS and rows.size <= SHORT):
         np.add.reduce(np.asarray(rows), axis=0, out=out)
+    else:
+        functions.matmul(_ones((1, count), out.dtype), rows, out=out[None])
 
 
 def sums_along_rows(x: Array) -> Array:

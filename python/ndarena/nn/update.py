@@ -348,7 +348,7 @@ class NetworkUpdater:
         *,
         subtracts: bool = False,
     ) -> None:
-        divisor = max(batch_size, 1) if self._mini_batch else 1
+        divisor = batch_size or 1 if self._mini_batch else 1
         if self._normalizations:
             divide(gradient, divisor, self.statistics)
             divisor = 1

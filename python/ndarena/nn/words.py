@@ -146,9 +146,12 @@ def _bare(name: str) -> str:
     return name.replace("_", "").upper()
 
 
+WHOLE = (int, np.integer)
+
+
 def is_whole(value: object) -> TypeGuard[int]:
     """Tell a whole number, Python's or NumPy's, from everything else."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return type(value) is int or (isinstance(value, WHOLE) and not isinstance(value, bool))
 
 
 def whole(value: Any, owner: str, field: str, *, least: int) -> int:

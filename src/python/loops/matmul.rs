@@ -35,6 +35,12 @@ impl<'a, 'py> Matrix<'a, 'py> {
         Ok(axes.map(|axes| Self { array, axes }))
     }
 
+    /// The transposed matrix, if that is asked for.
+    #[inline]
+    fn turned(self, is_turned: bool) -> Self {
+        if is_turned { Self { axes: self.axes.turned(), ..self } } else { self }
+    }
+
     /// Whether no byte from the first to the last of the one is among those of the other.
     fn is_apart(&self, other: &Self, size: isize) -> bool {
         let span = |matrix: &Self| {
@@ -60,12 +66,13 @@ impl<'a, 'py> Product<'a, 'py> {
     #[inline]
     fn of(
         loops: &Loops,
-        left: &'a Bound<'py, PyAny>,
-        right: &'a Bound<'py, PyAny>,
+        [left, right]: [&'a Bound<'py, PyAny>; 2],
+        turned: [bool; 2],
     ) -> PyResult<Option<Self>> {
         let (Some(first), Some(second)) = (Matrix::of(left)?, Matrix::of(right)?) else {
             return Ok(None);
         };
+        let (first, second) = (first.turned(turned[0]), second.turned(turned[1]));
         let item = first.array.item();
         let Some((entry, result)) = loops.find(item.type_num) else { return Ok(None) };
         let Some(number) = Number::of(left.py(), item.type_num)? else { return Ok(None) };
@@ -169,7 +176,22 @@ pub fn multiply_in_tiles(
         return Err(PyValueError::new_err(reason));
     }
     let Some(loops) = Loops::of_matmul(left.py())? else { return Ok(false) };
-    into(loops, left, right, out, Tile { height, width })
+    into(loops, [left, right], [false; 2], out, Tile { height, width })
+}
+
+/// `left @ right` into an array, of which each is transposed first if that is asked for. False: it is to be done in
+/// another way.
+#[pyfunction]
+#[pyo3(name = "_multiply")]
+pub fn multiply(
+    left: &Bound<'_, PyAny>,
+    right: &Bound<'_, PyAny>,
+    out: &Bound<'_, PyAny>,
+    turns_left: bool,
+    turns_right: bool,
+) -> PyResult<bool> {
+    let Some(loops) = Loops::of_matmul(left.py())? else { return Ok(false) };
+    into(loops, [left, right], [turns_left, turns_right], out, Tile::WHOLE)
 }
 
 /// `left @ right` into new memory of the current workspace; `None`: the general path.
@@ -183,7 +205,7 @@ pub fn call<'py>(
     if !fast::is_on() {
         return Ok(None);
     }
-    let Some(product) = Product::of(loops, left, right)? else { return Ok(None) };
+    let Some(product) = Product::of(loops, [left, right], [false; 2])? else { return Ok(None) };
     let (shape, size) = (product.shape(), product.size);
     let Some(result) = fast::array(py, product.number, &shape, false)? else { return Ok(None) };
     let out = result.get().form().data();
@@ -192,20 +214,20 @@ pub fn call<'py>(
     finish(loops, &[left, right], result, flags).map(Some)
 }
 
-/// The same into an array that lies apart. False: the general path, and nothing has changed that it
-/// does not write.
+/// The same into an array that lies apart, of matrices some of which are `turned`. False: the general path, and
+/// nothing has changed that it does not write.
 pub fn into<'py>(
     loops: &Loops,
-    left: &Bound<'py, PyAny>,
-    right: &Bound<'py, PyAny>,
+    matrices: [&Bound<'py, PyAny>; 2],
+    turned: [bool; 2],
     target: &Bound<'py, PyAny>,
     tile: Tile,
 ) -> PyResult<bool> {
-    let py = left.py();
+    let py = target.py();
     if !fast::is_on() {
         return Ok(false);
     }
-    let Some(product) = Product::of(loops, left, right)? else { return Ok(false) };
+    let Some(product) = Product::of(loops, matrices, turned)? else { return Ok(false) };
     let Some(out) = Matrix::of(target)? else { return Ok(false) };
     let is_packed = out.array.flags() & (C_CONTIGUOUS | F_CONTIGUOUS) != 0;
     let usable = is_packed

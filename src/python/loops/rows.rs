@@ -1,5 +1,6 @@
 //! What layers do to all rows of a matrix, in one go where NumPy would go through memory again and again:
-//! biases and rectifiers, and shares that add up to 1. Numbers are those of NumPy's loops, bit for bit.
+//! biases and rectifiers, shares that add up to 1 and how far they are from labels, sums of rows. Numbers are
+//! those of NumPy's loops, bit for bit.
 //!
 //! Invariants
 //! 1. Those of `loops`. Arrays are of the same one of the two plain floating dtypes, aligned and without gaps,
@@ -8,7 +9,12 @@
 
 #![allow(unsafe_code)]
 
+pub mod cross_entropy;
+pub mod softmax;
+pub mod sums;
+
 use std::ffi::c_int;
+use std::mem::MaybeUninit;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -16,9 +22,10 @@ use pyo3::sync::PyOnceLock;
 
 use super::elementwise::apart;
 use super::job::LONG;
-use super::{Flags, Loops, NOTHING, PLAIN_FLOATS, Strand};
+use super::{Flags, Loops, PLAIN_FLOATS, Strand};
 use crate::python::fast;
 use crate::python::foreign;
+use crate::python::handle::WorkspaceArray;
 use crate::python::npy::{ALIGNED, C_CONTIGUOUS, F_CONTIGUOUS, FewAxes, numpy};
 use crate::python::numbers::Number;
 use crate::python::seen::Seen;
@@ -26,16 +33,33 @@ use crate::python::seen::Seen;
 /// So many bytes are worked on at a time: they stay in the nearest cache.
 const NEAR: isize = 8192;
 
+/// Room for them, with whatever is there.
 #[repr(align(64))]
-struct Buffer([u8; NEAR.unsigned_abs()]);
+struct Buffer(MaybeUninit<[u8; NEAR.unsigned_abs()]>);
+
+impl Buffer {
+    fn new() -> Self {
+        Self(MaybeUninit::uninit())
+    }
+
+    fn address(&mut self) -> *mut u8 {
+        self.0.as_mut_ptr().cast()
+    }
+}
+
+#[repr(align(64))]
+struct Zeros([u8; NEAR.unsigned_abs()]);
 
 /// What a rectifier compares with: NumPy's loop is quicker with as many zeros than with one.
-static ZEROS: Buffer = Buffer([0; NEAR.unsigned_abs()]);
+static ZEROS: Zeros = Zeros([0; NEAR.unsigned_abs()]);
+
+/// A bias is repeated for so many times fewer rows than there are, at least.
+const FEWER: isize = 4;
 
 /// NumPy's loops for one dtype.
 struct Steps {
     /// In the order of `Step`, with the entry of the table.
-    loops: [(&'static Loops, usize); 5],
+    loops: [(&'static Loops, usize); STEPS.len()],
     /// Bytes of an element.
     size: isize,
 }
@@ -45,10 +69,17 @@ struct Steps {
 enum Step {
     Add,
     Subtract,
-    Maximum,
-    Exp,
+    Multiply,
     Divide,
+    Maximum,
+    Minimum,
+    Exp,
+    Log,
 }
+
+/// NumPy's names of them.
+const STEPS: [&str; 8] =
+    ["add", "subtract", "multiply", "divide", "maximum", "minimum", "exp", "log"];
 
 /// By dtype; filled at import, as nobody waits between the look at an operand and its use.
 static KNOWN: [PyOnceLock<Option<Steps>>; PLAIN_FLOATS.len()] =
@@ -73,7 +104,7 @@ impl Steps {
     fn find(py: Python<'_>, type_num: c_int) -> PyResult<Option<Self>> {
         let Some(number) = Number::of(py, type_num)? else { return Ok(None) };
         let mut found = Vec::new();
-        for name in ["add", "subtract", "maximum", "exp", "divide"] {
+        for name in STEPS {
             let Some(loops) = Loops::of(&numpy(py)?.getattr(name)?)? else { return Ok(None) };
             match loops.find(type_num) {
                 Some((entry, result)) if result == type_num && loops.entry(entry).is_some() => {
@@ -83,7 +114,7 @@ impl Steps {
             }
         }
         let size = number.item.size;
-        Ok(<[_; 5]>::try_from(found).ok().map(|loops| Self { loops, size }))
+        Ok(<[_; STEPS.len()]>::try_from(found).ok().map(|loops| Self { loops, size }))
     }
 
     /// # Safety
@@ -95,6 +126,26 @@ impl Steps {
         unsafe { loops.run(entry, &strands, count) }
     }
 
+    /// A number in their dtype.
+    fn cell(&self, value: f64) -> Cell {
+        if self.size == 8 {
+            return Cell(value.to_ne_bytes());
+        }
+        let mut cell = Cell::default();
+        #[expect(clippy::cast_possible_truncation, reason = "as NumPy takes Python's numbers")]
+        cell.0[..4].copy_from_slice(&(value as f32).to_ne_bytes());
+        cell
+    }
+
+    /// A number of their dtype.
+    fn value(&self, Cell(cell): &Cell) -> f64 {
+        if self.size == 8 {
+            return f64::from_ne_bytes(*cell);
+        }
+        let [first, second, third, fourth, ..] = *cell;
+        f32::from_ne_bytes([first, second, third, fourth]).into()
+    }
+
     /// Elements one after the other.
     fn row(&self, address: *mut u8) -> Strand {
         Strand { address, step: self.size }
@@ -104,6 +155,18 @@ impl Steps {
 /// One element again and again.
 fn same(address: *mut u8) -> Strand {
     Strand { address, step: 0 }
+}
+
+/// One number of either dtype; at first 0.
+#[derive(Default)]
+#[repr(align(8))]
+struct Cell([u8; 8]);
+
+impl Cell {
+    /// Again and again.
+    fn strand(&mut self) -> Strand {
+        same(self.0.as_mut_ptr())
+    }
 }
 
 /// A floating array without gaps, its axes in whatever order.
@@ -157,6 +220,28 @@ fn is_dense(shape: &[isize], strides: &[isize], size: isize) -> bool {
         seen += 1;
     }
     seen == axes().count()
+}
+
+/// Where a result like the first of two operands goes: what is given, else new memory, of the current workspace if
+/// one of them is ours. To be asked before they are looked at, as other code may run. `None`: the general path.
+fn target_of<'py>(
+    given: Option<Bound<'py, PyAny>>,
+    operands: [&Bound<'py, PyAny>; 2],
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if given.is_some() {
+        return Ok(given);
+    }
+    let [like, _] = operands;
+    if !operands.iter().any(|operand| operand.is_exact_instance_of::<WorkspaceArray>()) {
+        return foreign::call_method(numpy(like.py())?, "empty_like", (like,), None).map(Some);
+    }
+    let Some(like) = Dense::of(like)? else { return Ok(None) };
+    let (orders, shape) = (like.array.flags() & (C_CONTIGUOUS | F_CONTIGUOUS), like.axes.shape());
+    if orders == 0 {
+        return Ok(None);
+    }
+    let made = fast::array(like.array.py(), like.number, shape, orders & C_CONTIGUOUS == 0)?;
+    Ok(made.map(Bound::into_any))
 }
 
 /// Works, while other threads have the interpreter if there is much to do.
@@ -256,7 +341,8 @@ impl Biased {
     unsafe fn by_columns(&self) -> Flags {
         let (count, size) = (self.count, self.steps.size);
         let rows = self.size / count;
-        let together = (self.near() / count).min(rows);
+        // Few rows are gone through more often than the numbers are written for all of them.
+        let together = (self.near() / count).min(rows / FEWER);
         let mut flags = Flags::NONE;
         if together < 2 {
             for row in 0..rows {
@@ -268,12 +354,13 @@ impl Biased {
             return flags;
         }
         let bytes = (count * size).unsigned_abs();
-        let mut repeated = Buffer([0; NEAR.unsigned_abs()]);
-        for place in repeated.0.chunks_exact_mut(bytes).take(together.unsigned_abs()) {
-            // SAFETY: the caller's word: the bias has so many bytes, and so has the place.
-            unsafe { self.bias.copy_to_nonoverlapping(place.as_mut_ptr(), bytes) };
+        let mut repeated = Buffer::new();
+        let bias = repeated.address();
+        for place in 0..together.unsigned_abs() {
+            let place = bias.wrapping_add(place * bytes);
+            // SAFETY: the caller's word: the bias has so many bytes; there is room for as many of them.
+            unsafe { self.bias.copy_to_nonoverlapping(place, bytes) };
         }
-        let bias = repeated.0.as_mut_ptr();
         let mut row = 0;
         while row < rows {
             let height = together.min(rows - row);
@@ -315,115 +402,21 @@ impl Biased {
     }
 }
 
-/// Sets the rows of `out`, which may be `x`, to the exponentials of those of `x` over their sum. False: nothing
-/// has changed, and it is to be done in another way.
-#[pyfunction]
-#[pyo3(name = "_softmax")]
-pub fn softmax(x: &Bound<'_, PyAny>, out: &Bound<'_, PyAny>) -> PyResult<bool> {
-    let py = x.py();
-    let (Some(x), Some(out)) = (Dense::of(x)?, Dense::of(out)?) else { return Ok(false) };
-    let &[rows, length] = x.axes.shape() else { return Ok(false) };
-    let usable = fast::is_on()
-        && x.is_in_rows()
-        && out.is_in_rows()
-        && out.array.is_writeable()
-        && x.is_alike(&out)
-        && x.may_become(&out);
-    let Some(steps) = Steps::of(&x.array).filter(|_| usable) else { return Ok(false) };
-    let softmax = Softmax { steps, x: x.array.data(), out: out.array.data(), rows, length };
-    // SAFETY: invariants 1 and 2: so many rows of that length in both.
-    let [subtract, exp, divide] = work(py, [&x, &out], || unsafe { softmax.run() })?;
-    subtract.report(py, "subtract")?;
-    exp.report(py, "exp")?;
-    divide.report(py, "divide").map(|()| true)
-}
-
-struct Softmax {
-    steps: &'static Steps,
-    x: *mut u8,
-    out: *mut u8,
-    rows: isize,
-    length: isize,
-}
-
-// SAFETY: as for `Biased`.
-unsafe impl Send for Softmax {}
-
-/// One number of either dtype.
-#[repr(align(8))]
-struct Cell([u8; 8]);
-
-impl Softmax {
-    /// # Safety
-    /// Invariants 1 and 2.
-    unsafe fn run(&self) -> [Flags; 3] {
-        let bytes = self.length * self.steps.size;
-        let together = (NEAR / bytes).clamp(1, self.rows);
-        let mut flags = [Flags::NONE; 3];
-        let mut row = 0;
-        while row < self.rows {
-            let count = together.min(self.rows - row);
-            let [x, out] = [self.x, self.out].map(|first| first.wrapping_offset(row * bytes));
-            // SAFETY: the caller's word: rows of both.
-            let here = unsafe { self.some(x, out, count) };
-            flags = [0, 1, 2].map(|i| flags[i].or(here[i]));
-            row += count;
-        }
-        flags
-    }
-
-    /// Some rows that stay near: all of them step by step.
-    ///
-    /// # Safety
-    /// Invariants 1 and 2, for so many rows.
-    unsafe fn some(&self, x: *mut u8, out: *mut u8, rows: isize) -> [Flags; 3] {
-        let (steps, length) = (self.steps, self.length);
-        let (mut subtract, mut divide) = (Flags::NONE, Flags::NONE);
-        let size = steps.size.unsigned_abs();
-        for row in 0..rows {
-            let [x, out] = [x, out].map(|first| first.wrapping_offset(row * length * steps.size));
-            let mut largest = Cell([0; 8]);
-            let top = same(largest.0.as_mut_ptr());
-            // SAFETY: the caller's word: a row has a first element, and a cell room for it.
-            unsafe { x.copy_to_nonoverlapping(top.address, size) };
-            if length > 1 {
-                let rest = steps.row(x.wrapping_offset(steps.size));
-                // SAFETY: as above: the rest of the row is folded into the cell.
-                unsafe { steps.run(Step::Maximum, [top, rest, top], length - 1) };
-            }
-            let strands = [steps.row(x), top, steps.row(out)];
-            // SAFETY: the caller's word.
-            subtract = subtract.or(unsafe { steps.run(Step::Subtract, strands, length) });
-        }
-        let all = [steps.row(out), steps.row(out), NOTHING];
-        // SAFETY: the caller's word.
-        let exp = unsafe { steps.run(Step::Exp, all, rows * length) };
-        for row in 0..rows {
-            let out = steps.row(out.wrapping_offset(row * length * steps.size));
-            let mut total = Cell([0; 8]);
-            let sum = same(total.0.as_mut_ptr());
-            // SAFETY: the caller's word: the row is folded into the cell, which is 0.
-            unsafe { steps.run(Step::Add, [sum, out, sum], length) };
-            // SAFETY: the caller's word.
-            divide = divide.or(unsafe { steps.run(Step::Divide, [out, sum, out], length) });
-        }
-        [subtract, exp, divide]
-    }
-}
-
-/// Sets `out`, which may be either, to `epsilon` where `x` is above 0, elsewhere to 0 times it. False: nothing has
-/// changed, and it is to be done in another way.
+/// `epsilon` where `x` is above 0, elsewhere 0 times it: in `out`, which may be either, or where results go. `None`:
+/// nothing has changed, and it is to be done in another way.
 #[pyfunction]
 #[pyo3(name = "_rectify_back")]
-pub fn rectify_back(
-    x: &Bound<'_, PyAny>,
-    epsilon: &Bound<'_, PyAny>,
-    out: &Bound<'_, PyAny>,
-) -> PyResult<bool> {
+pub fn rectify_back<'py>(
+    x: &Bound<'py, PyAny>,
+    epsilon: &Bound<'py, PyAny>,
+    out: Option<Bound<'py, PyAny>>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = x.py();
-    let (Some(x), Some(epsilon), Some(out)) = (Dense::of(x)?, Dense::of(epsilon)?, Dense::of(out)?)
+    let Some(target) = target_of(out, [epsilon, x])? else { return Ok(None) };
+    let (Some(x), Some(epsilon), Some(out)) =
+        (Dense::of(x)?, Dense::of(epsilon)?, Dense::of(&target)?)
     else {
-        return Ok(false);
+        return Ok(None);
     };
     let usable = fast::is_on()
         && Flags::CAN_BE_READ
@@ -433,7 +426,7 @@ pub fn rectify_back(
         && x.may_become(&out)
         && epsilon.may_become(&out);
     if !usable {
-        return Ok(false);
+        return Ok(None);
     }
     let places = Places([&x, &epsilon, &out].map(|dense| dense.array.data()));
     let (count, is_single) = (x.array.size().unsigned_abs(), x.array.item().size == 4);
@@ -443,7 +436,8 @@ pub fn rectify_back(
         // SAFETY: invariants 1 and 2: so many elements of that type in each.
         Flags::during(|| unsafe { pass(&places, count) })
     };
-    work(py, [&x, &epsilon, &out], run)?.report(py, "multiply").map(|()| true)
+    work(py, [&x, &epsilon, &out], run)?.report(py, "multiply")?;
+    Ok(Some(target))
 }
 
 struct Places([*mut u8; 3]);

@@ -71,6 +71,14 @@ impl FewAxes {
         Some(axes)
     }
 
+    /// The same the other way round.
+    #[inline]
+    pub fn turned(mut self) -> Self {
+        self.shape[..self.len].reverse();
+        self.strides[..self.len].reverse();
+        self
+    }
+
     /// Number of elements along each axis.
     #[inline]
     pub fn shape(&self) -> &[isize] {

@@ -104,7 +104,9 @@ fn into<'py>(
     target: &Bound<'py, PyAny>,
 ) -> PyResult<bool> {
     match inputs {
-        [left, right] if is_matmul => matmul::into(loops, left, right, target, matmul::Tile::WHOLE),
+        [left, right] if is_matmul => {
+            matmul::into(loops, [left, right], [false; 2], target, matmul::Tile::WHOLE)
+        }
         _ => elementwise::into(loops, inputs, target),
     }
 }
