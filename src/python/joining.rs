@@ -35,10 +35,30 @@ pub fn in_a_row<'py>(
     if !fast::is_on() || args.len() != 1 || !kwargs.is_empty() {
         return Ok(None);
     }
-    let Some(items) = items(args)? else { return Ok(None) };
-    let Some(arrays) = alike(&items, Seen::in_place)? else { return Ok(None) };
+    match items(args)? {
+        Some(items) => made(args.py(), join, &items),
+        None => Ok(None),
+    }
+}
+
+/// Arrays one after the other in the current workspace, though none of them lies in one; `None`: in another way.
+#[pyfunction]
+#[pyo3(name = "_concatenate_here")]
+pub fn concatenate_here<'py>(
+    py: Python<'py>,
+    parts: Vec<Bound<'py, PyAny>>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if fast::is_on() { made(py, Join::Concatenate, &parts) } else { Ok(None) }
+}
+
+fn made<'py>(
+    py: Python<'py>,
+    join: Join,
+    items: &[Bound<'py, PyAny>],
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let Some(arrays) = alike(items, Seen::in_place)? else { return Ok(None) };
     let Some(shape) = joined(&arrays, 0, join) else { return Ok(None) };
-    let (py, item) = (args.py(), arrays[0].item());
+    let item = arrays[0].item();
     let Some(number) = Number::of(py, item.type_num)? else { return Ok(None) };
     let Some(result) = fast::array(py, number, &shape, false)? else { return Ok(None) };
     Ok(join_packed(py, &arrays, result.get().form())?.then(|| result.into_any()))

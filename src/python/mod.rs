@@ -67,6 +67,8 @@ mod _core {
     #[pymodule_export]
     use super::handle::WorkspaceArray;
     #[pymodule_export]
+    use super::joining::concatenate_here;
+    #[pymodule_export]
     use super::layer_manager::{PyBuilder, PyLayerWorkspaceMgr};
     #[pymodule_export]
     use super::loops::matmul::{multiply, multiply_in_tiles};

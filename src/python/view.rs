@@ -141,7 +141,7 @@ pub fn join_packed(py: Python<'_>, sources: &[Seen<'_, '_>], target: &Form) -> P
 }
 
 /// Fewer bytes are copied before another thread would have begun.
-const SHORT: usize = 16 << 10;
+const SHORT: usize = 128 << 10;
 
 /// Where a packed array begins, and its bytes; `None` of elements with references.
 fn span(array: &Seen<'_, '_>) -> Option<(*mut u8, usize)> {

@@ -362,7 +362,7 @@ def test_another_thread_destroys_the_current_workspace_during_a_long_loop(what):
 
 def test_many_threads_with_workspaces_of_their_own(switch_often):
     """The same program in each of them; flags of errors belong to a thread."""
-    want = np.exp(np.linspace(-5, 5, 3000)) + 1.0
+    want = np.exp(np.linspace(-5, 5, 40_000)) + 1.0
     errors = []
 
     def work(k):
@@ -370,12 +370,12 @@ def test_many_threads_with_workspaces_of_their_own(switch_often):
             workspace = Workspace(fixed(MIB), f"T{k}")
             for turn in range(15):
                 with workspace, np.errstate(all="raise" if turn % 2 else "ignore"):
-                    x = workspace.array(np.linspace(-5, 5, 3000))
+                    x = workspace.array(np.linspace(-5, 5, 40_000))
                     assert (np.exp(x) + 1.0).numpy().tobytes() == want.tobytes()
                     if k % 2:
                         with np.errstate(all="ignore"):
-                            x / workspace.zeros(3000)
-                    assert (x[1:] * 2.0).shape == (2999,)
+                            x / workspace.zeros(40_000)
+                    assert (x[1:] * 2.0).shape == (39_999,)
         except Exception as error:
             errors.append(error)
 

@@ -18,7 +18,7 @@ MODES = ["ignore", "warn", "raise", "call", "print", "log"]
 FLAGS = {"divide": 1, "over": 2, "under": 4, "invalid": 8}
 """The errors of NumPy, and the bits by which it tells them to a callback."""
 
-SHORT, LONG = 19, 2500
+SHORT, LONG = 19, 40_000
 """Sizes below and above the one from which other threads may run."""
 
 

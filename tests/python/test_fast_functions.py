@@ -64,7 +64,7 @@ def test_the_table_is_numpys():
 def test_every_function_on_every_dtype(ws, name):
     call, nin = of_module(name), getattr(np, name).nin
     for dtype in DTYPES:
-        for n in (1, 17, 2049):
+        for n in (1, 17, 2049, 32_769):
             three_ways(ws, call, *[packed(numbers(dtype, n, 3 * k)) for k in range(nin)])
         square = numbers(dtype, 9).reshape(3, 3)
         three_ways(ws, call, *[packed(square)] * nin)

@@ -11,7 +11,7 @@ from fast_support import DTYPES, fast_paths, laid_out, numbers, packed, three_wa
 
 import ndarena
 
-LONG = 5000
+LONG = 40_000
 LAYOUTS = list(laid_out(np.ones((2, 2))))
 
 

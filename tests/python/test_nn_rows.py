@@ -23,7 +23,19 @@ from ndarena.nn.activations import ActivationReLU, ActivationSoftmax
 from ndarena.nn.rectifiers import add_bias
 
 DTYPES = ["float32", "float64"]
-SHAPES = [(1, 1), (1, 64), (3, 1), (7, 10), (128, 10), (5, 1000), (2, 2049), (3, 5000), (700, 3)]
+SHAPES = [
+    (1, 1),
+    (1, 64),
+    (3, 1),
+    (7, 10),
+    (128, 10),
+    (5, 1000),
+    (2, 2049),
+    (3, 5000),
+    (700, 3),
+    (40, 1000),
+    (11_000, 3),
+]
 
 
 def drawn(shape, dtype, seed=0, *, special=True):
@@ -245,7 +257,7 @@ def test_stale_arrays_are_left_alone_and_told_by_the_general_path():
             use()
 
 
-@pytest.mark.parametrize("size", [3, 3000])
+@pytest.mark.parametrize("size", [3, 3000, 20_000])
 def test_errors_are_told_as_numpy_is_told_to(size):
     large, infinite = np.full((2, size), 3e38, "f4"), np.full((2, size), np.inf, "f4")
     some = np.full((2, size), 0.5, "f4")

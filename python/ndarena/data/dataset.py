@@ -86,7 +86,9 @@ class DataSet(Examples):
         made.features_mask = None if features_mask is None else change(features_mask)
         made.labels_mask = None if labels_mask is None else change(labels_mask)
         made.metadata = metadata
-        made._check_lengths()  # noqa: SLF001 - of this very class
+        is_simple = metadata is features_mask is labels_mask is None and labels is not None
+        if not (is_simple and len(made.labels) == len(made.features)):  # mostly that is all there is to check
+            made._check_lengths()  # noqa: SLF001 - of this very class
         return made
 
     @classmethod

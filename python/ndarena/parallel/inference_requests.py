@@ -54,7 +54,7 @@ class Reply:
 
     def result(self) -> Any:
         """Wait, and return the answer or raise the error; `leave` must follow."""
-        while not self.comes() and self._answer is NONE:
+        while not self._lock.acquire(timeout=LONG) and self._answer is NONE:  # as `comes`
             pass
         return self.outcome()
 
@@ -87,10 +87,6 @@ class Reply:
         elif not self._over:  # who leaves now finds the line
             line.append(self)
 
-    def wake(self) -> None:
-        """Let the thread go on."""
-        self._lock.release()
-
     def cancel(self) -> None:
         """Say that there will be no answer; more than once does no harm."""
         with suppress(RuntimeError):  # it is awake already
@@ -100,7 +96,7 @@ class Reply:
 def wake_next(line: deque[Reply]) -> None:
     """Wake the first in a line, if there is one, who will wake the next."""
     try:  # noqa: SIM105 - in a fraction of the time
-        line.popleft().wake()
+        line.popleft()._lock.release()  # noqa: SLF001 - of this module's, without a call more
     except IndexError:  # another one has woken the last
         pass
 
@@ -123,13 +119,12 @@ class Request:
         That is the version of the model, and the shapes but for the rows, which are counted; where it takes
         indices also the kind of numbers.
         """
-        x = self.features[0]
-        self.rows: int = x.shape[0] if x.shape else 0
-        if x.shape and len(self.features) == 1 and self.masks[0] is None:  # as nearly all are
-            if not self.served.merges:
+        served, (x, *others), shape = self.served, self.features, self.features[0].shape
+        self.rows: int = shape[0] if shape else 0
+        if shape and not others and self.masks[0] is None:  # as nearly all are
+            if not served.merges:
                 return object()
-            key = (self.served, x.shape[1:])
-            return (*key, x.dtype.kind) if self.served.takes_indices else key
+            return (served, shape[1:], x.dtype.kind) if served.takes_indices else (served, shape[1:])
         parts, rows = list[object]([self.served]), set()
         for array in (*self.features, *self.masks):
             if array is None:
@@ -155,9 +150,8 @@ class Request:
 
         A thread that only waits is woken at once, or stands in a line.
         """
-        reply, self.reply = self.reply, None
-        self.features, self.masks = [], []
-        if isinstance(reply, Reply):
+        reply, self.reply, self.features, self.masks = self.reply, None, [], []
+        if type(reply) is Reply:
             reply.set_answer(answer, line)
         elif reply is not None:
             try:
@@ -168,13 +162,14 @@ class Request:
 
 def settle(batch: Sequence[Request], answers: Sequence[Answer]) -> None:
     """Give answers to requests: to threads that wait for them first, then to futures, whose callbacks run."""
-    line: deque[Reply] = deque()
-    both = list(zip(batch, answers, strict=True))
-    for request, answer in both:
-        if isinstance(request.reply, Reply):
+    line, others = deque[Reply](), []
+    for request, answer in zip(batch, answers, strict=True):
+        if type(request.reply) is Reply:
             request.settle(answer, line)
+        else:
+            others.append((request, answer))
     wake_next(line)
-    for request, answer in both:
+    for request, answer in others:
         request.settle(answer)
 
 
@@ -189,13 +184,12 @@ class _Lane:
         self.awaited: int | None = None
         """The rows for which a worker waits; no other one takes from this lane meanwhile."""
 
-    def add(self, request: Request) -> None:
-        """Put a request at the end."""
-        self.requests.append(request)
-        self.rows += request.rows
-
     def pop(self, limit: int) -> list[Request]:
         """Take requests of at most so many rows from the front, and at least one."""
+        if self.rows <= limit:
+            taken, self.rows = list(self.requests), 0
+            self.requests.clear()
+            return taken
         taken = [self.requests.popleft()]
         rows = taken[0].rows
         while self.requests and rows + self.requests[0].rows <= limit:
@@ -232,6 +226,8 @@ class RequestQueue:
         lock = threading.Lock()
         self._room, self._idle, self._filled = (threading.Condition(lock) for _ in range(3))
         self._lock, self._closed, self._process = lock, False, os.getpid()
+        self._waiting = 0
+        """How many workers wait, for a request or for more."""
 
     def put(self, request: Request) -> None:
         """Add a request, as soon as there is room.
@@ -244,17 +240,32 @@ class RequestQueue:
         if self._process != os.getpid():
             raise RuntimeError("a forked process has no workers: make another ParallelInference there")
         with self._lock:
-            self._wait_for_room()
+            if self._closed or self._count >= self._limit:
+                self._wait_for_room()
             lane = self._lanes.get(request.key)
             if lane is None:
                 lane = self._lanes[request.key] = _Lane()
-            lane.add(request)
+            lane.requests.append(request)
+            lane.rows += request.rows
             self._count += 1
-            if lane.awaited is None:
-                self._idle.notify_all()  # all: a signal inside may leave one behind that was woken already
-                self._filled.notify_all()
-            elif self._is_enough(lane, lane.awaited):
-                self._filled.notify_all()
+            if self._waiting:
+                self._tell_of(lane)
+
+    def _tell_of(self, lane: _Lane) -> None:
+        """Wake workers for which there is something to do, now that there is another request."""
+        if lane.awaited is None:
+            self._idle.notify_all()  # all: a signal inside may leave one behind that was woken already
+            self._filled.notify_all()
+        elif self._is_enough(lane, lane.awaited):
+            self._filled.notify_all()
+
+    def _wait(self, condition: threading.Condition, seconds: float | None = None) -> None:
+        """Wait as a worker."""
+        self._waiting += 1
+        try:
+            condition.wait(seconds)
+        finally:
+            self._waiting -= 1
 
     def _wait_for_room(self) -> None:
         try:
@@ -275,7 +286,7 @@ class RequestQueue:
             while (found := self._next()) is None:
                 if self._closed:
                     return []
-                self._idle.wait()
+                self._wait(self._idle)
             mine, lane = found
             if mine == key:
                 self._wait_to_fill(lane, min(rows, self._batch_limit))
@@ -300,7 +311,7 @@ class RequestQueue:
         deadline = time.monotonic() + self._max_wait
         try:
             while not self._is_enough(lane, rows) and (left := deadline - time.monotonic()) > 0:
-                self._filled.wait(min(left, threading.TIMEOUT_MAX))
+                self._wait(self._filled, min(left, threading.TIMEOUT_MAX))
         finally:
             lane.awaited = None
 

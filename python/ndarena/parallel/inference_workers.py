@@ -16,6 +16,7 @@ import numpy as np
 
 from ndarena._core import (
     WorkspaceConfiguration,
+    _concatenate_here,
     check_if_workspace_exists,
     get_workspace_for_current_thread,
 )
@@ -118,7 +119,7 @@ def _work(queue: RequestQueue, index: int, counts: list[int]) -> None:
             counts[index] += len(batch)
             awaited = [request for request in batch if request.is_awaited()]
             answers = answered(awaited, index)
-            rows = sum(request.rows for request in awaited)
+            rows = sum([request.rows for request in awaited])
             expected = batching.expected(key, rows, queue.rows_of(key))
             settle(awaited, answers)
             batch, awaited, answers = [], [], []  # nothing is held while there is nothing to do
@@ -173,7 +174,7 @@ def merged(
     batch: Sequence[Request], dtype: np.dtype[Any], make: Callable[..., Array]
 ) -> tuple[list[Array], list[Array]]:
     """Return features and masks of all requests, one below the other, in arrays that ``make`` makes."""
-    rows = sum(request.rows for request in batch)
+    rows = sum([request.rows for request in batch])
 
     def together(parts: Sequence[Array]) -> Array:
         if parts[0] is None:
@@ -181,6 +182,8 @@ def merged(
         kind = dtype
         if parts[0].dtype.kind in "iu" and (common := np.result_type(*parts)).kind in "iu":
             kind = common  # they may be indices
+        if make is not np.empty and parts[0].dtype == kind and (made := _concatenate_here(parts)) is not None:
+            return made
         return np.concatenate(parts, out=make((rows, *parts[0].shape[1:]), kind), casting="unsafe")
 
     # Lists: of a generator CPython makes longer tuples, and keeps two thousand of those it has shortened.
@@ -197,11 +200,14 @@ def divided(batch: Sequence[Request], outputs: Sequence[Array]) -> list[list[Arr
     ValueError
         There is not a row for every row.
     """
-    *ends, rows = accumulate(request.rows for request in batch)
+    *ends, rows = accumulate([request.rows for request in batch])
     if any(len(output) != rows for output in outputs):
         raise ValueError(f"{rows} rows went in, {list(map(len, outputs))} came out")
     views = [np.asarray(output) for output in outputs]
     edges = zip((0, *ends), (*ends, rows), strict=True)
+    if len(views) == 1:  # as nearly all have
+        (view,) = views
+        return [[view[begin:end].copy()] for begin, end in edges]
     return [[view[begin:end].copy() for view in views] for begin, end in edges]
 
 

@@ -16,8 +16,9 @@ use super::{Flags, Loops, Strand, Strands};
 use crate::python::npy::{ALIGNED, C_CONTIGUOUS, F_CONTIGUOUS};
 use crate::python::seen::Seen;
 
-/// More elements than this are computed without the interpreter's lock.
-pub(super) const LONG: isize = 2048;
+/// More elements than this are computed without the interpreter's lock. Where other threads want it, getting it back
+/// takes longer than a few microseconds of work; fewer are done before another thread would have begun.
+pub(super) const LONG: isize = 1 << 15;
 
 /// An array whose elements follow each other without gaps.
 pub(super) struct Packed<'a, 'py> {

@@ -12,7 +12,6 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use super::elementwise::{finish, is_quiet};
-use super::job::LONG;
 use super::{Flags, Loops, NOTHING, Strand};
 use crate::python::fast;
 use crate::python::foreign;
@@ -20,6 +19,9 @@ use crate::python::npy::{ALIGNED, C_CONTIGUOUS, F_CONTIGUOUS, FewAxes};
 use crate::python::numbers::Number;
 use crate::python::order;
 use crate::python::seen::Seen;
+
+/// More multiplications are done without the interpreter's lock.
+const SHORT: isize = 1 << 20;
 
 struct Matrix<'a, 'py> {
     array: Seen<'a, 'py>,
@@ -117,7 +119,7 @@ impl<'a, 'py> Product<'a, 'py> {
             unsafe { loops.run_core(self.entry, &strands, &[count, height, n, width], &steps) }
         };
         let run = || tile.pieces([m, p]).map(row).fold(Flags::NONE, Flags::or);
-        if m.saturating_mul(n).saturating_mul(p) <= LONG {
+        if m.saturating_mul(n).saturating_mul(p) <= SHORT {
             return Ok(run());
         }
         let _pins = (self.first.array.pin()?, self.second.array.pin()?);

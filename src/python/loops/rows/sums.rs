@@ -13,10 +13,11 @@ use super::{Dense, Step, Steps, same};
 use crate::python::fast;
 use crate::python::loops::Flags;
 use crate::python::loops::elementwise::apart;
-use crate::python::loops::job::LONG;
 
 /// Of more rows a product with ones is sooner done.
 const FEW: isize = 64;
+/// And of more elements.
+const SHORT: isize = 2048;
 
 /// Sets `out`, one number for each column, to the sums of a few rows. False: nothing has changed, and it is to be done
 /// in another way.
@@ -28,7 +29,7 @@ pub fn add_up_rows(rows: &Bound<'_, PyAny>, out: &Bound<'_, PyAny>) -> PyResult<
     let &[count, length] = rows.axes.shape() else { return Ok(false) };
     let usable = fast::is_on()
         && count <= FEW
-        && rows.array.size() <= LONG
+        && rows.array.size() <= SHORT
         && rows.is_in_rows()
         && *out.axes.shape() == [length]
         && out.array.is_writeable()
