@@ -1489,7 +1489,7 @@ def _add_up_rows(
 ) -> bool:
     """Set ``out`` to the sum of a few rows; False: nothing was done."""
 
-def _concatenate_here(parts: Sequence[np.ndarray[Any, Any]]) -> WorkspaceArray | None:
+def _concatenate_here(parts: tuple[np.ndarray[Any, Any], ...]) -> WorkspaceArray | None:
     """Join arrays along axis 0 in the current workspace; ``None``: nothing was done."""
 
 def _multiply(

@@ -44,11 +44,15 @@ pub fn in_a_row<'py>(
 /// Arrays one after the other in the current workspace, though none of them lies in one; `None`: in another way.
 #[pyfunction]
 #[pyo3(name = "_concatenate_here")]
-pub fn concatenate_here<'py>(
-    py: Python<'py>,
-    parts: Vec<Bound<'py, PyAny>>,
-) -> PyResult<Option<Bound<'py, PyAny>>> {
-    if fast::is_on() { made(py, Join::Concatenate, &parts) } else { Ok(None) }
+pub fn concatenate_here<'py>(parts: &Bound<'py, PyTuple>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if !fast::is_on() {
+        return Ok(None);
+    }
+    let parts: Vec<_> = parts.iter().collect();
+    match parts.first() {
+        Some(first) => made(first.py(), Join::Concatenate, &parts),
+        None => Ok(None),
+    }
 }
 
 fn made<'py>(

@@ -151,7 +151,7 @@ class Request:
         A thread that only waits is woken at once, or stands in a line.
         """
         reply, self.reply, self.features, self.masks = self.reply, None, [], []
-        if type(reply) is Reply:
+        if isinstance(reply, Reply):
             reply.set_answer(answer, line)
         elif reply is not None:
             try:

@@ -176,7 +176,7 @@ def merged(
     """Return features and masks of all requests, one below the other, in arrays that ``make`` makes."""
     rows = sum([request.rows for request in batch])
 
-    def together(parts: Sequence[Array]) -> Array:
+    def together(parts: tuple[Array, ...]) -> Array:
         if parts[0] is None:
             return None
         kind = dtype
