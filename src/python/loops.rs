@@ -73,12 +73,40 @@ pub struct Loops {
     takes_rows: bool,
     /// By entry of the table: it computes in vector registers alone, of which the flags are cheap to read.
     in_vectors: u64,
+    /// By entry of the table: an element takes a nanosecond or so.
+    quick: u64,
 }
 
 /// Arithmetic of which nothing is left to the C library, which raises flags elsewhere, too.
 const IN_VECTORS: [&str; 4] = ["add", "subtract", "multiply", "divide"];
 /// The type numbers of single and double precision.
 const PLAIN_FLOATS: [i8; 2] = [11, 12];
+
+/// What takes an instruction or two for each number of up to eight bytes.
+const QUICK: [&str; 22] = [
+    "add",
+    "subtract",
+    "multiply",
+    "divide",
+    "maximum",
+    "minimum",
+    "negative",
+    "absolute",
+    "square",
+    "sqrt",
+    "greater",
+    "greater_equal",
+    "less",
+    "less_equal",
+    "equal",
+    "not_equal",
+    "logical_and",
+    "logical_or",
+    "bitwise_and",
+    "bitwise_or",
+    "bitwise_xor",
+    "invert",
+];
 
 /// Ufuncs of whose loops the tail tells the two zeros apart otherwise than the rest: what they give depends
 /// on how many elements they are given at once, and NumPy may gather rows before it calls them.
@@ -191,10 +219,20 @@ impl Loops {
         let is_arithmetic = IN_VECTORS.contains(&name.as_str());
         let is_plain =
             |types: &[i8]| types.iter().all(|t| *t == types[0]) && PLAIN_FLOATS.contains(&types[0]);
-        let entries = types.chunks_exact(nargs).take(64).enumerate();
-        let in_vectors = entries.filter(|(_, types)| is_arithmetic && is_plain(types));
-        let in_vectors = in_vectors.fold(0, |all, (entry, _)| all | 1 << entry);
-        Some(Self { ufunc: ufunc.clone().unbind(), nin, by_type, takes_rows, in_vectors })
+        let entries = |is_it: &dyn Fn(&[i8]) -> bool| {
+            let all = types.chunks_exact(nargs).take(64).enumerate();
+            all.filter(|(_, types)| is_it(types)).fold(0, |all, (entry, _)| all | 1 << entry)
+        };
+        let in_vectors = entries(&|types| is_arithmetic && is_plain(types));
+        let is_quick = QUICK.contains(&name.as_str());
+        let quick = entries(&|types| is_quick && types.iter().all(|t| *t <= PLAIN_FLOATS[1]));
+        let ufunc = ufunc.clone().unbind();
+        Some(Self { ufunc, nin, by_type, takes_rows, in_vectors, quick })
+    }
+
+    #[inline]
+    fn is_quick(&self, entry: usize) -> bool {
+        self.quick.checked_shr(u32::try_from(entry).unwrap_or(u32::MAX)).unwrap_or(0) & 1 == 1
     }
 
     /// The function of an entry of the table, and its data.

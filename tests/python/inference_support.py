@@ -10,7 +10,7 @@ from support import eventually
 from ndarena import ArrayType, nn
 from ndarena.parallel import ParallelInference
 from ndarena.parallel.inference_models import Served
-from ndarena.parallel.inference_requests import Reply, settle
+from ndarena.parallel.inference_requests import Call, settle
 from ndarena.parallel.inference_workers import answered as answered_by
 
 MODES = ("SEQUENTIAL", "BATCHED", "INPLACE")
@@ -70,7 +70,7 @@ def lstm(n_in=10, n_out=5, **fields):
 
 def request_of(served, x, mask=None):
     """Make a request for which nobody waits."""
-    return served.request(x, mask, Reply())
+    return served.request(x, mask, Call)
 
 
 def served_by(net, *, merges=True):
@@ -134,17 +134,16 @@ class Gate:
 
 def answered(batch):
     """Answer requests in this thread; return the results."""
-    replies = [request.reply for request in batch]
     settle(batch, answered_by(batch, 0))
-    return [result_of(reply) for reply in replies]
+    return [result_of(call) for call in batch]
 
 
-def result_of(reply):
+def result_of(call):
     """Wait for an answer as a client does."""
     try:
-        return reply.result()
+        return call.result()
     finally:
-        reply.leave()
+        call.leave()
 
 
 def stacking():

@@ -85,14 +85,13 @@ def test_every_request_is_answered_once_by_the_right_model_or_fails_with_its_own
 def test_of_requests_together_only_the_one_to_blame_fails():
     served = served_by(numbered(0, refuse))
     batch = [request_of(served, np.full((1, 2), float(i))) for i in (1, -2, 3, -4)]
-    replies = [request.reply for request in batch]
     settle(batch, answered_by(batch, 0))
-    for reply, text in zip(replies, (None, "-2.0 is below 0", None, "-4.0 is below 0"), strict=True):
+    for call, text in zip(batch, (None, "-2.0 is below 0", None, "-4.0 is below 0"), strict=True):
         if text is None:
-            assert result_of(reply).tolist() in ([[1.0, 1.0]], [[3.0, 3.0]])
+            assert result_of(call).tolist() in ([[1.0, 1.0]], [[3.0, 3.0]])
         else:
             with pytest.raises(ArithmeticError, match=text):
-                result_of(reply)
+                result_of(call)
 
 
 @pytest.mark.parametrize("kind", [MemoryError, KeyboardInterrupt, SystemExit, ValueError])
@@ -135,7 +134,7 @@ def test_what_is_answered_is_held_by_nobody(number):
 @pytest.mark.parametrize(
     ("x", "mask", "kind", "message"),
     [
-        (np.ones(()), None, ValueError, "features and masks have rows"),
+        (np.ones(()), None, ValueError, "features must be an array of examples"),
         (np.array(["a"]), None, TypeError, "features must be real numbers"),
         (np.ones((2, 10, 3)), np.ones(()), ValueError, "features and masks have rows"),
         (None, None, TypeError, "features must be real numbers"),

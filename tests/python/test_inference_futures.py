@@ -2,7 +2,6 @@
 
 import threading
 from collections import deque
-from concurrent.futures import Future
 
 import numpy as np
 import pytest
@@ -12,13 +11,14 @@ from inference_support import (
     Gate,
     inference_threads,
     numbered,
+    request_of,
     result_of,
     served_by,
     serving,
 )
 
 from ndarena.parallel import ParallelInference, inference_workers
-from ndarena.parallel.inference_requests import Answer, Reply, RequestQueue, settle, wake_next
+from ndarena.parallel.inference_requests import Call, Promise, RequestQueue, settle, wake_next
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -82,18 +82,19 @@ def test_all_are_told_that_it_closes_although_a_callback_of_one_raises(error):
     def fails(_):
         raise error
 
-    queue, served, reply = RequestQueue(9, 9, 0.0), served_by(numbered(0)), Reply()
-    first, last = Future(), Future()
-    first.add_done_callback(fails)
-    for asked in (first, reply, last):
-        queue.put(served.request(np.zeros((1, 2)), None, asked))
+    queue, served = RequestQueue(9, 9, 0.0), served_by(numbered(0))
+    asked = [served.request(np.zeros((1, 2)), None, kind) for kind in (Promise, Call, Promise)]
+    first, call, last = asked
+    first.future.add_done_callback(fails)
+    for request in asked:
+        queue.put(request)
     with pytest.raises(error):
         queue.close()
-    assert reply.comes()
+    assert call.comes()
     with pytest.raises(RuntimeError, match="closed"):
-        reply.outcome()
-    assert first.cancelled()
-    assert last.cancelled()
+        call.outcome()
+    assert first.future.cancelled()
+    assert last.future.cancelled()
     queue.close()
 
 
@@ -113,21 +114,22 @@ def test_a_worker_that_fails_by_itself_leaves_nobody_waiting(monkeypatch):
 @pytest.mark.parametrize("left", [(), (0,), (2,), (3,), (0, 1), (0, 3), (1, 2), (0, 1, 2)])
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
 def test_threads_wake_one_another_also_if_some_have_stopped_waiting(left, when):
-    replies = [Reply() for _ in range(4)]
+    served = served_by(numbered(0))
+    calls = [request_of(served, np.zeros((1, 2))) for _ in range(4)]
     results, line = {}, deque()
 
     def client(i):
-        results[i] = result_of(replies[i])
+        results[i] = result_of(calls[i])
 
     threads = {i: threading.Thread(target=client, args=(i,)) for i in range(4) if i not in left}
     for thread in threads.values():
         thread.start()
     for i in left if when == "before" else ():
-        replies[i].leave()
-    for i, reply in enumerate(replies):
-        reply.set_answer(Answer(i), line)
+        calls[i].leave()
+    for i, call in enumerate(calls):
+        call.stand_in(line, (i, False))
     for i in left if when == "meanwhile" else ():
-        replies[i].leave()
+        calls[i].leave()
     wake_next(line)
     for thread in threads.values():
         thread.join(PATIENCE)
@@ -136,27 +138,37 @@ def test_threads_wake_one_another_also_if_some_have_stopped_waiting(left, when):
 
 
 def test_who_was_passed_over_by_a_signal_finds_its_answer():
-    reply = Reply()
-    reply.set_answer(Answer(7), deque())
-    assert result_of(reply) == 7
+    call = request_of(served_by(numbered(0)), np.zeros((1, 2)))
+    call.stand_in(deque(), (7, False))
+    assert result_of(call) == 7
 
 
 def test_who_waits_does_not_wait_for_the_callbacks_of_others():
     served, came = served_by(numbered(0)), threading.Event()
-    future, reply, waited = Future(), Reply(), []
-    future.add_done_callback(lambda _: waited.append(came.wait(PATIENCE)))
-    thread = threading.Thread(target=lambda: (result_of(reply), came.set()))
+    promise, call = (served.request(np.zeros((1, 2)), None, kind) for kind in (Promise, Call))
+    waited = []
+    promise.future.add_done_callback(lambda _: waited.append(came.wait(PATIENCE)))
+    thread = threading.Thread(target=lambda: (result_of(call), came.set()))
     thread.start()
-    batch = [served.request(np.zeros((1, 2)), None, asked) for asked in (future, reply)]
-    settle(batch, [Answer(1), Answer(2)])
+    settle([promise, call], [(1, False), (2, False)])
     thread.join(PATIENCE)
     assert waited == [True]
 
 
 def test_whoever_has_stopped_waiting_is_not_answered():
-    reply = Reply()
-    assert reply.set_running_or_notify_cancel()
-    reply.set_answer(Answer(KeyboardInterrupt(), failed=True))
+    call = request_of(served_by(numbered(0)), np.zeros((1, 2)))
+    assert call.is_awaited()
+    call.settle((KeyboardInterrupt(), True))
     with pytest.raises(KeyboardInterrupt):
-        result_of(reply)
-    assert not reply.set_running_or_notify_cancel()
+        result_of(call)
+    assert not call.is_awaited()
+
+
+@pytest.mark.parametrize("kind", [Call, Promise])
+def test_the_first_answer_counts(kind):
+    request = served_by(numbered(0)).request(np.zeros((1, 2)), None, kind)
+    future = getattr(request, "future", None)
+    request.settle((1, False))
+    request.settle((MemoryError(), True))
+    request.cancel()
+    assert (result_of(request) if future is None else future.result(0)) == 1

@@ -112,7 +112,8 @@ def test_P12_what_is_beyond_the_limit_is_the_next_batch():
 def test_P13_every_client_receives_its_row():
     batch = queued(served_by(numbered(0)), *np.zeros((3, 1, 100))).take()
     rows = np.arange(3.0)[:, None] * np.ones(10)
-    for i, (own,) in enumerate(divided(batch, [rows])):
+    (shares,) = divided(batch, [rows])
+    for i, own in enumerate(shares):
         assert own.tolist() == [[float(i)] * 10]
         assert own.base is None
 
@@ -270,7 +271,7 @@ def test_P26_several_inputs_are_a_batch_each():
 def test_P27_several_outputs_are_torn_apart():
     batch = queued(served_by(numbered(0)), *np.zeros((32, 1, 4))).take()
     outputs = [np.arange(32.0)[:, None] * np.ones(n) + n for n in (10, 15)]
-    for i, own in enumerate(divided(batch, outputs)):
+    for i, own in enumerate(zip(*divided(batch, outputs), strict=True)):
         assert [part.tolist() for part in own] == [[[i + 10.0] * 10], [[i + 15.0] * 15]]
 
 
@@ -327,11 +328,11 @@ def test_D_20_whoever_waits_is_told_at_once_when_it_closes(mode):
 
 def test_D_20_a_thread_that_waits_for_its_answer_is_told_so():
     queue, request = RequestQueue(64, 32, 0.0), request_of(served_by(numbered(0)), np.zeros((1, 2)))
-    reply, told = request.reply, []
+    told = []
 
     def client():
         with pytest.raises(RuntimeError, match="this ParallelInference is closed"):
-            reply.result()
+            request.result()
         told.append(True)
 
     queue.put(request)

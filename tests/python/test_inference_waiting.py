@@ -150,7 +150,7 @@ def test_inplace_an_interrupted_client_passes_its_turn_on(balance, monkeypatch):
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(inference_workers.Reply, "comes", interrupted)
+            patch.setattr(inference_workers.Wait, "comes", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 inference.output(np.zeros((1, 2)))
         gate.open.set()

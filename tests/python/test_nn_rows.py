@@ -269,7 +269,9 @@ def test_errors_are_told_as_numpy_is_told_to(size):
         "invalid value encountered in multiply": lambda: _rectify_back(-infinite, infinite, infinite.copy()),
     }
     if size == 3:
-        cases["overflow encountered in add "] = lambda: _add_up_rows(large, np.ones(size, "f4"))
+        cases["overflow encountered in reduce"] = lambda: _add_up_rows(large, np.ones(size, "f4"))
+        cases["overflow encountered in reduce "] = lambda: _cross_entropy_back(large, some, None)
+        cases["overflow encountered in reduce  "] = lambda: _cross_entropy(large, some, 0.1, 0.9)
         cases["divide by zero encountered in log"] = lambda: _cross_entropy(some, 0 * some, 0.0, 1.0)
     for key, use in cases.items():
         message = key.strip()  # one of them may have several cases
@@ -311,6 +313,48 @@ def test_a_network_learns_the_same_bits_without_them(layer):
     finally:
         _set_fast_paths(was_on)
     assert all(same_bits(one, other) for one, other in zip(quick, general, strict=True))
+
+
+class Twice(ActivationSoftmax):
+    """Gives shares that add up to 2."""
+
+    def forward(self, x, *, training=False, out=None):
+        out = super().forward(x, training=training, out=out)
+        out *= 2
+        return out
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows", [2, 600])
+@pytest.mark.parametrize(
+    ("activation", "eps"), [(Twice(), 1e-10), (Twice(), 1e-3), (ActivationSoftmax(), 1e-40)]
+)
+def test_a_score_is_the_same_however_it_is_asked_for(activation, eps, rows, dtype):
+    pre_output = np.tile(np.array([[300, 0, 0, 0]], dtype), (rows, 1))
+    labels = np.zeros_like(pre_output)
+    labels[:, 0] = 1
+    loss = nn.LossMCXENT(softmax_clip_eps=eps)
+    quick = loss.compute_score(labels, pre_output, activation, output=activation.forward(pre_output))
+    was_on = _set_fast_paths(False)
+    try:
+        general = loss.compute_score(labels, pre_output, activation)
+    finally:
+        _set_fast_paths(was_on)
+    assert (quick, np.signbit(quick)) == (general, np.signbit(general))
+
+
+def test_what_is_refused_takes_no_memory():
+    x = drawn((5, 4), "float32", special=False)
+    with Workspace(fixed(4096), "REFUSED") as ws:
+        ours, taken = ws.array(x), ws.this_cycle_allocations
+        assert _cross_entropy_back(x.astype("f8"), ours, None) is None
+        assert _cross_entropy_back(x[:3], ours, None) is None
+        was_on = _set_fast_paths(False)
+        try:
+            assert _rectify_back(ours, ours, None) is None
+        finally:
+            _set_fast_paths(was_on)
+        assert ws.this_cycle_allocations == taken
 
 
 def test_results_go_where_those_of_the_operands_do():

@@ -32,7 +32,7 @@ _give_way = getattr(os, "sched_yield", partial(time.sleep, 0))
 """Lets who waits have the interpreter now, while what is ready lies in the processor's caches."""
 
 AHEAD = 5
-"""So many batches are made ready before a consumer who waits is let in: to let it in takes its time, too."""
+"""With more batches than this ready, a consumer who waits is let in: to let it in takes its time, too."""
 SPARE_BLOCKS = 2  # besides those of batches that wait or are worked on: one is filled, one is slack
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -85,14 +86,15 @@ class LossMCXENT(WeightedLoss):
             and isinstance(activation, ActivationSoftmax)
         ):
             least = self.softmax_clip_eps
-            total = _cross_entropy(labels, output, least, 1.0 - least)
+            most = 1.0 - least if is_below_one(1.0 - least, output.dtype) else math.inf
+            total = _cross_entropy(labels, output, least, most)
             if total is not None:
                 return total
         return super()._total(labels, pre_output, activation, mask, **known)
 
     @cached_property
     def _is_plain(self) -> bool:
-        """Whether losses are of this class, clipped, and not weighed."""
+        """Whether losses are clipped and not weighed, and no subclass says otherwise what they are."""
         kind = type(self)
         is_own = kind._losses is LossMCXENT._losses  # noqa: SLF001 - of a class that may be a subclass
         is_own = is_own and kind.compute_score_array is OfOutput.compute_score_array

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 
 from ndarena.nn.words import Choice, at_least_one, member, number
 from ndarena.parallel import blas
 from ndarena.parallel.inference_models import Served
-from ndarena.parallel.inference_requests import CLOSED, Reply, RequestQueue
+from ndarena.parallel.inference_requests import CLOSED, Call, Promise, RequestQueue
 from ndarena.parallel.inference_workers import Borrowers, Workers
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from ndarena.parallel.inference_models import Model
 
 __all__ = ["InferenceMode", "LoadBalanceMode", "ParallelInference"]
@@ -125,12 +126,14 @@ class ParallelInference:
 
         Whatever else the model raises for these features is raised here.
         """
-        reply = Reply()
+        if self._closed:
+            raise RuntimeError(CLOSED)
+        call = self._served.request(x, features_mask, Call)
         try:
-            self._ask(x, features_mask, reply)
-            return reply.result()
+            self._answering.put(call)
+            return call.result()
         finally:
-            reply.leave()
+            call.leave()
 
     def submit(self, x: Any, features_mask: Any = None) -> Future[Any]:
         """Ask, and return a future of the answer; it can be cancelled until a worker has begun.
@@ -151,14 +154,12 @@ class ParallelInference:
         TypeError, ValueError
             The features cannot be the model's. What only the model can tell comes as the future's exception.
         """
-        future: Future[Any] = Future()
-        self._ask(x, features_mask, future)
-        return future
-
-    def _ask(self, x: Any, features_mask: Any, reply: Future[Any] | Reply) -> None:
         if self._closed:
             raise RuntimeError(CLOSED)
-        self._answering.put(self._served.request(x, features_mask, reply))
+        promise = self._served.request(x, features_mask, Promise)
+        future = promise.future
+        self._answering.put(promise)
+        return future
 
     def update_model(self, model: Model) -> None:
         """Answer with another model, or with this one as it is now, whatever is asked from now on.

@@ -8,17 +8,17 @@ import os
 import threading
 import time
 from collections import deque
+from concurrent.futures import Future
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from concurrent.futures import Future
 
     from ndarena.nn.words import Array
     from ndarena.parallel.inference_models import Served
 
-__all__ = ["CLOSED", "LONG", "Answer", "Reply", "Request", "RequestQueue", "settle"]
+__all__ = ["CLOSED", "LONG", "Answer", "Call", "Promise", "Request", "RequestQueue", "Wait", "settle"]
 
 log = logging.getLogger(__name__)
 LONG = 0.5
@@ -26,37 +26,18 @@ LONG = 0.5
 CLOSED = "this ParallelInference is closed: make another one"
 
 
-class Answer(NamedTuple):
-    """What came of a request: the outputs, or what was raised."""
-
-    outcome: Any
-    failed: bool = False
+Answer = tuple[Any, bool]
+"""What came of a request: the outputs and ``False``, or what was raised and ``True``."""
+NONE: Answer = (None, False)
 
 
-NONE = Answer(None)
-
-
-class Reply:
-    """What a thread waits for that does nothing else meanwhile, in place of a `Future`.
-
-    Threads that were answered together wake one another, in a line. Woken all at once they would only wait
-    again, for the interpreter's lock.
-    """
-
-    __slots__ = ("_answer", "_line", "_lock", "_over")
+class Wait:
+    """A thread that does nothing else until there is an answer for it; a base of what it waits for."""
 
     def __init__(self) -> None:
-        self._lock = _thread.allocate_lock()
-        self._lock.acquire()
         self._answer = NONE
-        self._line: deque[Reply] | None = None
-        self._over = False
-
-    def result(self) -> Any:
-        """Wait, and return the answer or raise the error; `leave` must follow."""
-        while not self._lock.acquire(timeout=LONG) and self._answer is NONE:  # as `comes`
-            pass
-        return self.outcome()
+        self._lock = lock = _thread.allocate_lock()
+        lock.acquire()  # until the thread is woken
 
     def comes(self) -> bool:
         """Wait, but not for ever: a signal may keep another thread from waking this one."""
@@ -69,31 +50,90 @@ class Reply:
             raise outcome
         return outcome
 
+    def set_answer(self, answer: Answer) -> None:
+        """Give the answer, and wake the thread."""
+        self._answer = answer
+        self._lock.release()
+
+    def cancel(self) -> None:
+        """Say that there will be no answer; more than once does no harm."""
+        if self._answer is NONE:
+            with suppress(RuntimeError):  # it has left, and is awake already
+                self.set_answer((RuntimeError(CLOSED), True))
+
+
+class Request:
+    """What one call asks for: arrays and masks, in the order of the model's inputs.
+
+    Requests with the same key may be answered together.
+    """
+
+    __slots__ = ("features", "key", "masks", "rows", "served")
+
+    def __init__(
+        self, served: Served, features: Sequence[Array], masks: Sequence[Array], key: object, rows: int
+    ) -> None:
+        self.served, self.features, self.masks, self.key, self.rows = served, features, masks, key, rows
+
+    def is_awaited(self) -> bool:
+        """Tell whether somebody waits for the answer, who cannot cancel it from now on."""
+        raise NotImplementedError
+
+    def settle(self, answer: Answer) -> None:
+        """Give the answer to whoever waits, and let go of the arrays; the first one counts."""
+        if self.features:
+            self.features = self.masks = ()
+            self.set_answer(answer)
+
+    def set_answer(self, answer: Answer) -> None:
+        """Give the answer to whoever waits."""
+        raise NotImplementedError
+
+    def cancel(self) -> None:
+        """Say that there will be no answer; more than once does no harm."""
+        raise NotImplementedError
+
+
+class Call(Wait, Request):
+    """A request of a thread that waits for the answer.
+
+    Threads that were answered together wake one another, in a line. Woken all at once they would only wait
+    again, for the interpreter's lock.
+    """
+
+    def __init__(
+        self, served: Served, features: Sequence[Array], masks: Sequence[Array], key: object, rows: int
+    ) -> None:
+        Request.__init__(self, served, features, masks, key, rows)
+        Wait.__init__(self)
+        self._line: deque[Call] | None = None
+        self._over = False
+
+    def result(self) -> Any:
+        """Wait, and return the answer or raise the error; `leave` must follow."""
+        while not self._lock.acquire(timeout=LONG) and self._answer is NONE:  # as `comes`
+            pass
+        return self.outcome()
+
     def leave(self) -> None:
         """Wake the next one in line; whoever waits leaves, whatever happens meanwhile, and only once."""
         self._over, self._answer = True, NONE
         if self._line is not None:
             wake_next(self._line)
 
-    def set_running_or_notify_cancel(self) -> bool:
-        """Tell whether somebody still waits."""
+    def is_awaited(self) -> bool:
+        """Tell whether the thread still waits."""
         return not self._over
 
-    def set_answer(self, answer: Answer, line: deque[Reply] | None = None) -> None:
-        """Give the answer, and stand in a line to be woken or wake at once."""
+    def stand_in(self, line: deque[Call], answer: Answer) -> None:
+        """Give the answer to a thread that is woken when its turn in the line comes."""
+        self.features = self.masks = ()
         self._answer, self._line = answer, line
-        if line is None:
-            self._lock.release()
-        elif not self._over:  # who leaves now finds the line
+        if not self._over:  # who leaves now finds the line
             line.append(self)
 
-    def cancel(self) -> None:
-        """Say that there will be no answer; more than once does no harm."""
-        with suppress(RuntimeError):  # it is awake already
-            self.set_answer(Answer(RuntimeError(CLOSED), failed=True))
 
-
-def wake_next(line: deque[Reply]) -> None:
+def wake_next(line: deque[Call]) -> None:
     """Wake the first in a line, if there is one, who will wake the next."""
     try:  # noqa: SIM105 - in a fraction of the time
         line.popleft()._lock.release()  # noqa: SLF001 - of this module's, without a call more
@@ -101,71 +141,45 @@ def wake_next(line: deque[Reply]) -> None:
         pass
 
 
-class Request:
-    """What one call asks for: arrays and masks, in the order of the model's inputs, and who waits for it."""
+class Promise(Request):
+    """A request whose answer is a future's, until that has it."""
 
-    __slots__ = ("features", "key", "masks", "reply", "rows", "served")
+    __slots__ = ("future",)
 
     def __init__(
-        self, served: Served, features: list[Array], masks: list[Array], reply: Future[Any] | Reply
+        self, served: Served, features: Sequence[Array], masks: Sequence[Array], key: object, rows: int
     ) -> None:
-        self.served, self.features, self.masks = served, features, masks
-        self.reply: Future[Any] | Reply | None = reply
-        self.key = self._key()
-
-    def _key(self) -> object:
-        """Return what requests have in common that may be answered together; one of its own for others.
-
-        That is the version of the model, and the shapes but for the rows, which are counted; where it takes
-        indices also the kind of numbers.
-        """
-        served, (x, *others), shape = self.served, self.features, self.features[0].shape
-        self.rows: int = shape[0] if shape else 0
-        if shape and not others and self.masks[0] is None:  # as nearly all are
-            if not served.merges:
-                return object()
-            return (served, shape[1:], x.dtype.kind) if served.takes_indices else (served, shape[1:])
-        parts, rows = list[object]([self.served]), set()
-        for array in (*self.features, *self.masks):
-            if array is None:
-                parts.append(None)
-            elif not array.shape:
-                raise ValueError("features and masks have rows, [N, ...]: a single number has none")
-            else:
-                rows.add(array.shape[0])
-                parts.append(array.shape[1:])
-                if self.served.takes_indices:
-                    parts.append(array.dtype.kind)
-        return tuple(parts) if self.served.merges and len(rows) == 1 else object()
+        super().__init__(served, features, masks, key, rows)
+        self.future = Future[Any]()
 
     def is_awaited(self) -> bool:
-        """Tell whether somebody waits for the answer, who cannot cancel it from now on."""
+        """Tell whether it was not cancelled; it cannot be from now on."""
         try:
-            return self.reply is not None and self.reply.set_running_or_notify_cancel()
+            return self.future.set_running_or_notify_cancel()
         except RuntimeError:  # somebody else has settled the future, and was told so
             return False
 
-    def settle(self, answer: Answer, line: deque[Reply] | None = None) -> None:
-        """Give the answer to whoever waits, and let go of everything; the first one counts.
+    def set_answer(self, answer: Answer) -> None:
+        """Give the answer to the future, whose callbacks run; what was raised would hold both otherwise."""
+        (outcome, failed), future = answer, self.future
+        del self.future
+        try:
+            (future.set_exception if failed else future.set_result)(outcome)
+        except BaseException:  # somebody else has settled the future, or a callback went too far
+            log.exception("the answer to a request could not be handed over")
 
-        A thread that only waits is woken at once, or stands in a line.
-        """
-        reply, self.reply, self.features, self.masks = self.reply, None, [], []
-        if isinstance(reply, Reply):
-            reply.set_answer(answer, line)
-        elif reply is not None:
-            try:
-                (reply.set_exception if answer.failed else reply.set_result)(answer.outcome)
-            except BaseException:  # somebody else has settled the future, or a callback went too far
-                log.exception("the answer to a request could not be handed over")
+    def cancel(self) -> None:
+        """Cancel the future."""
+        if self.features:
+            self.future.cancel()
 
 
 def settle(batch: Sequence[Request], answers: Sequence[Answer]) -> None:
     """Give answers to requests: to threads that wait for them first, then to futures, whose callbacks run."""
-    line, others = deque[Reply](), []
+    line, others = deque[Call](), []
     for request, answer in zip(batch, answers, strict=True):
-        if type(request.reply) is Reply:
-            request.settle(answer, line)
+        if type(request) is Call:
+            request.stand_in(line, answer)
         else:
             others.append((request, answer))
     wake_next(line)
@@ -239,12 +253,13 @@ class RequestQueue:
         """
         if self._process != os.getpid():
             raise RuntimeError("a forked process has no workers: make another ParallelInference there")
+        key = request.key
         with self._lock:
             if self._closed or self._count >= self._limit:
                 self._wait_for_room()
-            lane = self._lanes.get(request.key)
+            lane = self._lanes.get(key)
             if lane is None:
-                lane = self._lanes[request.key] = _Lane()
+                lane = self._lanes[key] = _Lane()
             lane.requests.append(request)
             lane.rows += request.rows
             self._count += 1
@@ -346,8 +361,7 @@ class RequestQueue:
         raised: BaseException | None = None
         for request in tuple(self._cancelled):
             try:
-                if request.reply is not None:
-                    request.reply.cancel()
+                request.cancel()
             except BaseException as error:  # noqa: BLE001 - it is raised when all have been told
                 raised = raised or error
             with suppress(ValueError):  # another thread has told it too

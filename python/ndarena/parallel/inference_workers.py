@@ -10,7 +10,8 @@ import time
 import weakref
 from collections import deque
 from itertools import accumulate, cycle
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from ndarena._core import (
 from ndarena.data.handover import snapshot
 from ndarena.nn import WorkspaceMode
 from ndarena.parallel.batching import Batching
-from ndarena.parallel.inference_requests import CLOSED, LONG, Answer, Reply, Request, RequestQueue, settle
+from ndarena.parallel.inference_requests import CLOSED, LONG, Answer, Request, RequestQueue, Wait, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,6 +40,8 @@ CONFIGURATION = WorkspaceConfiguration(policy_spill="REALLOCATE", overallocation
 
 PATIENCE = 10.0  # seconds
 
+rows_of, features_of, masks_of = map(attrgetter, ("rows", "features", "masks"))
+
 
 class Workers:
     """Threads that answer what is in a queue (SEQUENTIAL, BATCHED)."""
@@ -46,9 +49,14 @@ class Workers:
     def __init__(self, workers: int, queue: RequestQueue) -> None:
         self._queue = queue
         self.counts = [0] * workers
+        self._idents = set[int]()
+        """Of the threads that are at work."""
         self._threads = [
             threading.Thread(
-                target=_work, args=(queue, i, self.counts), name=f"InferenceThread-{i}", daemon=True
+                target=_work,
+                args=(queue, i, self.counts, self._idents),
+                name=f"InferenceThread-{i}",
+                daemon=True,
             )
             for i in range(workers)
         ]
@@ -82,7 +90,11 @@ class Workers:
 
     def is_mine(self) -> bool:
         """Tell whether this is the thread of a worker."""
-        return threading.current_thread() in self._threads
+        return _thread.get_ident() in self._idents
+
+    def forked(self) -> None:
+        """Forget the threads that are not in this process."""
+        self._idents.intersection_update([_thread.get_ident()])
 
 
 at_work: weakref.WeakSet[Workers] = weakref.WeakSet()
@@ -107,27 +119,30 @@ def _abandon(queue: RequestQueue) -> None:
     queue.close(cancel_pending=False)
 
 
-def _work(queue: RequestQueue, index: int, counts: list[int]) -> None:
+def _work(queue: RequestQueue, index: int, counts: list[int], idents: set[int]) -> None:
     """Answer until there is nothing more to come; the work of a thread.
 
     If it fails, which no request can bring about, nobody is left to wait for it.
     """
     key, expected, batch, batching = None, 0, list[Request](), Batching()
+    idents.add(me := _thread.get_ident())
     try:
         while batch := queue.take(key, expected):
             key = batch[0].key
             counts[index] += len(batch)
             awaited = [request for request in batch if request.is_awaited()]
             answers = answered(awaited, index)
-            rows = sum([request.rows for request in awaited])
+            rows = sum(map(rows_of, awaited))
             expected = batching.expected(key, rows, queue.rows_of(key))
             settle(awaited, answers)
             batch, awaited, answers = [], [], []  # nothing is held while there is nothing to do
     except BaseException as error:
         queue.close()
         for request in batch:
-            request.settle(Answer(error, failed=True))
+            request.settle((error, True))
         raise
+    finally:
+        idents.discard(me)  # another thread may be given it
     queue.tell_cancelled()
 
 
@@ -143,9 +158,9 @@ def answered(batch: Sequence[Request], index: int) -> list[Answer]:
 def _alone(request: Request, net: Any) -> Answer:
     served = request.served
     try:
-        return Answer(served.result(served.ask(net, request.features, request.masks)))
+        return served.result(served.ask(net, request.features, request.masks)), False
     except BaseException as error:  # noqa: BLE001 - it goes on at whoever waits for the answer
-        return Answer(error, failed=True)
+        return error, True
 
 
 def _together(batch: Sequence[Request], net: Any) -> list[Answer] | None:
@@ -159,22 +174,23 @@ def _together(batch: Sequence[Request], net: Any) -> list[Answer] | None:
                 shares = _shares(batch, net, workspace)
     except BaseException:  # noqa: BLE001 - it is raised again by whom it concerns
         return None
-    result = batch[0].served.result
-    return [Answer(result(outputs)) for outputs in shares]
+    return [(share, False) for share in shares]
 
 
-def _shares(batch: Sequence[Request], net: Any, workspace: Workspace | None) -> list[list[Array]]:
-    """Ask for all requests at once, and return the outputs of each, plain."""
+def _shares(batch: Sequence[Request], net: Any, workspace: Workspace | None) -> Sequence[Any]:
+    """Ask for all requests at once, and return what each is given, plain."""
     make: Callable[..., Array] = np.empty if workspace is None else workspace.empty
     features, masks = merged(batch, net.dtype, make)
-    return divided(batch, batch[0].served.ask(net, features, masks, workspace))
+    served = batch[0].served
+    shares = divided(batch, served.ask(net, features, masks, workspace))
+    return [list(each) for each in zip(*shares, strict=True)] if served.is_graph else shares[0]
 
 
 def merged(
     batch: Sequence[Request], dtype: np.dtype[Any], make: Callable[..., Array]
 ) -> tuple[list[Array], list[Array]]:
     """Return features and masks of all requests, one below the other, in arrays that ``make`` makes."""
-    rows = sum([request.rows for request in batch])
+    rows = sum(map(rows_of, batch))
 
     def together(parts: tuple[Array, ...]) -> Array:
         if parts[0] is None:
@@ -186,36 +202,33 @@ def merged(
             return made
         return np.concatenate(parts, out=make((rows, *parts[0].shape[1:]), kind), casting="unsafe")
 
-    # Lists: of a generator CPython makes longer tuples, and keeps two thousand of those it has shortened.
-    features = zip(*[request.features for request in batch], strict=True)
-    masks = zip(*[request.masks for request in batch], strict=True)
+    # Lists: of an iterator CPython makes longer tuples, and keeps two thousand of those it has shortened.
+    features = zip(*list(map(features_of, batch)), strict=True)
+    masks = zip(*list(map(masks_of, batch)), strict=True)
     return list(map(together, features)), list(map(together, masks))
 
 
 def divided(batch: Sequence[Request], outputs: Sequence[Array]) -> list[list[Array]]:
-    """Return for each request copies of its rows of every output.
+    """Return for every output copies of the rows of each request.
 
     Raises
     ------
     ValueError
         There is not a row for every row.
     """
-    *ends, rows = accumulate([request.rows for request in batch])
+    *ends, rows = accumulate(map(rows_of, batch))
     if any(len(output) != rows for output in outputs):
         raise ValueError(f"{rows} rows went in, {list(map(len, outputs))} came out")
-    views = [np.asarray(output) for output in outputs]
-    edges = zip((0, *ends), (*ends, rows), strict=True)
-    if len(views) == 1:  # as nearly all have
-        (view,) = views
-        return [[view[begin:end].copy()] for begin, end in edges]
-    return [[view[begin:end].copy() for view in views] for begin, end in edges]
+    shares = list(map(slice, (0, *ends), (*ends, rows)))
+    return [[view[share].copy() for share in shares] for view in map(np.asarray, outputs)]
 
 
-class _Waiting(NamedTuple):
-    """A thread that waits for a replica."""
+class _Turn(Wait):
+    """What a thread waits for that is to be given a replica."""
 
-    thread: int
-    reply: Reply
+    def __init__(self, thread: int) -> None:
+        super().__init__()
+        self.thread = thread
 
 
 class Borrowers:
@@ -232,7 +245,7 @@ class Borrowers:
     def __init__(self, replicas: int, *, in_turn: bool) -> None:
         self.counts = [0] * replicas
         self._turns = cycle(range(replicas)) if in_turn else None
-        self._lines = [deque[_Waiting]() for _ in range(replicas if in_turn else 1)]
+        self._lines = [deque[_Turn]() for _ in range(replicas if in_turn else 1)]
         """Who waits, for each replica or for any."""
         self._owners: dict[int, int] = {}
         """By replica that is borrowed the thread that has it."""
@@ -268,15 +281,15 @@ class Borrowers:
             index = self._choose()
             if index not in self._owners:
                 return self._lend(index, me)
-            waiting = _Waiting(me, Reply())
-            self._line(index).append(waiting)
+            turn = _Turn(me)
+            self._line(index).append(turn)
         try:
-            while not waiting.reply.comes():
+            while not turn.comes():
                 if (mine := self._mine()) is not None:  # a signal came where it was handed over
                     return mine
-            return cast("int", waiting.reply.outcome())
+            return cast("int", turn.outcome())
         finally:
-            self._step_out(waiting)
+            self._step_out(turn)
 
     def _choose(self) -> int:
         """Return the replica whose turn it is, or else one that is free, if there is one."""
@@ -284,7 +297,7 @@ class Borrowers:
             return next(self._turns)
         return next((i for i in range(len(self.counts)) if i not in self._owners), 0)
 
-    def _line(self, index: int) -> deque[_Waiting]:
+    def _line(self, index: int) -> deque[_Turn]:
         return self._lines[index % len(self._lines)]
 
     def _lend(self, index: int, owner: int) -> int:
@@ -301,7 +314,7 @@ class Borrowers:
             line = self._line(index)
             if line:
                 self._lend(index, line[0].thread)
-                line.popleft().reply.set_answer(Answer(index))
+                line.popleft().set_answer((index, False))
             else:
                 del self._owners[index]
             self._changed.notify_all()
@@ -315,16 +328,16 @@ class Borrowers:
         me = threading.get_ident()
         return next((index for index, owner in list(self._owners.items()) if owner == me), None)
 
-    def _step_out(self, waiting: _Waiting) -> None:
+    def _step_out(self, turn: _Turn) -> None:
         """Wait no longer."""
         # CPython 3.13 leaves a lock held if a signal comes where a loop right inside its `with` goes on.
         with self._lock:
-            self._remove(waiting)
+            self._remove(turn)
 
-    def _remove(self, waiting: _Waiting) -> None:
+    def _remove(self, turn: _Turn) -> None:
         for line in self._lines:
-            if waiting in line:
-                line.remove(waiting)
+            if turn in line:
+                line.remove(turn)
 
     def close(self, *, cancel_pending: bool = True) -> None:
         """Lend nothing any more; wait until everything is back, unless this thread answers requests."""
@@ -336,7 +349,7 @@ class Borrowers:
         self._closed = True
         for line in self._lines if cancel_pending else ():
             while line:
-                line.popleft().reply.cancel()
+                line.popleft().cancel()
         while waits and self._owners:
             self._changed.wait(LONG)  # a signal may keep another thread from telling
 
@@ -353,8 +366,9 @@ lenders: weakref.WeakSet[Borrowers] = weakref.WeakSet()
 
 
 def _forked() -> None:
-    for borrowers in snapshot(lenders):
-        borrowers.forked()
+    everybody: list[Workers | Borrowers] = [*snapshot(at_work), *snapshot(lenders)]
+    for each in everybody:
+        each.forked()
 
 
 if hasattr(os, "register_at_fork"):

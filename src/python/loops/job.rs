@@ -16,9 +16,11 @@ use super::{Flags, Loops, Strand, Strands};
 use crate::python::npy::{ALIGNED, C_CONTIGUOUS, F_CONTIGUOUS};
 use crate::python::seen::Seen;
 
-/// More elements than this are computed without the interpreter's lock. Where other threads want it, getting it back
-/// takes longer than a few microseconds of work; fewer are done before another thread would have begun.
+/// More elements than this are computed without the interpreter's lock, by loops that take a nanosecond or so for
+/// each. Where other threads want the lock, getting it back takes longer than fewer elements do.
 pub(super) const LONG: isize = 1 << 15;
+/// By all other loops, more than this.
+pub(super) const LONG_IF_DEAR: isize = 1 << 11;
 
 /// An array whose elements follow each other without gaps.
 pub(super) struct Packed<'a, 'py> {
@@ -221,6 +223,7 @@ impl Job<'_> {
     }
 
     pub(super) fn is_long(&self) -> bool {
-        self.walk.rows.saturating_mul(self.walk.count) > LONG
+        let most = if self.loops.is_quick(self.entry) { LONG } else { LONG_IF_DEAR };
+        self.walk.rows.saturating_mul(self.walk.count) > most
     }
 }

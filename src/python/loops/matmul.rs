@@ -8,11 +8,13 @@
 
 #![allow(unsafe_code)]
 
+use std::ffi::c_int;
+
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use super::elementwise::{finish, is_quiet};
-use super::{Flags, Loops, NOTHING, Strand};
+use super::{Flags, Loops, NOTHING, PLAIN_FLOATS, Strand};
 use crate::python::fast;
 use crate::python::foreign;
 use crate::python::npy::{ALIGNED, C_CONTIGUOUS, F_CONTIGUOUS, FewAxes};
@@ -20,8 +22,13 @@ use crate::python::numbers::Number;
 use crate::python::order;
 use crate::python::seen::Seen;
 
-/// More multiplications are done without the interpreter's lock.
-const SHORT: isize = 1 << 20;
+/// More multiplications are done without the interpreter's lock. OpenBLAS shares what is larger among threads, and may
+/// wait for the end of another thread's product before it does.
+const SHORT: isize = 1 << 18;
+/// The same of a matrix and a vector.
+const SHORT_OF_A_VECTOR: isize = 1 << 13;
+/// The same of numbers that BLAS does not multiply at best, and of a matrix with itself.
+const SHORT_IF_DEAR: isize = 1 << 11;
 
 struct Matrix<'a, 'py> {
     array: Seen<'a, 'py>,
@@ -90,6 +97,19 @@ impl<'a, 'py> Product<'a, 'py> {
         [self.first.axes.shape()[0], self.second.axes.shape()[1]]
     }
 
+    /// So many multiplications at most are done before another thread would have begun.
+    fn short(&self) -> isize {
+        let plain =
+            PLAIN_FLOATS.iter().any(|t| c_int::from(*t) == self.first.array.item().type_num);
+        if !plain || self.first.array.data() == self.second.array.data() {
+            SHORT_IF_DEAR
+        } else if self.shape().contains(&1) {
+            SHORT_OF_A_VECTOR
+        } else {
+            SHORT
+        }
+    }
+
     /// Computes it tile by tile into an array of that shape and dtype, which lies apart and has these strides.
     ///
     /// # Safety
@@ -119,7 +139,7 @@ impl<'a, 'py> Product<'a, 'py> {
             unsafe { loops.run_core(self.entry, &strands, &[count, height, n, width], &steps) }
         };
         let run = || tile.pieces([m, p]).map(row).fold(Flags::NONE, Flags::or);
-        if m.saturating_mul(n).saturating_mul(p) <= SHORT {
+        if m.saturating_mul(n).saturating_mul(p) <= self.short() {
             return Ok(run());
         }
         let _pins = (self.first.array.pin()?, self.second.array.pin()?);

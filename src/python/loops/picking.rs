@@ -15,7 +15,7 @@ use std::ffi::c_int;
 
 use pyo3::prelude::*;
 
-use super::job::{LONG, Packed};
+use super::job::{LONG_IF_DEAR, Packed};
 use crate::Buffer;
 use crate::python::fast;
 use crate::python::foreign;
@@ -109,7 +109,7 @@ fn taken<'py>(
     let first = places.array.data().cast_const();
     // What will be refused takes no memory, as far as it shows at once.
     // SAFETY: invariant 1: so many places, and no other code runs.
-    if count <= LONG && !unsafe { are_inside(first, count, length) } {
+    if count <= LONG_IF_DEAR && !unsafe { are_inside(first, count, length) } {
         return Ok(None);
     }
     let Some(result) = fast::array(py, number, &[count], false)? else { return Ok(None) };
@@ -140,7 +140,7 @@ fn aside<const N: usize>(
     operands: [&Packed<'_, '_>; N],
     work: impl FnOnce() -> bool,
 ) -> PyResult<bool> {
-    if count <= LONG {
+    if count <= LONG_IF_DEAR {
         return Ok(work());
     }
     let pins = operands.iter().map(|operand| operand.array.pin());

@@ -223,7 +223,8 @@ fn is_dense(shape: &[isize], strides: &[isize], size: isize) -> bool {
 }
 
 /// Where a result like the first of two operands goes: what is given, else new memory, of the current workspace if
-/// one of them is ours. To be asked before they are looked at, as other code may run. `None`: the general path.
+/// one of them is ours. To be asked before they are looked at, as other code may run. `None`: the general path, and
+/// nothing was taken.
 fn target_of<'py>(
     given: Option<Bound<'py, PyAny>>,
     operands: [&Bound<'py, PyAny>; 2],
@@ -231,26 +232,34 @@ fn target_of<'py>(
     if given.is_some() {
         return Ok(given);
     }
-    let [like, _] = operands;
+    let [like, other] = operands;
+    let (Some(known), Some(other)) = (Dense::of(like)?, Dense::of(other)?) else {
+        return Ok(None);
+    };
+    let shape = known.axes.shape();
+    let fits = std::ptr::eq(known.number, other.number) && shape == other.axes.shape();
+    if !fast::is_on() || !fits || shape.is_empty() {
+        return Ok(None);
+    }
     if !operands.iter().any(|operand| operand.is_exact_instance_of::<WorkspaceArray>()) {
         return foreign::call_method(numpy(like.py())?, "empty_like", (like,), None).map(Some);
     }
-    let Some(like) = Dense::of(like)? else { return Ok(None) };
-    let (orders, shape) = (like.array.flags() & (C_CONTIGUOUS | F_CONTIGUOUS), like.axes.shape());
+    let orders = known.array.flags() & (C_CONTIGUOUS | F_CONTIGUOUS);
     if orders == 0 {
         return Ok(None);
     }
-    let made = fast::array(like.array.py(), like.number, shape, orders & C_CONTIGUOUS == 0)?;
+    let made = fast::array(like.py(), known.number, shape, orders & C_CONTIGUOUS == 0)?;
     Ok(made.map(Bound::into_any))
 }
 
-/// Works, while other threads have the interpreter if there is much to do.
+/// Works, while other threads have the interpreter if there are more than so many elements.
 fn work<const N: usize, R: Send>(
     py: Python<'_>,
     arrays: [&Dense<'_, '_>; N],
+    most: isize,
     run: impl FnOnce() -> R,
 ) -> PyResult<R> {
-    if arrays.iter().all(|dense| dense.array.size() <= LONG) {
+    if arrays.iter().all(|dense| dense.array.size() <= most) {
         return Ok(run());
     }
     let _pins = arrays.iter().map(|dense| dense.array.pin()).collect::<PyResult<Vec<_>>>()?;
@@ -293,7 +302,7 @@ pub fn add_bias(
     };
     let run = if axis == 0 { Biased::by_rows } else { Biased::by_columns };
     // SAFETY: invariants 1 and 2: of the bias there are as many as the axis is long.
-    let flags = work(py, [&sums, &bias], || unsafe { run(&biased) })?;
+    let flags = work(py, [&sums, &bias], LONG, || unsafe { run(&biased) })?;
     flags.report(py, "add").map(|()| true)
 }
 
@@ -436,7 +445,7 @@ pub fn rectify_back<'py>(
         // SAFETY: invariants 1 and 2: so many elements of that type in each.
         Flags::during(|| unsafe { pass(&places, count) })
     };
-    work(py, [&x, &epsilon, &out], run)?.report(py, "multiply")?;
+    work(py, [&x, &epsilon, &out], LONG, run)?.report(py, "multiply")?;
     Ok(Some(target))
 }
 

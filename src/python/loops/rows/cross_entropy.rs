@@ -11,6 +11,8 @@ use pyo3::prelude::*;
 
 use super::{Buffer, Cell, Dense, NEAR, Step, Steps, target_of, work};
 use crate::python::fast;
+use crate::python::loops::elementwise::apart;
+use crate::python::loops::job::LONG;
 use crate::python::loops::{Flags, NOTHING};
 
 /// The sum of `-labels * log(output)`, of outputs kept between two bounds, if there are few. `None`: it is to be done
@@ -47,10 +49,11 @@ pub fn cross_entropy(
     run(Step::Minimum, [room, most, room]);
     let log = run(Step::Log, [room, room, NOTHING]);
     let multiply = run(Step::Multiply, [room, labels, room]);
-    run(Step::Add, [sum, room, sum]);
+    let reduce = run(Step::Add, [sum, room, sum]);
     log.report(py, "log")?;
     multiply.report(py, "multiply")?;
-    Ok(Some(-steps.value(&total)))
+    reduce.report(py, "reduce")?;
+    Ok(Some(0.0 - steps.value(&total))) // a sum is no negative zero
 }
 
 /// `output` times the sum of the labels of its row, minus the labels: in `out`, which may be the output, or where
@@ -72,16 +75,18 @@ pub fn cross_entropy_back<'py>(
     let &[rows, length] = labels.axes.shape() else { return Ok(None) };
     let all = [&labels, &output, &out];
     let usable = fast::is_on()
-        && all.iter().all(|dense| dense.is_in_rows() && dense.is_alike(&labels))
+        && labels.is_in_rows()
+        && output.is_alike(&labels)
+        && out.is_alike(&labels)
         && out.array.is_writeable()
-        && labels.array.data() != out.array.data()
-        && labels.may_become(&out)
+        && apart(&labels.array, &out.array)
         && output.may_become(&out);
     let Some(steps) = Steps::of(&labels.array).filter(|_| usable) else { return Ok(None) };
     let places = all.map(|dense| dense.array.data());
     let back = Back { steps, places, rows, length };
     // SAFETY: invariants 1 and 2: so many rows of that length in each.
-    let [multiply, subtract] = work(py, all, || unsafe { back.run() })?;
+    let [reduce, multiply, subtract] = work(py, all, LONG, || unsafe { back.run() })?;
+    reduce.report(py, "reduce")?;
     multiply.report(py, "multiply")?;
     subtract.report(py, "subtract")?;
     Ok(Some(target))
@@ -102,21 +107,21 @@ unsafe impl Send for Back {}
 impl Back {
     /// # Safety
     /// Invariants 1 and 2.
-    unsafe fn run(&self) -> [Flags; 2] {
+    unsafe fn run(&self) -> [Flags; 3] {
         let (steps, length) = (self.steps, self.length);
-        let mut flags = [Flags::NONE; 2];
+        let mut flags = [Flags::NONE; 3];
         for row in 0..self.rows {
             let here = self.places.map(|first| first.wrapping_offset(row * length * steps.size));
             let [labels, output, out] = here.map(|place| steps.row(place));
             let mut sum = Cell::default();
             let sum = sum.strand();
             // SAFETY: the caller's word: a row is folded into the cell.
-            unsafe { steps.run(Step::Add, [sum, labels, sum], length) };
+            let reduce = unsafe { steps.run(Step::Add, [sum, labels, sum], length) };
             // SAFETY: the caller's word.
             let multiply = unsafe { steps.run(Step::Multiply, [output, sum, out], length) };
             // SAFETY: the caller's word.
             let subtract = unsafe { steps.run(Step::Subtract, [out, labels, out], length) };
-            flags = [flags[0].or(multiply), flags[1].or(subtract)];
+            flags = [flags[0].or(reduce), flags[1].or(multiply), flags[2].or(subtract)];
         }
         flags
     }

@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 
 use super::{Cell, Dense, NEAR, Step, Steps, work};
 use crate::python::fast;
+use crate::python::loops::job::LONG_IF_DEAR;
 use crate::python::loops::{Flags, NOTHING};
 
 /// Sets the rows of `out`, which may be `x`, to the exponentials of those of `x` over their sum. False: nothing
@@ -30,7 +31,7 @@ pub fn softmax(x: &Bound<'_, PyAny>, out: &Bound<'_, PyAny>) -> PyResult<bool> {
     let Some(steps) = Steps::of(&x.array).filter(|_| usable) else { return Ok(false) };
     let softmax = Softmax { steps, x: x.array.data(), out: out.array.data(), rows, length };
     // SAFETY: invariants 1 and 2: so many rows of that length in both.
-    let [subtract, exp, divide] = work(py, [&x, &out], || unsafe { softmax.run() })?;
+    let [subtract, exp, divide] = work(py, [&x, &out], LONG_IF_DEAR, || unsafe { softmax.run() })?;
     subtract.report(py, "subtract")?;
     exp.report(py, "exp")?;
     divide.report(py, "divide").map(|()| true)

@@ -1,8 +1,8 @@
 //! Sums of a few rows.
 //!
 //! Invariants
-//! 1. Those of `rows`: arrays that were looked at after the last other code ran, and are pinned while other threads
-//!    have the interpreter.
+//! 1. Those of `rows`: arrays that were looked at after the last other code ran. No other thread has the interpreter
+//!    meanwhile.
 //! 2. What is written is writeable, and lies apart from what is read or is the same elements.
 
 #![allow(unsafe_code)]
@@ -52,5 +52,5 @@ pub fn add_up_rows(rows: &Bound<'_, PyAny>, out: &Bound<'_, PyAny>) -> PyResult<
             flags = flags.or(unsafe { steps.run(Step::Add, strands, length) });
         }
     }
-    flags.report(py, "add").map(|()| true)
+    flags.report(py, "reduce").map(|()| true)
 }
