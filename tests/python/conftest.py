@@ -1,6 +1,7 @@
 """What every test may rely on: a thread without open scopes, an empty registry, default settings."""
 
 import gc
+import itertools
 import os
 import sys
 
@@ -28,6 +29,16 @@ def pytest_collection_finish():
     """Let the collector leave the tests themselves alone: many of them call it."""
     gc.collect()
     gc.freeze()
+
+
+finished = itertools.count(1)
+
+
+def pytest_runtest_logfinish():
+    """Let it leave alone, too, what pytest keeps of tests that are over."""
+    if next(finished) % 100 == 0:
+        gc.collect()
+        gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -22,8 +22,8 @@ use crate::python::numbers::Number;
 use crate::python::order;
 use crate::python::seen::Seen;
 
-/// More multiplications are done without the interpreter's lock. OpenBLAS shares what is larger among threads, and may
-/// wait for the end of another thread's product before it does.
+/// More multiplications are done without the interpreter's lock. `OpenBLAS` shares what is larger among threads, and
+/// may wait for the end of another thread's product before it does.
 const SHORT: isize = 1 << 18;
 /// The same of a matrix and a vector.
 const SHORT_OF_A_VECTOR: isize = 1 << 13;
