@@ -14,6 +14,7 @@ import numpy as np
 
 from ndarena.binary import BinaryReader, UnknownTypeError, array_bytes
 from ndarena.data import Normalizer
+from ndarena.errors import ConfigurationError
 from ndarena.nn.words import refuse
 
 if TYPE_CHECKING:
@@ -44,12 +45,14 @@ def read_archive(path: Name) -> Archive:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = {name: archive.read(name) for name in _wanted(path, archive)}
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-        _refuse(path, f"is no whole zip: {error}")
+    except (ConfigurationError, MemoryError):
+        raise
     except OSError as error:
         if not os.path.exists(path):  # noqa: PTH110 - a name of any kind
             raise
         _refuse(path, f"cannot be read: {error}")
+    except Exception as error:  # noqa: BLE001 - each way of packing has errors of its own
+        _refuse(path, f"is no whole zip: {error}")
     state = entries.get(STATE)
     return Archive(
         entries[CONFIGURATION].decode("utf-8", "replace"),
@@ -73,12 +76,16 @@ def _wanted(path: Name, archive: zipfile.ZipFile) -> list[str]:
 
 
 def _flat(path: Name, entry: str, data: bytes) -> Flat:
+    reader = BinaryReader(data)
     try:
-        return BinaryReader(data).array().ravel(order="K")
+        array = reader.array()
     except UnknownTypeError as error:
         _refuse(path, f"{entry} cannot be represented: {error}")
     except ValueError as error:
         _refuse(path, f"{entry} is damaged: {error}")
+    if not reader.at_end:
+        _refuse(path, f"{entry} is damaged: something follows the array")
+    return array.ravel(order="K")
 
 
 def _refuse(path: Name, reason: str) -> NoReturn:

@@ -173,20 +173,20 @@ class Network(Stored, Overseen):
 
     @property
     def training_workspace_mode(self) -> WorkspaceMode:
-        """Whether training uses workspaces; it may be set at any time by name or member."""
+        """Whether training uses workspaces; it may be set at any time, by name or member, or ``None``."""
         return self._training_mode
 
     @training_workspace_mode.setter
-    def training_workspace_mode(self, mode: WorkspaceMode | str) -> None:
+    def training_workspace_mode(self, mode: WorkspaceMode | str | None) -> None:
         self._training_mode = self._mode(mode, "training_workspace_mode")
 
     @property
     def inference_workspace_mode(self) -> WorkspaceMode:
-        """Whether everything else uses workspaces; it may be set at any time by name or member."""
+        """Whether all else uses workspaces; it may be set at any time, by name or member, or ``None``."""
         return self._inference_mode
 
     @inference_workspace_mode.setter
-    def inference_workspace_mode(self, mode: WorkspaceMode | str) -> None:
+    def inference_workspace_mode(self, mode: WorkspaceMode | str | None) -> None:
         self._inference_mode = self._mode(mode, "inference_workspace_mode")
 
     @contextmanager
@@ -205,8 +205,8 @@ class Network(Stored, Overseen):
         finally:
             self._training_mode, self._inference_mode = before
 
-    def _mode(self, mode: WorkspaceMode | str, field: str) -> WorkspaceMode:
-        if not isinstance(mode, WorkspaceMode | str):
+    def _mode(self, mode: WorkspaceMode | str | None, field: str) -> WorkspaceMode:
+        if not isinstance(mode, WorkspaceMode | str | None):
             refuse(type(self).__name__, field, mode, "must be a WorkspaceMode or its name")
         return workspace_mode_of(mode, type(self).__name__, field)
 

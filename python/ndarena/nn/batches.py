@@ -26,6 +26,7 @@ __all__ = [
     "errors_of",
     "inputs_of",
     "is_array",
+    "is_source",
     "listed",
     "numeric",
     "positional",
@@ -74,6 +75,11 @@ def numeric(value: Array, what: str) -> Array:
 def is_array(value: object) -> bool:
     """Tell an array, of whatever library, from a list."""
     return hasattr(value, "dtype")
+
+
+def is_source(value: object) -> bool:
+    """Tell an iterable of batches from an array, or a list of numbers."""
+    return not is_array(value) and not isinstance(value, list | tuple) and hasattr(value, "__iter__")
 
 
 def listed(arrays: Any) -> list[Array]:

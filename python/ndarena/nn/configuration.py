@@ -31,7 +31,7 @@ from ndarena.nn.layer import Layer
 from ndarena.nn.output import OutputLayer
 from ndarena.nn.preprocessors import InputPreProcessor
 from ndarena.nn.updaters import IUpdater, Sgd
-from ndarena.nn.words import Answering, ReadOnly, at_least_one, member, refuse
+from ndarena.nn.words import Answering, ReadOnly, at_least_one, in_place, member, refuse
 
 if TYPE_CHECKING:
     from ndarena.nn.activations import Activation, IActivation
@@ -255,30 +255,35 @@ def completed(  # noqa: PLR0913 - what there is to know of a layer's place
 
     Without a type of the input the fields of the layer tell it, where they can.
     """
-    whole = conf.with_inherited(layer)
-    if conf.backprop_type is BackpropType.TRUNCATED_BPTT and not whole.takes_pieces:
-        refuse(owner, "backprop_type", conf.backprop_type.name, "this layer needs whole series, not pieces")
-    if given is None:
-        given = whole.own_input_type(first=first)
-    else:
-        if preprocessor is None and infer:
-            preprocessor = whole.get_pre_processor(given)
-        if preprocessor is not None:
-            given = preprocessor.get_output_type(given)
-    if given is not None:
-        kind = whole.input_kind
-        if kind is not None and not given.fits(kind):
-            refuse(owner, "input_type", str(given), f"must be {kind.__name__}; a preprocessor may make it so")
-        whole = whole.with_input_type(given)
-    taken = getattr(whole, "n_in", None)
-    if taken is None and hasattr(whole, "n_in"):
-        refuse(owner, "n_in", None, "must be given where no input type tells it")
-    _warn_of_lone_softmax(whole, owner)
-    if given is None:
-        return Completed(whole, preprocessor, None)
-    if taken is not None and not whole.takes_indices and taken != given.shape[0]:
-        refuse(owner, "n_in", taken, f"it is given {given.shape[0]}")
-    return Completed(whole, preprocessor, whole.get_output_type(given))
+    with in_place(owner):
+        whole = conf.with_inherited(layer)
+        if conf.backprop_type is BackpropType.TRUNCATED_BPTT and not whole.takes_pieces:
+            refuse(
+                owner, "backprop_type", conf.backprop_type.name, "this layer needs whole series, not pieces"
+            )
+        if given is None:
+            given = whole.own_input_type(first=first)
+        else:
+            if preprocessor is None and infer:
+                preprocessor = whole.get_pre_processor(given)
+            if preprocessor is not None:
+                given = preprocessor.get_output_type(given)
+        if given is not None:
+            kind = whole.input_kind
+            if kind is not None and not given.fits(kind):
+                refuse(
+                    owner, "input_type", str(given), f"must be {kind.__name__}; a preprocessor may make it so"
+                )
+            whole = whole.with_input_type(given)
+        taken = getattr(whole, "n_in", None)
+        if taken is None and hasattr(whole, "n_in"):
+            refuse(owner, "n_in", None, "must be given where no input type tells it")
+        _warn_of_lone_softmax(whole, owner)
+        if given is None:
+            return Completed(whole, preprocessor, None)
+        if taken is not None and not whole.takes_indices and taken != given.shape[0]:
+            refuse(owner, "n_in", taken, f"it is given {given.shape[0]}")
+        return Completed(whole, preprocessor, whole.get_output_type(given))
 
 
 def _warn_of_lone_softmax(layer: Layer, owner: str) -> None:

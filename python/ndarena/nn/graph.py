@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from ndarena.data import DataSet, MultiDataSet
-from ndarena.nn.batches import batch_of, inputs_of, is_array, listed, numeric
+from ndarena.nn.batches import batch_of, inputs_of, is_array, is_source, listed, numeric
 from ndarena.nn.evaluating import Evaluating
 from ndarena.nn.graph_configuration import ComputationGraphConfiguration
 from ndarena.nn.layer import Layer
@@ -166,7 +166,7 @@ class ComputationGraph(Evaluating):
         targets = [None] * len(self.wiring.outputs) if out is None else list(out)
         if len(targets) != len(self.wiring.outputs):
             raise ValueError(f"out must hold {len(self.wiring.outputs)} arrays, not {len(targets)}")
-        if len(inputs) == 1 and _is_iterator(inputs[0]):
+        if len(inputs) == 1 and is_source(inputs[0]):
             joined = self._outputs_of_all(inputs[0], training=training)
             pairs = zip(joined, targets, strict=True)
             return [delivered(result, workspace, target) for result, target in pairs]
@@ -271,7 +271,3 @@ class ComputationGraph(Evaluating):
             raise TypeError(f"evaluations must be lists by index of the output, {{0: [...]}}, not {given}")
         self._evaluate_all(iterator, evaluations)
         return evaluations
-
-
-def _is_iterator(x: object) -> bool:
-    return not is_array(x) and not isinstance(x, list | tuple) and hasattr(x, "__iter__")

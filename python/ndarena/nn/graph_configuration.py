@@ -13,7 +13,7 @@ from ndarena.nn.layer import Layer
 from ndarena.nn.preprocessors import InputPreProcessor
 from ndarena.nn.vertex import GraphVertex
 from ndarena.nn.vertices import MergeVertex
-from ndarena.nn.words import ReadOnly, refuse
+from ndarena.nn.words import ReadOnly, in_place, refuse
 
 __all__ = ["ComputationGraphConfiguration"]
 
@@ -183,8 +183,8 @@ class ComputationGraphConfiguration(NetworkConfiguration):
                 continue
             thing, *inputs = self.vertices[name]
             preprocessor = None
+            owner = f"vertex {name!r} ({type(thing).__name__})"
             if isinstance(thing, Layer):
-                owner = f"vertex {name!r} ({type(thing).__name__})"
                 preprocessor = self.input_preprocessors.get(name)
                 first, infer = inputs[0] in self.inputs, self.input_types is not None
                 thing, preprocessor, types[name] = completed(
@@ -194,7 +194,8 @@ class ComputationGraphConfiguration(NetworkConfiguration):
                 seen = [*inputs, thing.reference] if thing.reference is not None else inputs
                 given = [types[source] for source in seen]
                 known = [t for t in given if t is not None]
-                types[name] = thing.get_output_type(*known) if len(known) == len(given) else None
+                with in_place(owner):
+                    types[name] = thing.get_output_type(*known) if len(known) == len(given) else None
             nodes.append(Node(name, thing, tuple(inputs), preprocessor, types[name]))
         return nodes
 

@@ -174,6 +174,15 @@ def _write_layer_conf(
     return dict(sorted(tree.items()))
 
 
+def _read_seed(seed: object) -> int | None:
+    if seed is None:
+        return None
+    try:
+        return int(seed) % (1 << 64)  # type: ignore[call-overload, no-any-return]
+    except (TypeError, ValueError, OverflowError):
+        refuse(OWNER, "seed", seed, "must be a whole number")
+
+
 def _write_seed(seed: int) -> int:
     """Return a seed as the signed number of 64 bits that DL4J has."""
     if seed >= 1 << 64:
@@ -242,7 +251,7 @@ def _read_network(tree: Tree, confs: list[Tree], layers: list[Layer]) -> dict[st
     given = {
         "dtype": _read_dtype(tree, around),
         "mini_batch": around.get("miniBatch"),
-        "seed": None if around.get("seed") is None else int(around["seed"]) % (1 << 64),
+        "seed": _read_seed(around.get("seed")),
         "cache_mode": tree.get("cacheMode") or around.get("cacheMode"),
         "backprop_type": tree.get("backpropType"),
         "training_workspace_mode": tree.get("trainingWorkspaceMode"),

@@ -290,6 +290,9 @@ class Learner(Network):
             if training:
                 work.training = True
             results = use(work, *facts)
+        except MemoryError as error:
+            note_workspaces(error)
+            raise
         finally:
             if own:
                 self._claim.leave()
@@ -350,7 +353,11 @@ class Learner(Network):
         memory = self._inference(training=training)
         work = InferencePass(self.wiring.apart(), memory, self.dtype, batch)
         work.training = training
-        return work.scored(batch.labels, score)
+        try:
+            return work.scored(batch.labels, score)
+        except MemoryError as error:
+            note_workspaces(error)
+            raise
 
     # Series, piece by piece.
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from ndarena.data import DataSet, DataSetIterator
-from ndarena.nn.batches import inputs_of, numeric
+from ndarena.data import DataSet, MultiDataSet
+from ndarena.nn.batches import inputs_of, is_source, numeric
 from ndarena.nn.configuration import MultiLayerConfiguration
 from ndarena.nn.evaluating import Evaluating
 from ndarena.nn.learner import check_target, delivered
@@ -58,6 +58,12 @@ class MultiLayerNetwork(Evaluating):
     def _members(self) -> list[tuple[str, int, Layer]]:
         layers = self.configuration.complete_layers()
         return [(str(index), index, layer) for index, layer in enumerate(layers)]
+
+    def _data_set(self, data: Any, labels: Any = None) -> Any:
+        return super()._data_set(_single(data), labels)
+
+    def _checked(self, data: object) -> Any:
+        return super()._checked(_single(data))
 
     def _wire(self) -> Wiring:
         return chained(self.layers, self.configuration.complete_preprocessors())
@@ -111,7 +117,7 @@ class MultiLayerNetwork(Evaluating):
 
         Parameters
         ----------
-        x : array_like or DataSetIterator
+        x : array_like or iterable of DataSet
             Features, ``[N, ...]``; of an iterator the outputs of all batches are joined.
         training : bool
             Whether layers behave as in training.
@@ -131,7 +137,7 @@ class MultiLayerNetwork(Evaluating):
         """
         if workspace is not None or out is not None:
             check_target(workspace, out)
-        if isinstance(x, DataSetIterator):
+        if is_source(x):
             joined = self._output_of_all(x, training=training)
             return joined if workspace is None and out is None else delivered(joined, workspace, out)
         batch = self._batch(x, features_mask, labels_mask)
@@ -141,7 +147,7 @@ class MultiLayerNetwork(Evaluating):
 
         return self._ask(batch, InferencePass.outputs, deliver, training=training)[0]
 
-    def _output_of_all(self, batches: DataSetIterator, *, training: bool) -> Flat:
+    def _output_of_all(self, batches: Iterable[Any], *, training: bool) -> Flat:
         parts = [
             self.output(
                 data.features,
@@ -149,7 +155,7 @@ class MultiLayerNetwork(Evaluating):
                 features_mask=data.features_mask,
                 labels_mask=data.labels_mask,
             )
-            for data in batches
+            for data in map(self._checked, batches)
         ]
         if not parts:
             raise ValueError("the iterator gave no batch")
@@ -207,3 +213,18 @@ class MultiLayerNetwork(Evaluating):
         """
         self._evaluate_all(iterator, {0: evaluations})
         return evaluations
+
+
+def _single(data: Any) -> Any:
+    """Return a `MultiDataSet` with one array of each kind as a `DataSet`, and anything else as it is."""
+    if not isinstance(data, MultiDataSet):
+        return data
+    counts = len(data.features), len(data.labels or [None])
+    if counts != (1, 1):
+        raise ValueError(
+            f"a MultiLayerNetwork takes one array of features and one of labels, not {counts[0]} and"
+            f" {counts[1]}: a ComputationGraph takes several"
+        )
+    kinds = data.features, data.labels, data.features_masks, data.labels_masks
+    features, labels, features_mask, labels_mask = (None if kind is None else kind[0] for kind in kinds)
+    return DataSet(features, labels, features_mask, labels_mask, data.metadata)

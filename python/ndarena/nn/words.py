@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeGuard, TypeVar
@@ -123,6 +124,18 @@ class ReadOnly(Mapping[K, V]):
 def refuse(owner: str, field: str, value: object, reason: str) -> NoReturn:
     """Raise the `ConfigurationError` about a field of a layer, a network or one of its parts."""
     raise ConfigurationError(f"{owner}: {field}={value!r}: {reason}", field=field, value=value, reason=reason)
+
+
+@contextmanager
+def in_place(owner: str) -> Iterator[None]:
+    """Name the layer or vertex about which a `ConfigurationError` is raised inside, unless it does itself."""
+    try:
+        yield
+    except ConfigurationError as error:
+        if owner in str(error):
+            raise
+        facts = {"field": error.field, "value": error.value, "reason": error.reason}
+        raise ConfigurationError(f"{owner}: {error}", **facts) from None
 
 
 def member(kind: type[C], value: object, owner: str, field: str) -> C:
