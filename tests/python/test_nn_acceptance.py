@@ -143,6 +143,24 @@ def test_a_vertex_in_which_shapes_do_not_chain_is_named(thing, inputs, field):
     assert caught.value.field == field
 
 
+@pytest.mark.parametrize("kind", [nn.OutputLayer, nn.RnnOutputLayer])
+@pytest.mark.parametrize("loss", [nn.LossMCXENT, nn.LossMSE])
+def test_a_loss_that_weighs_other_columns_is_told_at_once(kind, loss):
+    given = INPUT if kind is nn.OutputLayer else nn.InputType.recurrent(4)
+    with pytest.raises(ndarena.ConfigurationError, match=r"^layer 0 .*: loss=.*has 2 weights for 3 columns"):
+        nn.MultiLayerConfiguration(layers=[kind(n_out=3, loss=loss(weights=[1, 2]))], input_type=given)
+    nn.MultiLayerConfiguration(layers=[kind(n_out=3, loss=loss(weights=[1, 2, 3]))], input_type=given)
+
+
+def test_images_of_another_size_are_told_with_the_layer_that_cannot_take_them():
+    conf = nn.MultiLayerConfiguration(
+        layers=[nn.ConvolutionLayer(kernel_size=(3, 3), n_out=2), nn.OutputLayer(n_out=3)], input_type=IMAGES
+    )
+    with pytest.raises(ValueError, match="CnnToFeedForward") as caught:
+        nn.MultiLayerNetwork(conf).output(np.ones((2, 1, 6, 6)))
+    assert caught.value.__notes__ == ["what comes to layer1 has shape [2, 2, 4, 4], in front of its preprocessor"]
+
+
 # Files.
 
 

@@ -28,6 +28,7 @@ from ndarena.nn.feed_forward import settle_common
 from ndarena.nn.input_type import InputType
 from ndarena.nn.json_networks import Counts, read_chain, read_json, write_chain
 from ndarena.nn.layer import Layer
+from ndarena.nn.loss_base import WeightedLoss
 from ndarena.nn.output import OutputLayer
 from ndarena.nn.preprocessors import InputPreProcessor
 from ndarena.nn.updaters import IUpdater, Sgd
@@ -283,7 +284,17 @@ def completed(  # noqa: PLR0913 - what there is to know of a layer's place
             return Completed(whole, preprocessor, None)
         if taken is not None and not whole.takes_indices and taken != given.shape[0]:
             refuse(owner, "n_in", taken, f"it is given {given.shape[0]}")
-        return Completed(whole, preprocessor, whole.get_output_type(given))
+        made = whole.get_output_type(given)
+        _check_weights(whole, made.shape[0], owner)
+        return Completed(whole, preprocessor, made)
+
+
+def _check_weights(layer: Layer, columns: int | None, owner: str) -> None:
+    """Refuse a loss that weighs other columns than there are."""
+    loss = getattr(layer, "loss", None)
+    weights = loss.weights if isinstance(loss, WeightedLoss) else None
+    if weights is not None and len(weights) != columns:
+        refuse(owner, "loss", loss, f"has {len(weights)} weights for {columns} columns")
 
 
 def _warn_of_lone_softmax(layer: Layer, owner: str) -> None:

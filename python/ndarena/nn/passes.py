@@ -105,9 +105,15 @@ class _Pass:
     def _preprocessed(self, node: Node, x: Array, mask: Array, mgr: LayerWorkspaceMgr) -> tuple[Array, Array]:
         """Return what the preprocessor of a layer makes of its input, and of the mask."""
         preprocessor, examples = node.preprocessor, self.examples[node.sources[0]]
-        made = preprocessor.pre_process(x, examples, workspace_mgr=mgr, mask=mask)  # type: ignore[union-attr]
-        if mask is not None:
-            mask = preprocessor.feed_forward_mask(mask, examples)  # type: ignore[union-attr]
+        try:
+            made = preprocessor.pre_process(x, examples, workspace_mgr=mgr, mask=mask)  # type: ignore[union-attr]
+            if mask is not None:
+                mask = preprocessor.feed_forward_mask(mask, examples)  # type: ignore[union-attr]
+        except ValueError as error:
+            error.add_note(
+                f"what comes to {node.name} has shape {list(x.shape)}, in front of its preprocessor"
+            )
+            raise
         return placed(node.twin, mgr, ACTIVATIONS, made, (x,)), mask
 
     def _carried(self, layer: Any, x: Array, mask: Array, mgr: LayerWorkspaceMgr) -> Array:
