@@ -158,7 +158,8 @@ def test_images_of_another_size_are_told_with_the_layer_that_cannot_take_them():
     )
     with pytest.raises(ValueError, match="CnnToFeedForward") as caught:
         nn.MultiLayerNetwork(conf).output(np.ones((2, 1, 6, 6)))
-    assert caught.value.__notes__ == ["what comes to layer1 has shape [2, 2, 4, 4], in front of its preprocessor"]
+    (note,) = caught.value.__notes__
+    assert note == "what comes to layer1 has shape [2, 2, 4, 4], in front of its preprocessor"
 
 
 # Files.
