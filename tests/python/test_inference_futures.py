@@ -172,3 +172,17 @@ def test_the_first_answer_counts(kind):
     request.settle((MemoryError(), True))
     request.cancel()
     assert (result_of(request) if future is None else future.result(0)) == 1
+
+
+def test_a_worker_that_tells_the_cancelled_is_still_known_as_one(monkeypatch):
+    told, kept = [], RequestQueue.tell_cancelled
+
+    def tell(queue):
+        if threading.current_thread() in inference_threads():
+            told.append(inference_workers.is_answering())
+        kept(queue)
+
+    monkeypatch.setattr(RequestQueue, "tell_cancelled", tell)
+    with serving(numbered(0)) as inference:
+        inference.output(np.zeros((1, 2)))
+    assert told == [True]  # or else a callback that closes would wait for its own thread

@@ -256,37 +256,32 @@ def completed(  # noqa: PLR0913 - what there is to know of a layer's place
 
     Without a type of the input the fields of the layer tell it, where they can.
     """
-    with in_place(owner):
-        whole = conf.with_inherited(layer)
-        if conf.backprop_type is BackpropType.TRUNCATED_BPTT and not whole.takes_pieces:
-            refuse(
-                owner, "backprop_type", conf.backprop_type.name, "this layer needs whole series, not pieces"
-            )
-        if given is None:
-            given = whole.own_input_type(first=first)
-        else:
-            if preprocessor is None and infer:
-                preprocessor = whole.get_pre_processor(given)
-            if preprocessor is not None:
-                given = preprocessor.get_output_type(given)
-        if given is not None:
-            kind = whole.input_kind
-            if kind is not None and not given.fits(kind):
-                refuse(
-                    owner, "input_type", str(given), f"must be {kind.__name__}; a preprocessor may make it so"
-                )
-            whole = whole.with_input_type(given)
-        taken = getattr(whole, "n_in", None)
-        if taken is None and hasattr(whole, "n_in"):
-            refuse(owner, "n_in", None, "must be given where no input type tells it")
-        _warn_of_lone_softmax(whole, owner)
-        if given is None:
-            return Completed(whole, preprocessor, None)
-        if taken is not None and not whole.takes_indices and taken != given.shape[0]:
-            refuse(owner, "n_in", taken, f"it is given {given.shape[0]}")
-        made = whole.get_output_type(given)
-        _check_weights(whole, made.shape[0], owner)
-        return Completed(whole, preprocessor, made)
+    whole = conf.with_inherited(layer)
+    if conf.backprop_type is BackpropType.TRUNCATED_BPTT and not whole.takes_pieces:
+        refuse(owner, "backprop_type", conf.backprop_type.name, "this layer needs whole series, not pieces")
+    if given is None:
+        given = whole.own_input_type(first=first)
+    else:
+        if preprocessor is None and infer:
+            preprocessor = whole.get_pre_processor(given)
+        if preprocessor is not None:
+            given = preprocessor.get_output_type(given)
+    if given is not None:
+        kind = whole.input_kind
+        if kind is not None and not given.fits(kind):
+            refuse(owner, "input_type", str(given), f"must be {kind.__name__}; a preprocessor may make it so")
+        whole = whole.with_input_type(given)
+    taken = getattr(whole, "n_in", None)
+    if taken is None and hasattr(whole, "n_in"):
+        refuse(owner, "n_in", None, "must be given where no input type tells it")
+    _warn_of_lone_softmax(whole, owner)
+    if given is None:
+        return Completed(whole, preprocessor, None)
+    if taken is not None and not whole.takes_indices and taken != given.shape[0]:
+        refuse(owner, "n_in", taken, f"it is given {given.shape[0]}")
+    made = whole.get_output_type(given)
+    _check_weights(whole, made.shape[0], owner)
+    return Completed(whole, preprocessor, made)
 
 
 def _check_weights(layer: Layer, columns: int | None, owner: str) -> None:
@@ -409,7 +404,8 @@ class MultiLayerConfiguration(NetworkConfiguration):
             owner = f"layer {index} ({type(layer).__name__} {layer.name or f'layer{index}'!r})"
             preprocessor = self.input_preprocessors.get(index)
             infer = self.input_type is not None
-            done = completed(self, layer, owner, given, preprocessor, first=index == 0, infer=infer)
+            with in_place(owner):
+                done = completed(self, layer, owner, given, preprocessor, first=index == 0, infer=infer)
             whole.append(done)
             given = done.output_type
         return whole

@@ -187,9 +187,10 @@ class ComputationGraphConfiguration(NetworkConfiguration):
             if isinstance(thing, Layer):
                 preprocessor = self.input_preprocessors.get(name)
                 first, infer = inputs[0] in self.inputs, self.input_types is not None
-                thing, preprocessor, types[name] = completed(
-                    self, thing, owner, types[inputs[0]], preprocessor, first=first, infer=infer
-                )
+                with in_place(owner):
+                    thing, preprocessor, types[name] = completed(
+                        self, thing, owner, types[inputs[0]], preprocessor, first=first, infer=infer
+                    )
             else:
                 seen = [*inputs, thing.reference] if thing.reference is not None else inputs
                 given = [types[source] for source in seen]

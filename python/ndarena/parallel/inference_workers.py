@@ -141,9 +141,10 @@ def _work(queue: RequestQueue, index: int, counts: list[int], idents: set[int]) 
         for request in batch:
             request.settle((error, True))
         raise
+    else:
+        queue.tell_cancelled()
     finally:
         idents.discard(me)  # another thread may be given it
-    queue.tell_cancelled()
 
 
 def answered(batch: Sequence[Request], index: int) -> list[Answer]:
